@@ -1,0 +1,76 @@
+"""The public functions: what the command line does, from Python."""
+
+import builtins
+from collections.abc import Mapping
+from pathlib import Path
+
+from tinyc.compiler.artifact import Artifact
+from tinyc.compiler.graph import Shape
+from tinyc.compiler.ops.op import Array
+from tinyc.compiler.pipeline import Options, compile_model
+from tinyc.compiler.running import RunResult, run_artifact
+from tinyc.compiler.verification import Verification, verify_model
+from tinyc.targets import Target, load_target
+
+__all__ = ["RunResult", "Verification", "compile", "run", "verify"]
+
+
+def compile(
+    model: str | Path,
+    target: str | Target,
+    *,
+    name: str = "",
+    io: str = "caller",
+    io_dtype: str = "model",
+    input_shapes: Mapping[str, Shape] | None = None,
+    dump: str | Path | None = None,
+) -> Artifact:
+    """Compile an ONNX file to C for a target.
+
+    name          prefix of all C names; the file's stem when empty
+    io            "caller": inputs and outputs are the caller's arrays; "arena": they live in the
+                  arena and may be overwritten
+    io_dtype      "model", or "int8" for a quantized interface of a model with float inputs
+    input_shapes  shapes by input name, for dimensions that the model leaves open
+    dump          folder for the graph after every pass
+
+    Raises CompileError with a code, what is wrong, where, and what to do.
+    """
+    options = Options(name, io, io_dtype, input_shapes or {}, None if dump is None else Path(dump))
+    return compile_model(Path(model), _target(target), options)
+
+
+def run(
+    artifact: Artifact,
+    inputs: Mapping[str, Array],
+    *,
+    target: str | Target | None = None,
+    compiler: str | None = None,
+) -> RunResult:
+    """Run a compiled model on the target it was compiled for, emulated where it is not this machine.
+
+    inputs  by name; an array may hold several samples: [samples, ...]
+    """
+    return run_artifact(artifact, _target(target or artifact.report.target), inputs, compiler)
+
+
+def verify(
+    model: str | Path,
+    target: str | Target,
+    data: str | Path | Mapping[str, Array],
+    *,
+    limit: int | None = None,
+    input_shapes: Mapping[str, Shape] | None = None,
+) -> Verification:
+    """Compare the compiled model with onnxruntime on data, sample by sample.
+
+    data   an .npz file or its arrays: inputs by name, and labels as `y`, where there are any
+    limit  only the first so many samples
+    """
+    return verify_model(
+        Path(model), _target(target), data, limit, Options(input_shapes=input_shapes or {})
+    )
+
+
+def _target(target: str | Target) -> Target:
+    return load_target(target) if isinstance(target, builtins.str) else target

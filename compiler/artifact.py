@@ -1,0 +1,144 @@
+"""What a compilation leaves behind: files, the model's interface, and the report."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from tinyc.compiler.errors import CompileError
+from tinyc.compiler.graph import DType, QParams, Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """An input or output of the model as C sees it.
+
+    name    in the model; c_name is the parameter's (caller) or accessor's (arena) name
+    offset  bytes into the arena with --io arena, else None
+    """
+
+    name: str
+    c_name: str
+    shape: Shape
+    dtype: DType
+    quant: QParams | None
+    elements: int
+    offset: int | None = None
+
+    @property
+    def bytes(self) -> int:
+        return self.elements * self.dtype.size
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One kernel call, in execution order.
+
+    name            of the node in the model; several where they were fused, joined by " + "
+    function        the C function; layers of equal code share one
+    kernel          algorithm and block
+    macs            multiply-accumulates
+    weights_bytes   tables in flash: weights, bias, multipliers
+    scratch_bytes   working memory in the arena during the call
+    arena           bytes [begin, end) of each activation and of the scratch that lie in the arena
+    """
+
+    name: str
+    op: str
+    function: str
+    kernel: str
+    output_shape: Shape
+    macs: int
+    weights_bytes: int
+    scratch_bytes: int
+    arena: Mapping[str, tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class FloatNode:
+    """A node that computes with floats in a model that has quantized nodes."""
+
+    name: str
+    op: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the model costs, as far as it is known without running it.
+
+    arena_bytes        working memory of one inference, exact
+    arena_bound_bytes  no plan for this schedule is smaller
+    weights_bytes      tables in flash, exact; code comes on top
+    peak               the layers at whose step the arena's bound is reached
+    """
+
+    model: str
+    target: str
+    arena_bytes: int
+    arena_bound_bytes: int
+    weights_bytes: int
+    macs: int
+    peak: tuple[str, ...]
+    layers: tuple[Layer, ...]
+    float_nodes: tuple[FloatNode, ...]
+    notes: tuple[str, ...]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """Generated files: name -> text. The same input gives the same bytes.
+
+    io  "caller": inputs and outputs are the caller's arrays; "arena": they live in the arena
+    """
+
+    name: str
+    io: str
+    report: Report
+    files: Mapping[str, str] = field(repr=False)
+
+    def write(self, folder: str | Path) -> None:
+        """Write all files or none.
+
+        Raises CompileError("cannot-write") when the folder cannot be made or the disk is full.
+        """
+        folder = Path(folder)
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            if folder.exists() and not folder.is_dir():
+                raise NotADirectoryError(20, "is a file, not a folder")
+            _write_whole(folder, self.files)
+        except OSError as error:
+            raise CompileError(
+                "cannot-write",
+                f"the output folder cannot be written: {error.strerror or error}",
+                f"folder '{folder}'",
+                "choose another folder with --output, or make room on the disk",
+            ) from error
+
+
+def _write_whole(folder: Path, files: Mapping[str, str]) -> None:
+    """Files are complete in a folder beside `folder` before the first one moves into it."""
+    staged = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        for name, text in files.items():
+            with open(staged / name, "w", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        if folder.exists():
+            for name in files:
+                os.replace(staged / name, folder / name)
+        else:
+            staged.chmod(0o755)
+            os.rename(staged, folder)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)

@@ -1,0 +1,188 @@
+"""Lowered TensorIR as C text: one table entry for each kind of node.
+
+Expressions become strings, statements become lists of lines. A node without
+an entry is a bug in the lowering, so it stops the compiler. Every conversion
+is printed as a cast, so that the C is clean under -Wconversion.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+C_TYPES = {
+    "bool": "bool",
+    "int8": "int8_t",
+    "uint8": "uint8_t",
+    "int16": "int16_t",
+    "uint16": "uint16_t",
+    "int32": "int32_t",
+    "uint32": "uint32_t",
+    "int64": "int64_t",
+    "uint64": "uint64_t",
+    "float32": "float",
+    "float64": "double",
+}
+INFIX = {
+    "Add": "+", "Sub": "-", "Mul": "*", "Div": "/", "Mod": "%",
+    "LShift": "<<", "RShift": ">>", "BitwiseAnd": "&", "BitwiseOr": "|", "BitwiseXor": "^",
+    "LT": "<", "LE": "<=", "GT": ">", "GE": ">=", "EQ": "==", "NE": "!=", "And": "&&", "Or": "||",
+}  # fmt: skip
+OPERATOR_CALLS = {  # TensorIR's spelling of C operators that have no node kind
+    "tirx.bitwise_and": "&", "tirx.bitwise_or": "|", "tirx.bitwise_xor": "^",
+    "tirx.shift_left": "<<", "tirx.shift_right": ">>",
+}  # fmt: skip
+ASSIGNING = {"Add": "+=", "Sub": "-=", "Mul": "*="}
+INDENT = "  "
+
+
+def expr(e: Any) -> str:
+    """The C expression for `e`, in parentheses where it is not atomic."""
+    kind = type(e).__name__
+    if kind in INFIX:
+        return f"({expr(e.a)} {INFIX[kind]} {expr(e.b)})"
+    return EXPRS[kind](e)
+
+
+def stmt(s: Any, depth: int) -> list[str]:
+    """The C lines for `s`, indented by `depth` levels."""
+    return STMTS[type(s).__name__](s, depth)
+
+
+def bare(e: Any) -> str:
+    """The C expression for `e` without its outer parentheses."""
+    text = expr(e)
+    return text[1:-1] if type(e).__name__ in INFIX else text
+
+
+def scalar_type(e: Any) -> str:
+    """The C type of an expression's value."""
+    return C_TYPES[str(e.ty)]
+
+
+def _integer(e: Any) -> str:
+    value, dtype = int(e.value), str(e.ty)
+    if dtype == "bool":
+        return "true" if value else "false"
+    if dtype == "int32" and value == -(1 << 31):
+        return "INT32_MIN"
+    if dtype == "int64":
+        return f"INT64_C({value})" if value > -(1 << 63) else "INT64_MIN"
+    if dtype.startswith("uint"):
+        return f"UINT64_C({value})" if dtype == "uint64" else f"{value}u"
+    return str(value) if value >= 0 or dtype != "int32" else f"({value})"
+
+
+def _float(e: Any) -> str:
+    value, dtype = float(e.value), str(e.ty)
+    if value in (float("inf"), float("-inf")):
+        return "INFINITY" if value > 0 else "(-INFINITY)"
+    text = float_literal(value)
+    return f"({text})" if value < 0 else text if dtype == "float32" else text[:-1]
+
+
+def float_literal(value: float) -> str:
+    """A C float constant that reads back as the same float32."""
+    text = f"{value:.9g}"
+    return f"{text}f" if any(c in text for c in ".en") else f"{text}.0f"
+
+
+def _call(e: Any) -> str:
+    name = str(e.op.name)
+    if name in OPERATOR_CALLS:
+        return f"({expr(e.args[0])} {OPERATOR_CALLS[name]} {expr(e.args[1])})"
+    if name == "tirx.bitwise_not":
+        return f"(~{expr(e.args[0])})"
+    if name == "tirx.tvm_access_ptr":
+        return _address(e.args[1].name, e.args[2])
+    if name == "tirx.if_then_else":
+        return f"({expr(e.args[0])} ? {expr(e.args[1])} : {expr(e.args[2])})"
+    assert name in ("tirx.call_extern", "tirx.call_pure_extern"), f"no C for {name}"
+    return f"{e.args[0].value}({', '.join(bare(a) for a in e.args[1:])})"
+
+
+def _address(name: str, offset: Any) -> str:
+    zero = type(offset).__name__ == "IntImm" and int(offset.value) == 0
+    return str(name) if zero else f"&{name}[{bare(offset)}]"
+
+
+def _minmax(function: str) -> Callable[[Any], str]:
+    """Prints a Min or Max as a call of a helper of tinyc.h (fminf, fmaxf for floats)."""
+
+    def show(e: Any) -> str:
+        dtype = str(e.ty)
+        if dtype == "float32":
+            return f"f{function}f({bare(e.a)}, {bare(e.b)})"
+        helper = f"tinyc_{function}({bare(e.a)}, {bare(e.b)})"
+        return helper if dtype == "int32" else f"({C_TYPES[dtype]}){helper}"
+
+    return show
+
+
+def _lvalue(b: Any, index: Any) -> str:
+    return str(b.name) if _is_scalar(b) else f"{b.name}[{bare(index)}]"
+
+
+def _is_scalar(b: Any) -> bool:
+    return str(b.scope()) == "local" and len(b.shape) == 1 and int(b.shape[0]) == 1
+
+
+def _load(e: Any) -> str:
+    source = getattr(e, "buffer", None) or e.source
+    return _lvalue(source, e.indices[0])
+
+
+def _for(s: Any, depth: int) -> list[str]:
+    i, stop = s.loop_var.name, bare(s.min + s.extent)
+    head = f"for (int32_t {i} = {bare(s.min)}; {i} < {stop}; ++{i}) {{"
+    return [INDENT * depth + head, *stmt(s.body, depth + 1), INDENT * depth + "}"]
+
+
+def _if(s: Any, depth: int) -> list[str]:
+    lines = [f"{INDENT * depth}if ({bare(s.condition)}) {{", *stmt(s.then_case, depth + 1)]
+    if s.else_case is not None:
+        lines += [f"{INDENT * depth}}} else {{", *stmt(s.else_case, depth + 1)]
+    return [*lines, INDENT * depth + "}"]
+
+
+def _store(s: Any, depth: int) -> list[str]:
+    target = _lvalue(s.buffer, s.indices[0])
+    kind = type(s.value).__name__
+    if kind in ASSIGNING and str(s.value.ty) in ("int32", "uint32", "float32"):
+        if expr(s.value.a) == target:
+            return [f"{INDENT * depth}{target} {ASSIGNING[kind]} {bare(s.value.b)};"]
+    return [f"{INDENT * depth}{target} = {bare(s.value)};"]
+
+
+def _alloc(s: Any, depth: int) -> list[str]:
+    b = s.buffer
+    size = "" if _is_scalar(b) else f"[{int(b.shape[0])}]"
+    return [f"{INDENT * depth}{C_TYPES[str(b.dtype)]} {b.name}{size};"]
+
+
+def _bind(s: Any, depth: int) -> list[str]:
+    return [f"{INDENT * depth}const {scalar_type(s.var)} {s.var.name} = {bare(s.value)};"]
+
+
+EXPRS: dict[str, Callable[[Any], str]] = {
+    "IntImm": _integer,
+    "FloatImm": _float,
+    "Var": lambda e: str(e.name),
+    "Cast": lambda e: f"({C_TYPES[str(e.ty)]}){expr(e.value)}",
+    "TensorLoad": _load,
+    "BufferLoad": _load,
+    "Select": lambda e: f"({bare(e.condition)} ? {expr(e.true_value)} : {expr(e.false_value)})",
+    "Not": lambda e: f"(!{expr(e.a)})",
+    "Min": _minmax("min"),
+    "Max": _minmax("max"),
+    "Call": _call,
+    "StringImm": lambda e: str(e.value),
+}
+
+STMTS: dict[str, Callable[[Any, int], list[str]]] = {
+    "SeqStmt": lambda s, d: [line for child in s.seq for line in stmt(child, d)],
+    "For": _for,
+    "IfThenElse": _if,
+    "AllocBuffer": _alloc,
+    "BufferStore": _store,
+    "Bind": _bind,
+    "Evaluate": lambda s, d: [f"{INDENT * d}{expr(s.value)};"],
+}

@@ -1,0 +1,1 @@
+"""Kernels of the operators that cost the cycles: one file an algorithm family."""

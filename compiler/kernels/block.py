@@ -1,0 +1,210 @@
+"""The heart of every matrix kernel: a block of rows x columns accumulators over a reduction.
+
+Rows are pixels (columns of im2col) or rows of a matrix, columns are output channels. The
+accumulators are scalars of the C function, so that the C compiler keeps them in registers.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinyc.compiler.graph import read_only
+from tinyc.compiler.ops import loops
+from tinyc.compiler.ops.accumulate import folded_bias, output_requantization
+from tinyc.compiler.ops.clamp import clamp_float, stored_bounds
+from tinyc.compiler.ops.kernel import Constant, Microkernel
+from tinyc.compiler.ops.op import Array, Call
+from tinyc.compiler.ops.requantize import Requantizer, requantizer
+from tinyc.targets import Target
+from tinyc.targets.intrinsics.arm_dsp import DSP_INTRINSICS
+
+WORD = 4  # bytes of one load of the SMLAD form
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Epilogue:
+    """What happens to a finished accumulator: tables, and the value to store.
+
+    start  the accumulator's first value for a channel
+    """
+
+    constants: tuple[Constant, ...]
+    buffers: tuple[Any, ...]
+    start: Callable[[Any], Any]
+    finish: Callable[[Any, Any], Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Product:
+    """One kind of inner product: how weights lie, and a step of it.
+
+    weights       1-D table, `pitch` elements a channel
+    pitch         products of one channel, padded to whole steps
+    step          products of one step
+    microkernels  C functions it calls
+    """
+
+    weights: Array
+    pitch: int
+    step: int
+    microkernels: tuple[Microkernel, ...]
+    note: str
+
+
+def epilogue(call: Call, weights: Array, target: Target) -> Epilogue:
+    """Bias with the input's zero point folded in, then requantize, clamp, or nothing.
+
+    weights  centred, [channels, products]
+    """
+    y = call.output
+    if not call.quantized:
+        return _float_epilogue(call)
+    bias = Constant("bias", folded_bias(call, weights))
+    table = loops.buffer("bias", bias.array.size, "int32")
+    if y.quant is None:
+        return Epilogue((bias,), (table,), lambda c: loops.load(table, c), lambda acc, c: acc)
+    to: Requantizer = requantizer(output_requantization(call), target)
+    low, high = stored_bounds(y, call.attrs.clamp)
+    zero_point = y.quant.zero_point[0]
+
+    def finish(acc: Any, channel: Any) -> Any:
+        return loops.clamp(to.apply(acc, channel, zero_point), low, high)
+
+    return Epilogue(
+        (bias, *to.constants), (table, *to.buffers), lambda c: loops.load(table, c), finish
+    )
+
+
+def _float_epilogue(call: Call) -> Epilogue:
+    def finish(acc: Any, channel: Any) -> Any:
+        return clamp_float(acc, call.attrs.clamp)
+
+    if len(call.inputs) < 3 or call.inputs[2].data is None:
+        return Epilogue((), (), lambda c: loops.const(0.0, "float32"), finish)
+    bias = Constant("bias", read_only(call.inputs[2].data, "float32"))
+    table = loops.buffer("bias", bias.array.size, "float32")
+    return Epilogue((bias,), (table,), lambda c: loops.load(table, c), finish)
+
+
+def plain_product(weights: Array) -> Product:
+    """One multiply-accumulate a step; asymmetric weights are widened to int16.
+
+    weights  centred, [channels, products]; float32 or whole numbers
+    """
+    table = weights
+    if weights.dtype != "float32":
+        fits = weights.min(initial=0) >= -128 and weights.max(initial=0) <= 127
+        table = weights.astype("int8" if fits else "int16")
+    return Product(read_only(table.reshape(-1)), weights.shape[1], 1, (), "plain C")
+
+
+def smlad_product(weights: Array) -> Product:
+    """Two multiply-accumulates an instruction on pairs that SXTB16 takes out of words."""
+    channels, products = weights.shape
+    pitch = -(-products // WORD) * WORD
+    table = np.zeros((channels, pitch), np.int8)
+    table[:, :products] = weights
+    return Product(read_only(table.reshape(-1)), pitch, WORD, (DSP_INTRINSICS,), "smlad")
+
+
+def block(
+    x: Any,
+    x_rows: Sequence[Any],
+    w: Any,
+    first_channel: Any,
+    columns: int,
+    product: Product,
+    unroll: int,
+    finished: Epilogue,
+    store: Callable[[int, Any, Any], Any],
+    tag: str = "",
+) -> list[Any]:
+    """Statements that compute len(x_rows) x columns outputs.
+
+    x, x_rows      the buffer of the input values, and the index of each row's first value
+    w              the buffer of the weights
+    first_channel  the first of `columns` neighbouring output channels
+    store          (row, channel, value) -> statement
+    tag            makes the names of this block's variables different from another's
+    """
+    dtype = "float32" if str(w.dtype) == "float32" else "int32"
+    rows, channels = range(len(x_rows)), [first_channel + c for c in range(columns)]
+    acc = [[loops.local(f"acc{tag}_{r}{c}", dtype) for c in range(columns)] for r in rows]
+    lines: list[Any] = []
+    for row in acc:
+        for channel, a in zip(channels, row, strict=True):
+            lines += [*loops.declare(a), loops.store(a, 0, finished.start(channel))]
+    operands = _smlad_operands if product.step == WORD else _plain_operands
+    x_operands = [operands(f"x{tag}_{r}", x, dtype) for r in rows]
+    w_operands = [operands(f"w{tag}_{c}", w, dtype) for c in range(columns)]
+    lines += loops.declare(*(v for o in (*x_operands, *w_operands) for v in o))
+    turns = product.pitch // product.step
+    step = _smlad_step if product.step == WORD else _plain_step
+
+    def turn(k: Any) -> list[Any]:
+        x_at, w_at = [row + k for row in x_rows], [c * product.pitch + k for c in channels]
+        return step((x, x_at, x_operands), (w, w_at, w_operands), acc)
+
+    unroll = next(u for u in (unroll, 4, 2, 1) if u <= unroll and turns % u == 0)
+    lines.append(
+        loops.loop("k", turns // unroll, lambda k: [
+            loops.unrolled("u", unroll, lambda u: turn((k * unroll + u) * product.step))
+        ])
+    )  # fmt: skip
+    for r, row in enumerate(acc):
+        for channel, a in zip(channels, row, strict=True):
+            lines.append(store(r, channel, finished.finish(loops.load(a, 0), channel)))
+    return lines
+
+
+Side = tuple[Any, Sequence[Any], Sequence[tuple[Any, ...]]]  # buffer, indices, operand variables
+Accumulators = Sequence[Sequence[Any]]  # [row][column]
+
+
+def _plain_operands(name: str, source: Any, dtype: str) -> tuple[Any, ...]:
+    return (loops.local(name, dtype),)
+
+
+def _plain_step(x_side: Side, w_side: Side, acc: Accumulators) -> list[Any]:
+    """acc[r][c] += x[r] * w[c], every operand loaded once."""
+    lines = []
+    for source, indices, operands in (x_side, w_side):
+        for at, (value,) in zip(indices, operands, strict=True):
+            lines.append(loops.store(value, 0, loops.load(source, at)))
+    for (x,), row in zip(x_side[2], acc, strict=True):
+        for (w,), a in zip(w_side[2], row, strict=True):
+            product = loops.load(x, 0) * loops.load(w, 0)
+            lines.append(loops.store(a, 0, loops.load(a, 0) + product))
+    return lines
+
+
+def _smlad_operands(name: str, source: Any, dtype: str) -> tuple[Any, ...]:
+    return tuple(loops.local(f"{name}_{part}", "uint32") for part in ("word", "even", "odd"))
+
+
+def _smlad_step(x_side: Side, w_side: Side, acc: Accumulators) -> list[Any]:
+    """acc[r][c] += the four products of a word of x[r] and a word of w[c]."""
+    lines = _split(x_side)
+    for c, operands in enumerate(w_side[2]):
+        lines += _split((w_side[0], w_side[1][c : c + 1], (operands,)))
+        for x_operands, row in zip(x_side[2], acc, strict=True):
+            for x, w in zip(x_operands[1:], operands[1:], strict=True):
+                values = (loops.load(x, 0), loops.load(w, 0), loops.load(row[c], 0))
+                lines.append(loops.store(row[c], 0, loops.call("tinyc_smlad", *values)))
+    return lines
+
+
+def _split(side: Side) -> list[Any]:
+    """Words as two pairs of halfwords: values 0 and 2, and values 1 and 3."""
+    source, indices, operands = side
+    extend = "tinyc_uxtb16" if str(source.dtype) == "uint8" else "tinyc_sxtb16"
+    lines = []
+    for at, (word, even, odd) in zip(indices, operands, strict=True):
+        loaded = loops.call("tinyc_load_word", loops.pointer(source, at), dtype="uint32")
+        lines.append(loops.store(word, 0, loaded))
+        for half, suffix in ((even, ""), (odd, "_ror8")):
+            value = loops.call(f"{extend}{suffix}", loops.load(word, 0), dtype="uint32")
+            lines.append(loops.store(half, 0, value))
+    return lines

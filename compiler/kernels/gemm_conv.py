@@ -1,0 +1,240 @@
+"""Conv2D as matrix products: pixels times output channels, over the window's values.
+
+A 1x1 convolution without padding reads its pixels where they lie. Any other one gathers the
+windows of a few pixels into the scratch (im2col of one block), the padding as the stored zero.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinyc.autotune.schedule import Schedule
+from tinyc.compiler.graph import DType
+from tinyc.compiler.kernels.block import (
+    Epilogue,
+    Product,
+    block,
+    epilogue,
+    plain_product,
+    smlad_product,
+)
+from tinyc.compiler.ops import loops
+from tinyc.compiler.ops.accumulate import EIGHT_BITS, centred
+from tinyc.compiler.ops.kernel import Constant, Kernel
+from tinyc.compiler.ops.op import Array, Call
+from tinyc.targets import Target
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Convolution:
+    """A call's sizes and choices, named as in the formula of `ops/conv2d.py`.
+
+    direct  pixels are read where they lie
+    flat    neighbouring pixels lie behind each other over all rows
+    """
+
+    call: Call
+    product: Product
+    finished: Epilogue
+    rows: int
+    columns: int
+    unroll: int
+    direct: bool
+    flat: bool
+    source: Any
+    result: Any
+    weights: Any
+    scratch: Any
+
+
+def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
+    """Multiply-accumulate by multiply-accumulate, for every core and for floats."""
+    rows, columns = (2, 2) if "long-multiply" in target.features else (1, 4)  # measured: notes of
+    return _kernel(call, target, schedule, plain_product, rows, columns, 1)  # bench/README.md
+
+
+def kernel_smlad(call: Call, target: Target, schedule: Schedule) -> Kernel:
+    """Two multiply-accumulates an instruction, for cores with the DSP extension."""
+    return _kernel(call, target, schedule, smlad_product, 2, 2, 2)
+
+
+def suits_smlad(call: Call, target: Target) -> bool:
+    """8-bit activations and symmetric int8 weights on a core with the DSP extension."""
+    x, w = call.inputs[:2]
+    symmetric = w.quant is not None and not any(w.quant.zero_point) and w.dtype == DType.INT8
+    return "dsp" in target.features and x.dtype in EIGHT_BITS and symmetric
+
+
+def _kernel(
+    call: Call,
+    target: Target,
+    schedule: Schedule,
+    product_of: Callable[[Array], Product],
+    rows: int,
+    columns: int,
+    unroll: int,
+) -> Kernel:
+    (x, w), y, a = call.inputs[:2], call.output, call.attrs
+    oc, kh, kw, _ = w.shape
+    assert w.data is not None, "the weights are constant"
+    values = w.data if x.dtype.is_float else centred(w.data, w)
+    matrix = np.asarray(values.reshape(oc, -1))
+    product, finished = product_of(matrix), epilogue(call, matrix, target)
+    direct = (kh, kw, a.groups) == (1, 1, 1) and not any(a.pads)
+    direct = direct and product.pitch == matrix.shape[1]
+    rows = min(schedule.rows or rows, y.shape[2] * (y.shape[1] if direct else 1))
+    source = loops.buffer("x", x.elements, x.dtype)
+    result = loops.buffer("y", y.elements, y.dtype)
+    weights = loops.buffer("weights", product.weights.size, str(product.weights.dtype))
+    scratch = None if direct else loops.buffer("scratch", rows * product.pitch, x.dtype)
+    conv = Convolution(
+        call, product, finished, rows, min(schedule.columns or columns, oc // a.groups),
+        schedule.unroll or unroll, direct, direct and a.strides == (1, 1),
+        source, result, weights, scratch,
+    )  # fmt: skip
+    parameters = [source, result, weights, *finished.buffers]
+    parameters += [] if scratch is None else [scratch]
+    batch = x.shape[0]
+    begin, end = loops.variable("row_begin"), loops.variable("row_end")
+    if batch == 1:
+        function = loops.function([*parameters, begin, end], _image(conv, 0, begin, end))
+    else:
+        oh = loops.const(y.shape[1])
+        body = [loops.loop("n", batch, lambda n: _image(conv, n, loops.const(0), oh))]
+        function = loops.function(parameters, body)
+    return Kernel(
+        name=f"conv2d_{kh}x{kw}",
+        function=function,
+        constants=(Constant("weights", product.weights), *finished.constants),
+        scratch_bytes=0 if scratch is None else rows * product.pitch * x.dtype.size,
+        microkernels=product.microkernels,
+        rows=y.shape[1] if batch == 1 else 0,
+        float_code=x.dtype.is_float,
+        note=f"gemm {conv.rows}x{conv.columns}, {product.note}",
+    )
+
+
+def _image(conv: Convolution, n: Any, begin: Any, end: Any) -> list[Any]:
+    """All output pixels of rows begin..end of image `n`."""
+    ow = conv.call.output.shape[2]
+    if conv.flat:
+        first, count = begin * ow, (end - begin) * ow
+        return _pixels(conv, n, loops.const(0), first, count, ow % conv.rows != 0)
+    return [
+        loops.loop(
+            "oy",
+            end - begin,
+            lambda oy: _pixels(conv, n, oy, loops.const(0), loops.const(ow), ow % conv.rows != 0),
+            begin,
+        )
+    ]
+
+
+def _pixels(
+    conv: Convolution, n: Any, oy: Any, first: Any, count: Any, has_rest: bool
+) -> list[Any]:
+    """`count` neighbouring pixels in blocks, the rest one by one."""
+    shift = conv.rows.bit_length() - 1
+    blocks = count >> shift if conv.rows == 1 << shift else loops.quotient(count, conv.rows)
+    lines = [
+        loops.loop("p", blocks, lambda p: _pixel_block(
+            conv, n, oy, first + p * conv.rows, conv.rows, ""))
+    ]  # fmt: skip
+    if has_rest:
+        done = blocks * conv.rows
+        lines.append(
+            loops.loop("p", count - done, lambda p: _pixel_block(
+                conv, n, oy, first + done + p, 1, "r"))
+        )  # fmt: skip
+    return lines
+
+
+def _pixel_block(conv: Convolution, n: Any, oy: Any, ox: Any, rows: int, tag: str) -> list[Any]:
+    """All output channels of `rows` neighbouring pixels, group by group."""
+    a = conv.call.attrs
+    _, h, w, c = conv.call.inputs[0].shape
+    if conv.direct:
+        starts = [
+            ((n * h + oy * a.strides[0]) * w + (ox + r) * a.strides[1]) * c for r in range(rows)
+        ]
+        return _channels(conv, n, oy, ox, loops.const(0), conv.source, starts, tag)
+    starts = [loops.const(r * conv.product.pitch) for r in range(rows)]
+
+    def group(g: Any) -> list[Any]:
+        gathered = [line for r in range(rows) for line in _gather(conv, n, oy, ox + r, g, r)]
+        return [*gathered, *_channels(conv, n, oy, ox, g, conv.scratch, starts, tag)]
+
+    return [loops.loop("g", a.groups, group)]
+
+
+def _channels(
+    conv: Convolution, n: Any, oy: Any, ox: Any, g: Any, x: Any, starts: list[Any], tag: str
+) -> list[Any]:
+    """The output channels of group `g` for a block of pixels, in blocks of columns."""
+    _, oh, ow, oc = conv.call.output.shape
+    per_group = oc // conv.call.attrs.groups
+
+    def store(row: int, channel: Any, value: Any) -> Any:
+        at = ((n * oh + oy) * ow + ox + row) * oc + channel
+        return loops.store(conv.result, at, value)
+
+    def columns(first: Any, count: int, name: str) -> list[Any]:
+        return block(
+            x, starts, conv.weights, g * per_group + first, count,
+            conv.product, conv.unroll, conv.finished, store, name,
+        )  # fmt: skip
+
+    whole, rest = divmod(per_group, conv.columns)
+    lines = [loops.loop("c", whole, lambda c: columns(c * conv.columns, conv.columns, tag))]
+    if rest:
+        lines.append(
+            loops.loop("c", rest, lambda c: columns(whole * conv.columns + c, 1, f"{tag}t"))
+        )
+    return lines
+
+
+def _gather(conv: Convolution, n: Any, oy: Any, ox: Any, g: Any, row: int) -> list[Any]:
+    """The window of pixel (oy, ox) as a column of the scratch."""
+    x, a = conv.call.inputs[0], conv.call.attrs
+    _, h, w, c = x.shape
+    _, kh, kw, ic = conv.call.inputs[1].shape
+    zero = x.quant.zero_point[0] & 0xFF if x.quant else 0
+    first_x = ox * a.strides[1] - a.pads[1]
+
+    def move(iy: Any, ix: Any, at: Any, count: int) -> Any:
+        source = loops.pointer(conv.source, ((n * h + iy) * w + ix) * c + g * ic)
+        size = loops.const(count * x.dtype.size)
+        return loops.run("memcpy", loops.pointer(conv.scratch, at, "w"), source, size)
+
+    def fill(at: Any, count: int) -> Any:
+        size = loops.const(count * x.dtype.size)
+        return loops.run("memset", loops.pointer(conv.scratch, at, "w"), loops.const(zero), size)
+
+    def cells(iy: Any, at: Any) -> Any:
+        def cell(j: Any) -> list[Any]:
+            ix = first_x + j * a.dilations[1]
+            inside = loops.every([ix >= 0, ix < w])
+            if not (a.pads[1] or a.pads[3]):
+                return [move(iy, ix, at + j * ic, ic)]
+            return [loops.when(inside, [move(iy, ix, at + j * ic, ic)], [fill(at + j * ic, ic)])]
+
+        return loops.loop("j", kw, cell)
+
+    def line(i: Any) -> list[Any]:
+        iy = oy * a.strides[0] + i * a.dilations[0] - a.pads[0]
+        at = row * conv.product.pitch + i * (kw * ic)
+        one_run = a.dilations[1] == 1 and a.groups == 1
+        if not one_run:
+            inside = [cells(iy, at)]
+        elif a.pads[1] or a.pads[3]:
+            within = loops.every([first_x >= 0, first_x <= w - kw])
+            inside = [loops.when(within, [move(iy, first_x, at, kw * ic)], [cells(iy, at)])]
+        else:
+            inside = [move(iy, first_x, at, kw * ic)]
+        if not (a.pads[0] or a.pads[2]):
+            return inside
+        return [loops.when(loops.every([iy >= 0, iy < h]), inside, [fill(at, kw * ic)])]
+
+    return [loops.loop("i", kh, line)]

@@ -1,0 +1,41 @@
+"""Names of the model as names of C: valid, unique, never a keyword."""
+
+import re
+from collections.abc import Iterable
+
+KEYWORDS = frozenset(
+    # C11 6.4.1, C++11 2.12, and what the headers we include define
+    "auto break case char const continue default do double else enum extern float for goto if "
+    "inline int long register restrict return short signed sizeof static struct switch typedef "
+    "union unsigned void volatile while alignas alignof and and_eq asm bitand bitor bool catch "
+    "char16_t char32_t class compl const_cast constexpr decltype delete dynamic_cast explicit "
+    "export false friend mutable namespace new noexcept not not_eq nullptr operator or or_eq "
+    "private protected public reinterpret_cast static_assert static_cast template this "
+    "thread_local throw true try typeid typename using virtual wchar_t xor xor_eq arena main "
+    "NULL INFINITY NAN errno memcpy memset memmove y0 y1 yn j0 j1 jn exp log pow sin cos".split()
+)
+
+
+def c_name(name: str) -> str:
+    """`name` with every character that C does not allow replaced; "StatefulCall:0" -> "_0"."""
+    text = re.sub(r"\W", "_", name, flags=re.ASCII)
+    text = re.sub(r"__+", "_", text)
+    if not text.strip("_"):
+        text = "x"
+    if text[0].isdigit() or text[0] == "_":  # leading underscores are the implementation's
+        text = f"x{text}" if text[0] == "_" else f"x_{text}"
+    return f"{text}_" if text in KEYWORDS else text
+
+
+def unique_names(names: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
+    """A C name for each of `names`, all different and none in `taken`."""
+    used = set(taken)
+    unique: dict[str, str] = {}
+    for name in names:
+        base = candidate = c_name(name)
+        number = 2
+        while candidate in used:
+            candidate, number = f"{base}_{number}", number + 1
+        used.add(candidate)
+        unique[name] = candidate
+    return unique

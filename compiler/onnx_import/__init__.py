@@ -1,0 +1,1 @@
+"""ONNX files -> Graph: `reading.read_onnx` is the way in."""

@@ -1,0 +1,215 @@
+"""The graph while it grows: the one mutable thing of the import."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyc.compiler.errors import CompileError
+from tinyc.compiler.graph import Array, DType, Node, QParams, Shape, Tensor, constant, elements
+from tinyc.compiler.onnx_import.loading import MOST_ELEMENTS
+from tinyc.compiler.onnx_import.model_node import ModelNode
+from tinyc.compiler.ops import OPS
+from tinyc.compiler.ops.op import Call
+from tinyc.compiler.ops.pad import PadAttrs
+from tinyc.compiler.ops.reshape import ReshapeAttrs
+
+KEEP_STORED = ("Reshape", "Transpose", "Slice", "Pad", "MaxPool2D")  # one input, same QParams
+MEANINGLESS = ("Reshape", "Transpose", "Slice", "MaxPool2D")  # the same with and without QParams
+
+
+@dataclass(slots=True)
+class Builder:
+    """values: the tensor that each value of the model became; reserved: names not to take.
+
+    producers and readers give positions in `nodes`, by tensor.
+    """
+
+    reserved: frozenset[str]
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    nodes: list[Node] = field(default_factory=list)
+    values: dict[str, str] = field(default_factory=dict)
+    producers: dict[str, int] = field(default_factory=dict)
+    readers: dict[str, list[int]] = field(default_factory=dict)
+    node_names: set[str] = field(default_factory=set)
+    bound: set[str] = field(default_factory=set)
+    elements: int = 0
+
+    def value(self, name: str) -> Tensor:
+        return self.tensors[self.values[name]]
+
+    def operand(self, node: ModelNode, index: int) -> Tensor:
+        """A required input."""
+        found = self.optional(node, index)
+        if found is None:
+            node.malformed(f"input {index} is missing")
+        return found
+
+    def optional(self, node: ModelNode, index: int) -> Tensor | None:
+        if index >= len(node.inputs) or not node.inputs[index]:
+            return None
+        return self.value(node.inputs[index])
+
+    def unused_name(self, name: str) -> str:
+        while name in self.tensors or name in self.reserved:
+            name += "_"
+        return name
+
+    def hold(self, tensor: Tensor) -> Tensor:
+        """Add `tensor`, unless the model becomes too large to be meant for a microcontroller."""
+        self.elements += elements(tensor.shape)
+        if self.elements > MOST_ELEMENTS or min(tensor.shape, default=0) < 0:
+            raise CompileError(
+                "too-large",
+                f"the tensors have more than {MOST_ELEMENTS} elements",
+                f"tensor '{tensor.name}' {list(tensor.shape)}",
+            )
+        self.tensors[tensor.name] = tensor
+        return tensor
+
+    def constant(
+        self, name: str, values: npt.ArrayLike, dtype: DType, quant: QParams | None = None
+    ) -> Tensor:
+        return self.hold(constant(self.unused_name(name), values, dtype, quant))
+
+    def add(
+        self,
+        node: ModelNode,
+        op: str,
+        inputs: tuple[Tensor, ...],
+        attrs: object = None,
+        dtype: DType | None = None,
+        quant: QParams | None = None,
+    ) -> Tensor:
+        """Append a node; `dtype` where the operator cannot infer it."""
+        name = self._node_name(node.name)
+        ((shape, inferred),) = OPS[op].infer(inputs, attrs)
+        if min(shape, default=1) < 1:
+            node.malformed(f"its output has the shape {list(shape)}")
+        if op in KEEP_STORED:
+            quant = inputs[0].quant
+        output = self.hold(Tensor(self.unused_name(name), shape, dtype or inferred, None, quant))
+        for tensor in inputs:
+            self.readers.setdefault(tensor.name, []).append(len(self.nodes))
+        self.producers[output.name] = len(self.nodes)
+        names = tuple(t.name for t in inputs)
+        self.nodes.append(Node(name, op, names, (output.name,), attrs, (node.name,)))
+        return output
+
+    def layout(self, node: ModelNode, op: str, x: Tensor, attrs: object) -> Tensor:
+        """Append a node that the model does not have: a change of layout."""
+        if x.data is not None:
+            data = _evaluate(op, x, x, attrs)
+            return self.constant(f"{x.name}/{op.lower()}", data, x.dtype, x.quant)
+        output = self.add(node, op, (x,), attrs)
+        self.nodes[-1] = replace(self.nodes[-1], origin=())
+        return output
+
+    def reshaped(self, node: ModelNode, x: Tensor, shape: Shape) -> Tensor:
+        return x if x.shape == shape else self.layout(node, "Reshape", x, ReshapeAttrs(shape))
+
+    def bind(self, value: str, tensor: Tensor) -> None:
+        """Say that `tensor` is the model's `value`; it takes the name when it is the first."""
+        at = self.producers.get(tensor.name)
+        if at is not None and tensor.name not in self.bound and tensor.name not in self.readers:
+            del self.tensors[tensor.name], self.producers[tensor.name]
+            tensor = replace(tensor, name=value)
+            self.tensors[value], self.producers[value] = tensor, at
+            self.nodes[at] = replace(self.nodes[at], outputs=(value,))
+        self.values[value] = tensor.name
+        self.bound.add(tensor.name)
+
+    def real_constant(self, tensor: Tensor) -> Array | None:
+        """The data of a constant, or of a dequantized constant; None for an activation."""
+        if tensor.data is not None:
+            return tensor.data
+        stored = self.dequantized_constant(tensor)
+        return None if stored is None else _evaluate("Dequantize", stored, tensor, None)
+
+    def dequantized_constant(self, tensor: Tensor) -> Tensor | None:
+        """The stored constant that `tensor` is the Dequantize of; None when it is not."""
+        node = self._producer(tensor.name)
+        if node is None or node.op != "Dequantize":
+            return None
+        stored = self.tensors[node.inputs[0]]
+        return stored if stored.data is not None else None
+
+    def as_stored(self, node: ModelNode, x: Tensor, quant: QParams) -> Tensor:
+        """`x`, known to hold integers that `quant` gives a meaning."""
+        if x.quant == quant:
+            return x
+        if x.data is not None:
+            return self.constant(f"{x.name}/stored", x.data, x.dtype, quant)
+        if self._lacks_meaning(x):
+            return self._annotate(x, quant)
+        again = self.layout(node, "Reshape", x, ReshapeAttrs(x.shape))
+        self.tensors[again.name] = replace(again, quant=quant)
+        return self.tensors[again.name]
+
+    def _lacks_meaning(self, x: Tensor) -> bool:
+        """Whether nobody has relied on `x` being plain integers yet."""
+        readers = (self.nodes[i].op for i in self.readers.get(x.name, ()))
+        return x.quant is None and x.data is None and all(op in MEANINGLESS for op in readers)
+
+    def _annotate(self, x: Tensor, quant: QParams) -> Tensor:
+        """Give `x` its meaning, and the integers that are merely moved into it, too."""
+        self.tensors[x.name] = annotated = replace(x, quant=quant)
+        node = self._producer(x.name)
+        if node is None or node.op not in KEEP_STORED or quant.axis is not None:
+            return annotated
+        source = self.tensors[node.inputs[0]]
+        if isinstance(node.attrs, PadAttrs):
+            real = (node.attrs.value - quant.zero_point[0]) * quant.scale[0]
+            position = self.producers[x.name]
+            self.nodes[position] = replace(node, attrs=replace(node.attrs, value=real))
+            if self.readers[source.name] == [position] and source.quant is None:
+                self._annotate(source, quant)
+        elif self._lacks_meaning(source):
+            self._annotate(source, quant)
+        return annotated
+
+    def _producer(self, name: str) -> Node | None:
+        position = self.producers.get(name)
+        return None if position is None else self.nodes[position]
+
+    def _node_name(self, name: str) -> str:
+        number, free = 2, name
+        while free in self.node_names:
+            free, number = f"{name}_{number}", number + 1
+        self.node_names.add(free)
+        return free
+
+
+def _evaluate(op: str, x: Tensor, output: Tensor, attrs: object) -> Array:
+    """The result of a node on the constant `x`."""
+    assert x.data is not None, f"'{x.name}' is no constant"
+    call = Call(Node(op, op, (x.name,), (output.name,), attrs), (x,), (output,))
+    return OPS[op].reference(call, (x.data,))[0]
+
+
+def element_type(dtype: "np.dtype[np.generic]", where: str) -> DType:
+    """The DType of a NumPy type.
+
+    Raises CompileError("unsupported-type").
+    """
+    try:
+        return DType(dtype.name)
+    except ValueError as error:
+        raise CompileError(
+            "unsupported-type", f"the element type {dtype.name} is not supported", where
+        ) from error
+
+
+def positive_axis(node: ModelNode, axis: int, rank: int) -> int:
+    """`axis` counted from the front."""
+    if not -rank <= axis < rank:
+        node.malformed(f"the axis {axis} is out of range for {rank} dimensions")
+    return axis % rank if rank else 0
+
+
+def positive_axes(node: ModelNode, axes: tuple[int, ...], rank: int) -> tuple[int, ...]:
+    found = tuple(positive_axis(node, axis, rank) for axis in axes)
+    if len(set(found)) != len(found):
+        node.malformed(f"an axis stands twice in {list(axes)}")
+    return found
+

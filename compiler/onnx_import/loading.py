@@ -1,0 +1,139 @@
+"""An ONNX file and its side files -> a ModelProto that holds all its data and is well formed."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from tinyc.compiler.errors import CompileError
+from tinyc.compiler.onnx_import.foreign import guarded
+
+MOST_ELEMENTS = 1 << 28  # of all tensors of a model together: 1 GiB of floats
+MOST_BYTES = 1 << 31  # a protobuf message cannot be larger
+OLDEST_OPSET = 7  # the readers know every version from this one on
+NOT_ONNX = "give a model in ONNX format (.onnx)"
+
+
+def load_model(path: Path) -> onnx.ModelProto:
+    """Read, complete and check the model at `path`.
+
+    Raises CompileError: "not-onnx", "missing-file", "truncated-file", "bad-path", "bad-model".
+    """
+    model = _parse(path)
+    for tensor in _stored_tensors(model.graph):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            _fetch(tensor, path.parent)
+    where = f"file '{path}'"
+    guarded(lambda: onnx.checker.check_model(model), "bad-model", "the model is malformed", where)
+    return _in_known_opset(model, where)
+
+
+def _parse(path: Path) -> onnx.ModelProto:
+    where, model = f"file '{path}'", onnx.ModelProto()
+    if path.is_dir():
+        raise CompileError("not-onnx", "this is a folder, not an ONNX file", where, NOT_ONNX)
+    try:
+        if path.stat().st_size >= MOST_BYTES:
+            raise CompileError("not-onnx", "the file is larger than 2 GiB", where, NOT_ONNX)
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise CompileError("missing-file", "there is no such file", where) from error
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise CompileError("missing-file", f"cannot be read: {reason.lower()}", where) from error
+    if not content:
+        raise CompileError("not-onnx", "the file is empty", where, NOT_ONNX)
+    try:
+        model.ParseFromString(content)
+    except (DecodeError, ValueError) as error:
+        raise CompileError(
+            "not-onnx", "the file is no ONNX model, or a damaged or truncated one", where, NOT_ONNX
+        ) from error
+    if not model.ir_version or not model.HasField("graph"):
+        raise CompileError("not-onnx", "the file holds no ONNX model", where, NOT_ONNX)
+    return model
+
+
+def _stored_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            if attribute.HasField("g"):
+                yield from _stored_tensors(attribute.g)
+            for inner in attribute.graphs:
+                yield from _stored_tensors(inner)
+
+
+def _fetch(tensor: onnx.TensorProto, folder: Path) -> None:
+    """Replace the reference to a side file by its bytes."""
+    fields = {entry.key: entry.value for entry in tensor.external_data}
+    location, where = fields.get("location", ""), f"tensor '{tensor.name}'"
+    if "\0" in location or not (folder / location).resolve().is_relative_to(folder.resolve()):
+        raise CompileError(
+            "bad-path",
+            f"the side file '{location}' lies outside of the model's folder",
+            where,
+            "save the model again with its data beside it",
+        )
+    try:
+        offset, length = int(fields.get("offset", 0)), _byte_count(tensor, where)
+        length = int(fields.get("length", length))
+    except ValueError as error:
+        raise CompileError("bad-model", f"of '{location}': {error}", where) from error
+    try:
+        with (folder / location).open("rb") as file:
+            size = file.seek(0, 2)
+            if offset < 0 or length < 0 or offset + length > size:
+                raise CompileError(
+                    "truncated-file",
+                    f"the side file '{location}' has {size} bytes; "
+                    f"bytes {offset} to {offset + length} are needed",
+                    where,
+                    "copy the file again, whole",
+                )
+            file.seek(offset)
+            data = file.read(length)
+    except OSError as error:
+        raise CompileError(
+            "missing-file",
+            f"the side file '{location}' is missing or cannot be read",
+            where,
+            f"put '{location}' into the folder of the model",
+        ) from error
+    tensor.ClearField("external_data")
+    tensor.data_location = onnx.TensorProto.DEFAULT
+    tensor.raw_data = data
+
+
+def _byte_count(tensor: onnx.TensorProto, where: str) -> int:
+    count = math.prod(tensor.dims)
+    if min(tensor.dims, default=0) < 0 or count > MOST_ELEMENTS:
+        raise CompileError("too-large", f"it declares the shape {list(tensor.dims)}", where)
+    try:
+        return count * int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+    except KeyError as error:
+        raise ValueError(f"the element type {tensor.data_type} is unknown") from error
+
+
+def _in_known_opset(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
+    """The model in an operator set that the readers know."""
+    version = opset_of(model)
+    if version >= OLDEST_OPSET:
+        return model
+    return guarded(
+        lambda: onnx.version_converter.convert_version(model, 13),
+        "old-opset",
+        f"opset {version} cannot be converted to opset 13",
+        where,
+    )
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """The version of the standard operators that the model uses."""
+    versions = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")]
+    return max(versions, default=1)

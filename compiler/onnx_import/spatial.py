@@ -1,0 +1,216 @@
+"""Convolutions and pools: NCHW with one or two spatial axes -> NHWC between two Transposes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinyc.compiler.graph import DType, QParams, Tensor
+from tinyc.compiler.onnx_import.building import Builder
+from tinyc.compiler.onnx_import.model_node import ModelNode
+from tinyc.compiler.ops.conv2d import Conv2DAttrs
+from tinyc.compiler.ops.depthwise_conv2d import DepthwiseConv2DAttrs
+from tinyc.compiler.ops.pooling import Pool2DAttrs
+from tinyc.compiler.ops.reduce import ReduceAttrs
+from tinyc.compiler.ops.transpose import TransposeAttrs
+
+LARGEST = 1 << 15  # of a stride, dilation or pad: beyond any tensor on a microcontroller
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """pads: top, left, bottom, right; `excess`: rows and columns that ceil_mode adds to them."""
+
+    strides: tuple[int, int]
+    pads: tuple[int, int, int, int]
+    dilations: tuple[int, int]
+    excess: tuple[int, int] = (0, 0)
+
+
+def read_conv(build: Builder, node: ModelNode) -> Tensor:
+    x, w, bias = build.operand(node, 0), build.operand(node, 1), build.optional(node, 2)
+    return convolution(build, node, x, w, bias)
+
+
+def convolution(
+    build: Builder, node: ModelNode, x: Tensor, w: Tensor, bias: Tensor | None
+) -> Tensor:
+    """x NCHW or NCL, w OIHW or OIL."""
+    _check_rank(node, x)
+    stored, group = build.dequantized_constant(w), node.integer("group", 1)
+    if w.data is None and stored is None:
+        node.refuse("the weights are computed at run time, they must be constant")
+    if len(w.shape) != len(x.shape) or min(w.shape) < 1:
+        node.malformed(f"weights {list(w.shape)} for an input {list(x.shape)}")
+    channels, kernel = x.shape[1], w.shape[2:]
+    if group < 1 or w.shape[1] * group != channels or w.shape[0] % group:
+        node.malformed(f"weights {list(w.shape)} in {group} groups for {channels} channels")
+    if (node.integers("kernel_shape") or kernel) != kernel:
+        node.malformed(f"kernel_shape is not that of the weights {list(w.shape)}")
+    if bias is not None and bias.shape != w.shape[:1]:
+        node.malformed(f"a bias {list(bias.shape)} for {w.shape[0]} output channels")
+    window = _window(node, x, kernel)
+    depthwise = group == channels > 1
+    weights = _weights(build, node, w, depthwise)
+    operands = (_channels_last(build, node, x), weights, *(() if bias is None else (bias,)))
+    if depthwise:
+        attrs = DepthwiseConv2DAttrs(window.strides, window.pads, window.dilations)
+        y = build.add(node, "DepthwiseConv2D", operands, attrs)
+    else:
+        general = Conv2DAttrs(window.strides, window.pads, window.dilations, group)
+        y = build.add(node, "Conv2D", operands, general)
+    return _channels_first(build, node, y, len(x.shape))
+
+
+def _weights(build: Builder, node: ModelNode, w: Tensor, depthwise: bool) -> Tensor:
+    """OIHW or OIL, constant or dequantized constant -> [oc, kh, kw, ic] or [kh, kw, oc]."""
+    source = build.dequantized_constant(w) or w
+    quant, data = source.quant, source.data
+    if quant is not None and quant.axis not in (None, 0):
+        source, data, quant = w, build.real_constant(w), None
+    assert data is not None, f"'{w.name}' is a constant"
+    data = data.reshape(*data.shape, *(1,) * (4 - data.ndim))
+    if depthwise:
+        data = data[:, 0].transpose(1, 2, 0)
+        if quant is not None and quant.axis == 0:
+            quant = QParams(quant.scale, quant.zero_point, 2)
+    else:
+        data = data.transpose(0, 2, 3, 1)
+    dtype = DType(data.dtype.name)
+    constant = build.constant(f"{source.name}/weights", data, dtype, quant)
+    if quant is None or source is w:
+        return constant
+    return build.layout_of_stored(node, constant)
+
+
+def _check_rank(node: ModelNode, x: Tensor) -> None:
+    if len(x.shape) not in (3, 4):
+        node.refuse(f"{len(x.shape) - 2} spatial axes are not supported, only one or two")
+
+
+def _channels_last(build: Builder, node: ModelNode, x: Tensor) -> Tensor:
+    """NCHW -> NHWC; NCL -> NHWC with W = 1."""
+    x = build.reshaped(node, x, (*x.shape, *(1,) * (4 - len(x.shape))))
+    return build.layout(node, "Transpose", x, TransposeAttrs((0, 2, 3, 1)))
+
+
+def _channels_first(build: Builder, node: ModelNode, y: Tensor, rank: int) -> Tensor:
+    y = build.layout(node, "Transpose", y, TransposeAttrs((0, 3, 1, 2)))
+    return build.reshaped(node, y, y.shape[:rank])
+
+
+def _window(node: ModelNode, x: Tensor, kernel: tuple[int, ...], ceil: bool = False) -> Window:
+    """Strides, pads and dilations, all given or by auto_pad, for one or two spatial axes."""
+    spatial = len(x.shape) - 2
+    ones = (1,) * spatial
+    strides = node.integers("strides") or ones
+    dilations = node.integers("dilations") or ones
+    pads = node.integers("pads") or (0,) * (2 * spatial)
+    if len(strides) != spatial or len(dilations) != spatial or len(pads) != 2 * spatial:
+        node.malformed(f"strides, dilations or pads do not fit {spatial} spatial axes")
+    if min(*strides, *dilations, *kernel, 1) < 1 or max(*strides, *dilations, *kernel) > LARGEST:
+        node.malformed("a stride, dilation or kernel size is out of range")
+    if min(pads) < 0 or max(pads) > LARGEST:
+        node.refuse(f"pads {list(pads)} are not supported, they must be 0 to {LARGEST}")
+    reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True))
+    begins, ends = list(pads[:spatial]), list(pads[spatial:])
+    excess = [0] * spatial
+    mode = node.text("auto_pad", "NOTSET")
+    for i, (size, r, s) in enumerate(zip(x.shape[2:], reach, strides, strict=True)):
+        if mode == "VALID":
+            begins[i] = ends[i] = 0
+        elif mode in ("SAME_UPPER", "SAME_LOWER"):
+            total = max((-(-size // s) - 1) * s + r - size, 0)
+            small, large = total // 2, total - total // 2
+            begins[i], ends[i] = (small, large) if mode == "SAME_UPPER" else (large, small)
+        elif mode != "NOTSET":
+            node.malformed(f"auto_pad is '{mode}'")
+        if ceil:
+            excess[i] = _ceil_excess(size, r, s, begins[i], ends[i])
+        if size + begins[i] + ends[i] + excess[i] < r:
+            node.malformed(f"the kernel is larger than the padded input {list(x.shape)}")
+    return Window(
+        (strides + (1,))[:2], _four(begins, ends), (dilations + (1,))[:2], (*excess, 0)[:2]
+    )  # fmt: skip
+
+
+def _four(begins: list[int], ends: list[int]) -> tuple[int, int, int, int]:
+    (top, left), (bottom, right) = (*begins, 0)[:2], (*ends, 0)[:2]
+    return top, left, bottom, right
+
+
+def _ceil_excess(size: int, reach: int, stride: int, begin: int, end: int) -> int:
+    """Padding that makes the last, partial window whole; it must begin inside the input."""
+    outputs = -(-(size + begin + end - reach) // stride) + 1
+    if (outputs - 1) * stride >= size + begin:
+        outputs -= 1
+    return max((outputs - 1) * stride + reach - (size + begin + end), 0)
+
+
+def read_max_pool(build: Builder, node: ModelNode) -> Tensor:
+    if len(node.outputs) > 1 and node.outputs[1]:
+        node.refuse("the output Indices is not supported")
+    return _pool(build, node, "MaxPool2D", include_pad=False)
+
+
+def read_average_pool(build: Builder, node: ModelNode) -> Tensor:
+    return _pool(build, node, "AveragePool2D", bool(node.integer("count_include_pad", 0)))
+
+
+def _pool(build: Builder, node: ModelNode, op: str, include_pad: bool) -> Tensor:
+    x, kernel = build.operand(node, 0), node.integers("kernel_shape")
+    _check_rank(node, x)
+    if kernel is None or len(kernel) != len(x.shape) - 2:
+        node.malformed("kernel_shape is missing or does not fit the input")
+    window = _window(node, x, kernel, bool(node.integer("ceil_mode", 0)))
+    if include_pad and any(window.excess):
+        node.refuse("ceil_mode together with count_include_pad is not supported")
+    top, left, bottom, right = window.pads
+    pads = (top, left, bottom + window.excess[0], right + window.excess[1])
+    include_pad = include_pad and any(pads)
+    size = (*kernel, 1)[:2]
+    attrs = Pool2DAttrs(size, window.strides, pads, window.dilations, include_pad)
+    y = build.add(node, op, (_channels_last(build, node, x),), attrs)
+    return _channels_first(build, node, y, len(x.shape))
+
+
+def read_global_average_pool(build: Builder, node: ModelNode) -> Tensor:
+    return global_average_pool(build, node, build.operand(node, 0))
+
+
+def global_average_pool(build: Builder, node: ModelNode, x: Tensor) -> Tensor:
+    return _global_pool(build, node, x, "AveragePool2D", "mean")
+
+
+def read_global_max_pool(build: Builder, node: ModelNode) -> Tensor:
+    return _global_pool(build, node, build.operand(node, 0), "MaxPool2D", "max")
+
+
+def _global_pool(build: Builder, node: ModelNode, x: Tensor, op: str, kind: str) -> Tensor:
+    if len(x.shape) < 3:
+        node.malformed(f"the input {list(x.shape)} has no spatial axis")
+    if len(x.shape) > 4:
+        return build.add(node, "Reduce", (x,), ReduceAttrs(kind, tuple(range(2, len(x.shape)))))
+    y = _channels_last(build, node, x)
+    y = build.add(node, op, (y,), Pool2DAttrs((y.shape[1], y.shape[2])))
+    return _channels_first(build, node, y, len(x.shape))
+
+
+def read_batch_normalization(build: Builder, node: ModelNode) -> Tensor:
+    """y = x * a + b with a = scale / sqrt(variance + epsilon), b = shift - mean * a."""
+    from tinyc.compiler.ops.elementwise import BinaryAttrs
+
+    x = build.operand(node, 0)
+    if node.integer("training_mode", 0) or any(node.outputs[1:]):
+        node.refuse("BatchNormalization in training mode is not supported", "export for inference")
+    parameters = [build.real_constant(build.operand(node, i)) for i in range(1, 5)]
+    if len(x.shape) < 2 or any(p is None or p.shape != (x.shape[1],) for p in parameters):
+        node.refuse("scale, shift, mean and variance must be constants, one for each channel")
+    scale, shift, mean, variance = (np.asarray(p, np.float64) for p in parameters)
+    with np.errstate(all="ignore"):
+        factor = scale / np.sqrt(variance + node.real("epsilon", 1e-5))
+        offset = shift - mean * factor
+    shape = (-1, *(1,) * (len(x.shape) - 2))
+    a = build.constant(f"{node.name}/factor", factor.reshape(shape), x.dtype)
+    b = build.constant(f"{node.name}/offset", offset.reshape(shape), x.dtype)
+    product = build.add(node, "Mul", (x, a), BinaryAttrs())
+    return build.add(node, "Add", (product, b), BinaryAttrs())

@@ -1,0 +1,96 @@
+"""Conv2D: y[oy, ox, oc] = sum x[oy*sh + i*dh - top, ox*sw + j*dw - left, ic] * w[oc, i, j, ic] + b.
+
+x NHWC, w [oc, kh, kw, ic / groups] constant, b [oc] constant or absent.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinyc.autotune.schedule import Schedule
+from tinyc.compiler.graph import Tensor
+from tinyc.compiler.kernels import gemm_conv
+from tinyc.compiler.ops.accumulate import (
+    can_quantize,
+    centred,
+    output_extent,
+    output_of,
+    result_type,
+    window_slices,
+)
+from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp
+from tinyc.compiler.ops.kernel import Kernel
+from tinyc.compiler.ops.op import Array, Call, Op, RowWindows, Type, Window
+from tinyc.targets import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Conv2DAttrs:
+    """strides, dilations: (height, width); pads: top, left, bottom, right."""
+
+    strides: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilations: tuple[int, int] = (1, 1)
+    groups: int = 1
+    clamp: Clamp = NO_CLAMP
+
+
+def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
+    (n, h, w, _), (oc, kh, kw, _) = inputs[0].shape, inputs[1].shape
+    top, left, bottom, right = attrs.pads
+    oh = output_extent(h, kh, attrs.strides[0], attrs.dilations[0], top, bottom)
+    ow = output_extent(w, kw, attrs.strides[1], attrs.dilations[1], left, right)
+    return (((n, oh, ow, oc), result_type(inputs[0], "Conv")),)
+
+
+def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+    a = call.attrs
+    x, w = (centred(v, t) for v, t in zip(arrays[:2], call.inputs[:2], strict=True))
+    _, h, width, channels = x.shape
+    oc, kh, kw, ic = w.shape
+    acc = np.zeros(call.output.shape, np.float64)
+    _, oh, ow, _ = acc.shape
+    per_group = oc // a.groups
+    for i in range(kh):
+        rows, xrows = window_slices(i * a.dilations[0] - a.pads[0], a.strides[0], h, oh)
+        for j in range(kw):
+            cols, xcols = window_slices(j * a.dilations[1] - a.pads[1], a.strides[1], width, ow)
+            seen = x[:, xrows, xcols]
+            for g in range(a.groups):
+                mine = slice(g * per_group, (g + 1) * per_group)
+                acc[:, rows, cols, mine] += seen[..., g * ic : (g + 1) * ic] @ w[mine, i, j].T
+    return (output_of(call, acc, arrays[2] if len(arrays) > 2 else None),)
+
+
+def windows(call: Call) -> RowWindows | None:
+    a, kh = call.attrs, call.inputs[1].shape[1]
+    if call.inputs[0].shape[0] != 1:
+        return None
+    window = Window((kh - 1) * a.dilations[0] + 1, a.strides[0], a.pads[0])
+    return (window, *(None for _ in call.inputs[1:]))
+
+
+def macs(call: Call) -> int:
+    _, kh, kw, ic = call.inputs[1].shape
+    return call.output.elements * kh * kw * ic
+
+
+ALGORITHMS: dict[str, Callable[[Call, Target, Schedule], Kernel]] = {
+    "gemm": gemm_conv.kernel,
+    "gemm-smlad": gemm_conv.kernel_smlad,
+}
+
+
+def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
+    algorithm = schedule.algorithm or rule_of_thumb(call, target)
+    return ALGORITHMS[algorithm](call, target, schedule)
+
+
+def rule_of_thumb(call: Call, target: Target) -> str:
+    """The algorithm when nothing was measured."""
+    return "gemm-smlad" if gemm_conv.suits_smlad(call, target) else "gemm"
+
+
+CONV2D = Op("Conv2D", infer, reference, kernel, windows, macs, can_quantize)

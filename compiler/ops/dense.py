@@ -1,0 +1,61 @@
+"""Dense: y = clamp(x @ w.T + b); x [..., k], w [n, k] constant, b [n] constant or absent."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tinyc.autotune.schedule import Schedule
+from tinyc.compiler.errors import CompileError
+from tinyc.compiler.graph import Tensor
+from tinyc.compiler.kernels import gemm_dense
+from tinyc.compiler.ops.accumulate import can_quantize, centred, output_of, result_type
+from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp
+from tinyc.compiler.ops.kernel import Kernel
+from tinyc.compiler.ops.op import Array, Call, Op, Type
+from tinyc.targets import Target
+
+
+@dataclass(frozen=True, slots=True)
+class DenseAttrs:
+    """Real bounds of the result."""
+
+    clamp: Clamp = NO_CLAMP
+
+
+def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
+    x, w = inputs[:2]
+    if x.shape[-1] != w.shape[1]:
+        raise CompileError(
+            "shape-mismatch",
+            f"Dense needs {w.shape[1]} input features, got {x.shape[-1]}",
+            f"tensor '{x.name}' {list(x.shape)}, weights '{w.name}' {list(w.shape)}",
+        )
+    return (((*x.shape[:-1], w.shape[0]), result_type(x, "MatMul")),)
+
+
+def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+    x, w = (centred(v, t) for v, t in zip(arrays[:2], call.inputs[:2], strict=True))
+    return (output_of(call, x @ w.T, arrays[2] if len(arrays) > 2 else None),)
+
+
+def macs(call: Call) -> int:
+    return call.output.elements * call.inputs[1].shape[1]
+
+
+ALGORITHMS: dict[str, Callable[[Call, Target, Schedule], Kernel]] = {
+    "gemm": gemm_dense.kernel,
+    "gemm-smlad": gemm_dense.kernel_smlad,
+}
+
+
+def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
+    algorithm = schedule.algorithm or rule_of_thumb(call, target)
+    return ALGORITHMS[algorithm](call, target, schedule)
+
+
+def rule_of_thumb(call: Call, target: Target) -> str:
+    """The algorithm when nothing was measured."""
+    return "gemm-smlad" if gemm_dense.suits_smlad(call, target) else "gemm"
+
+
+DENSE = Op("Dense", infer, reference, kernel, macs=macs, quantize=can_quantize)

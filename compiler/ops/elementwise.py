@@ -1,0 +1,246 @@
+"""Two operands, element by element, with NumPy broadcasting: y = clamp(function(a, b))."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinyc.autotune.schedule import Schedule
+from tinyc.compiler.errors import CompileError
+from tinyc.compiler.graph import DType, Tensor, read_only
+from tinyc.compiler.ops import loops
+from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp, clamp_float, stored_bounds
+from tinyc.compiler.ops.copying import broadcast_strides, dense_strides, strided_nest
+from tinyc.compiler.ops.fixed_point import Requantization, requantization, requantize
+from tinyc.compiler.ops.kernel import Constant, Kernel
+from tinyc.compiler.ops.op import Array, Call, Op, Type, dequantized
+from tinyc.compiler.ops.quantize import quantized
+from tinyc.compiler.ops.requantize import requantizer
+from tinyc.targets import Target
+
+EIGHT_BITS = (DType.INT8, DType.UINT8)
+MOST_FRACTION_BITS = 20  # of Add's multipliers: an error of 255 * 2^-21 steps at the most
+
+
+@dataclass(frozen=True, slots=True)
+class BinaryAttrs:
+    """Real bounds of the result."""
+
+    clamp: Clamp = NO_CLAMP
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """Its meaning on NumPy arrays, and its expression in TensorIR."""
+
+    meaning: Callable[[Array, Array], Array]
+    expression: Callable[[Any, Any], Any]
+
+
+FUNCTIONS: dict[str, Function] = {
+    "Add": Function(np.add, lambda a, b: a + b),
+    "Sub": Function(np.subtract, lambda a, b: a - b),
+    "Mul": Function(np.multiply, lambda a, b: a * b),
+    "Div": Function(np.divide, lambda a, b: a / b),
+    "Minimum": Function(np.minimum, loops.minimum),
+    "Maximum": Function(np.maximum, loops.maximum),
+    "Pow": Function(np.power, lambda a, b: loops.call("powf", a, b, dtype="float32")),
+}
+ON_INTEGERS = ("Add", "Sub", "Mul")
+
+
+@dataclass(frozen=True, slots=True)
+class SumScales:
+    """y = (a * a_multiplier + b * b_multiplier + constant) >> shift."""
+
+    a_multiplier: int
+    b_multiplier: int
+    constant: int
+    shift: int
+
+
+def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
+    a, b = inputs
+    if a.dtype != b.dtype:
+        raise CompileError(
+            "unsupported-type",
+            f"the operands are {a.dtype} and {b.dtype}",
+            f"tensors '{a.name}' and '{b.name}'",
+            "cast one of them in the model",
+        )
+    return ((np.broadcast_shapes(a.shape, b.shape), a.dtype),)
+
+
+def sum_scales(call: Call) -> SumScales | None:
+    """Multipliers of a quantized Add or Sub; None when the scales are beyond int32.
+
+    For 8-bit operands |stored|, |zero point| <= 255, so that every partial sum of
+    a * ma + b * mb + constant stays below (512 * (ma + mb) + 257 * 2^shift), which the choice of
+    shift keeps below 2^31.
+    """
+    a, b = call.inputs
+    assert a.quant and b.quant and call.output.quant, "all three are quantized"
+    unit = call.output.quant.scale[0]
+    a_scale, b_scale = a.quant.scale[0] / unit, b.quant.scale[0] / unit
+    room = math.log2(2**31 / (512 * (a_scale + b_scale) + 260))
+    shift = min(MOST_FRACTION_BITS, math.floor(room))
+    if shift < 1:
+        return None
+    sign = -1 if call.node.op == "Sub" else 1
+    a_multiplier, b_multiplier = round(a_scale * 2**shift), sign * round(b_scale * 2**shift)
+    constant = (
+        (call.output.quant.zero_point[0] << shift)
+        + (1 << (shift - 1))
+        - a.quant.zero_point[0] * a_multiplier
+        - b.quant.zero_point[0] * b_multiplier
+    )
+    return SumScales(a_multiplier, b_multiplier, constant, shift)
+
+
+def _product_scale(call: Call) -> Requantization:
+    a, b, y = (*call.inputs, call.output)
+    assert a.quant and b.quant and y.quant, "all three are quantized"
+    scale = np.float64(a.quant.scale[0]) * b.quant.scale[0] / y.quant.scale[0]
+    return requantization(np.array([scale]))
+
+
+def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+    function = FUNCTIONS[call.node.op].meaning
+    a, b = arrays
+    if not call.output.quant:
+        if not call.inputs[0].dtype.is_float:
+            return (function(a, b).astype(a.dtype),)
+        with np.errstate(all="ignore"):
+            result = function(a, b)
+        return (np.clip(result, call.attrs.clamp.low, call.attrs.clamp.high).astype(a.dtype),)
+    low, high = stored_bounds(call.output, call.attrs.clamp)
+    dtype = call.output.dtype.value
+    if _table_operand(call) is not None:
+        real = function(*(dequantized(v, t) for v, t in zip(arrays, call.inputs, strict=True)))
+        real = np.clip(real, call.attrs.clamp.low, call.attrs.clamp.high).astype(np.float32)
+        return (quantized(real, call.output.dtype, call.output.quant),)
+    if call.node.op == "Mul":
+        zeros = [t.quant.zero_point[0] for t in call.inputs if t.quant]
+        product = (a.astype(np.int64) - zeros[0]) * (b.astype(np.int64) - zeros[1])
+        zero_point = call.output.quant.zero_point[0]
+        return (requantize(product, _product_scale(call), zero_point, low, high).astype(dtype),)
+    s = sum_scales(call)
+    assert s is not None, "can_quantize has refused it"
+    total = a.astype(np.int64) * s.a_multiplier + b.astype(np.int64) * s.b_multiplier + s.constant
+    return (np.clip(total >> s.shift, low, high).astype(dtype),)
+
+
+def can_quantize(call: Call) -> bool:
+    if call.output.dtype not in EIGHT_BITS:
+        return False
+    if _table_operand(call) is not None:
+        return True
+    per_tensor = all(t.quant is not None and t.quant.axis is None for t in call.inputs)
+    if not per_tensor or any(t.dtype not in EIGHT_BITS for t in call.inputs):
+        return False
+    if call.node.op in ("Add", "Sub"):
+        return sum_scales(call) is not None
+    return call.node.op == "Mul"
+
+
+def _table_operand(call: Call) -> int | None:
+    """Which operand varies when the other is one number: the result is then a 256-byte table."""
+    for varying, other in ((0, 1), (1, 0)):
+        x, number = call.inputs[varying], call.inputs[other]
+        if (
+            number.data is not None
+            and number.elements == 1
+            and x.dtype in EIGHT_BITS
+            and x.quant is not None
+            and x.shape == call.output.shape
+        ):
+            return varying
+    return None
+
+
+def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
+    if call.output.quant and (varying := _table_operand(call)) is not None:
+        return _table_kernel(call, varying)
+    y, name = call.output, call.node.op.lower()
+    operands = [
+        loops.buffer(letter, t.elements, t.dtype)
+        for letter, t in zip("ab", call.inputs, strict=True)
+    ]
+    result = loops.buffer("y", y.elements, y.dtype)
+    expression, constants, buffers = _expression(call, target)
+    for role, tensor in zip(("a", "b"), call.inputs, strict=True):
+        if tensor.data is not None:
+            constants = (*constants, Constant(f"operand_{role}", tensor.data.reshape(-1)))
+    moving = [b for b, t in zip(operands, call.inputs, strict=True) if t.data is None]
+    fixed = [b for b, t in zip(operands, call.inputs, strict=True) if t.data is not None]
+    strides = [broadcast_strides(t.shape, y.shape) for t in call.inputs]
+
+    def compute(at_a: Any, at_b: Any, at_y: Any) -> list[Any]:
+        a, b = loops.load(operands[0], at_a), loops.load(operands[1], at_b)
+        return [loops.store(result, at_y, expression(a, b))]
+
+    body = strided_nest(y.shape, (*strides, dense_strides(y.shape)), (0, 0, 0), compute)
+    function = loops.function([*moving, result, *buffers, *fixed], body)
+    return Kernel(name, function, constants, float_code=y.dtype.is_float)
+
+
+def _expression(
+    call: Call, target: Target
+) -> tuple[Callable[[Any, Any], Any], tuple[Constant, ...], tuple[Any, ...]]:
+    """The value to store for two loaded operands, and the tables it reads."""
+    function, y = FUNCTIONS[call.node.op].expression, call.output
+    if y.quant is None:
+        if not y.dtype.is_float and call.node.op not in ON_INTEGERS:
+            raise CompileError(
+                "unsupported-type",
+                f"{call.node.op} of {y.dtype} is not supported",
+                f"node '{call.node.name}'",
+                "use float32",
+            )
+        if not y.dtype.is_float:
+            return function, (), ()
+        return lambda a, b: clamp_float(function(a, b), call.attrs.clamp), (), ()
+    low, high = stored_bounds(y, call.attrs.clamp)
+    if call.node.op == "Mul":
+        to = requantizer(_product_scale(call), target)
+        zeros = [t.quant.zero_point[0] for t in call.inputs if t.quant]
+        zero_point = y.quant.zero_point[0]
+
+        def product(a: Any, b: Any) -> Any:
+            acc = (a.astype("int32") - zeros[0]) * (b.astype("int32") - zeros[1])
+            return loops.clamp(to.apply(acc, 0, zero_point), low, high)
+
+        return product, to.constants, to.buffers
+    s = sum_scales(call)
+    assert s is not None, "can_quantize has refused it"
+
+    def total(a: Any, b: Any) -> Any:
+        acc = a.astype("int32") * s.a_multiplier + b.astype("int32") * s.b_multiplier
+        return loops.clamp((acc + s.constant) >> s.shift, low, high)
+
+    return total, (), ()
+
+
+def _table_kernel(call: Call, varying: int) -> Kernel:
+    x, y = call.inputs[varying], call.output
+    every = np.arange(256, dtype=np.uint8).view(x.dtype.value)
+    number = call.inputs[1 - varying].data
+    assert number is not None
+    arrays = (every, number) if varying == 0 else (number, every)
+    table_values = read_only(reference(call, arrays)[0].reshape(-1))
+    source, result = loops.buffer("x", x.elements, x.dtype), loops.buffer("y", y.elements, y.dtype)
+    table = loops.buffer("table", 256, y.dtype)
+
+    def look_up(i: Any) -> list[Any]:
+        at = loops.load(source, i, "uint8").astype("int32")
+        return [loops.store(result, i, loops.load(table, at))]
+
+    function = loops.function([source, result, table], [loops.loop("i", x.elements, look_up)])
+    return Kernel("look_up", function, (Constant("table", table_values),), note="table")
+
+
+BINARY_OPS = tuple(
+    Op(name, infer, reference, kernel, quantize=can_quantize, in_place=True) for name in FUNCTIONS
+)

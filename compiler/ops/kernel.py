@@ -1,0 +1,56 @@
+"""A kernel: TensorIR, and what it needs beside the activations."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from tinyc.compiler.graph import Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Constant:
+    """A table that the kernel reads, as it lies in flash.
+
+    role   what it is, a word for its C name and comment: "weights", "bias", "multipliers"
+    array  1-D, read-only; NumPy's dtype is the C element type
+    """
+
+    role: str
+    array: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Microkernel:
+    """A C function that kernels call by name, with its own comment; text is shared by equal name.
+
+    needs  names of other microkernels come first, each with its text
+    """
+
+    name: str
+    text: str
+    needs: tuple["Microkernel", ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kernel:
+    """One node's code and data.
+
+    function       TensorIR; its parameters in this order: one flat buffer for each activation
+                   input, for each output, for each of `constants`, for the scratch (when there
+                   is any), then `row_begin` and `row_end` (when `rows` is not 0)
+    name           what the C function is called when it is the first with this text: "conv2d_3x3"
+    constants      tables in flash
+    scratch_bytes  working memory from the arena during the call, aligned like every buffer
+    microkernels   C functions that `function` calls
+    rows           output rows that row_begin..row_end counts; 0: no row range
+    float_code     whether it computes with floats
+    note           one line for the report: the algorithm and block ("gemm 4x2, smlad")
+    """
+
+    name: str
+    function: Any
+    constants: tuple[Constant, ...] = ()
+    scratch_bytes: int = 0
+    microkernels: tuple[Microkernel, ...] = ()
+    rows: int = 0
+    float_code: bool = False
+    note: str = "plain C"

@@ -1,0 +1,142 @@
+"""Loop nests in TensorIR, written by hand: buffers, loops, stores and calls.
+
+Every kernel is built from these few functions, so a kernel reads like the C it becomes.
+TVM is imported here and in `lower.py` only.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from tvm import ir, tirx
+
+from tinyc.compiler.graph import DType
+
+Expr = Any  # a TensorIR expression, or an int
+Stmt = Any  # a TensorIR statement
+
+
+def buffer(name: str, elements: int, dtype: str) -> Any:
+    """A flat buffer parameter of `elements` values."""
+    return tirx.decl_buffer((max(elements, 1),), dtype, name=name)
+
+
+def variable(name: str, dtype: str = "int32") -> Any:
+    """A scalar parameter, int32 unless said."""
+    return tirx.Var(name, dtype)
+
+
+def const(value: float | int, dtype: str = "int32") -> Any:
+    return tirx.const(value, dtype)
+
+
+def load(source: Any, index: Expr, dtype: str | None = None) -> Any:
+    """`source[index]`, converted to `dtype` when given."""
+    value = tirx.BufferLoad(source, [index])
+    return value if dtype is None else value.astype(dtype)
+
+
+def store(target: Any, index: Expr, value: Expr) -> Stmt:
+    """`target[index] = value`; the value is converted to the buffer's type."""
+    return tirx.BufferStore(target, tirx.convert(value).astype(str(target.dtype)), [index])
+
+
+def local(name: str, dtype: str = "int32", elements: int = 1) -> Any:
+    """A variable (or small array) of the function; declare it with `declare` before use."""
+    return tirx.decl_buffer((elements,), dtype, name=name, scope="local")
+
+
+def declare(*buffers: Any) -> list[Stmt]:
+    return [tirx.AllocBuffer(b) for b in buffers]
+
+
+def let(name: str, value: Expr, body: Callable[[Any], Iterable[Stmt]]) -> Stmt:
+    """`const T name = value;` for the statements of `body(name)`."""
+    var = tirx.Var(name, str(value.ty) if hasattr(value, "ty") else "int32")
+    return block([tirx.Bind(var, tirx.convert(value)), *body(var)])
+
+
+def block(statements: Iterable[Stmt]) -> Stmt:
+    """The statements one after the other."""
+    flat = list(statements)
+    return flat[0] if len(flat) == 1 else tirx.SeqStmt(flat)
+
+
+def loop(name: str, extent: Expr, body: Callable[[Any], Iterable[Stmt]], begin: Expr = 0) -> Stmt:
+    """`for (name = begin; name < begin + extent; ++name)`; a loop of one turn is its body."""
+    return _for(name, extent, body, begin, tirx.ForKind.SERIAL)
+
+
+def unrolled(
+    name: str, extent: int, body: Callable[[Any], Iterable[Stmt]], begin: Expr = 0
+) -> Stmt:
+    """Like `loop`, written out."""
+    return _for(name, extent, body, begin, tirx.ForKind.UNROLLED)
+
+
+def _for(
+    name: str, extent: Expr, body: Callable[[Any], Iterable[Stmt]], begin: Expr, kind: Any
+) -> Stmt:
+    var = tirx.Var(name, "int32")
+    as_expr = [const(v) if isinstance(v, int) else v for v in (begin, extent)]
+    return tirx.For(var, *as_expr, kind, block(body(var)))
+
+
+def when(condition: Expr, then: Iterable[Stmt], otherwise: Iterable[Stmt] | None = None) -> Stmt:
+    """`if (condition) { then } else { otherwise }`."""
+    return tirx.IfThenElse(condition, block(then), None if otherwise is None else block(otherwise))
+
+
+def call(function: str, *arguments: Expr, dtype: str = "int32") -> Any:
+    """The value of a C function of `tinyc.h`, `math.h` or a microkernel."""
+    return tirx.call_extern(dtype, function, *arguments)
+
+
+def run(function: str, *arguments: Expr) -> Stmt:
+    """A call as a statement, its value unused."""
+    return tirx.Evaluate(tirx.call_extern("void", function, *arguments))
+
+
+def pointer(target: Any, offset: Expr = 0, access: str = "r") -> Any:
+    """`&target[offset]`; access is "r", "w" or "rw"."""
+    return target.access_ptr(access, offset=offset)
+
+
+def maximum(a: Expr, b: Expr) -> Any:
+    return tirx.max(a, b)
+
+
+def minimum(a: Expr, b: Expr) -> Any:
+    return tirx.min(a, b)
+
+
+def clamp(value: Expr, low: int, high: int) -> Any:
+    """The int32 `value` limited to low..high (both included)."""
+    return tirx.min(tirx.max(value, const(low)), const(high))
+
+
+def select(condition: Expr, yes: Expr, no: Expr) -> Any:
+    """`condition ? yes : no`; both sides are evaluated, so neither may read out of bounds."""
+    return tirx.Select(condition, yes, no)
+
+
+def every(conditions: Sequence[Expr]) -> Any:
+    """All of `conditions`, left to right, the rest not evaluated after a false one."""
+    return tirx.all(*conditions) if conditions else const(1, DType.BOOL)
+
+
+def function(parameters: Sequence[Any], body: Iterable[Stmt]) -> Any:
+    """The TensorIR function of a kernel."""
+    return tirx.PrimFunc(list(parameters), block(body), ir.TupleType([]))
+
+
+def flat_index(shape: Sequence[int], indices: Sequence[Expr]) -> Any:
+    """The row-major flat index of `indices` in a tensor of `shape`."""
+    flat: Any = const(0)
+    for extent, index in zip(shape, indices, strict=True):
+        flat = flat * extent + index
+    return flat
+
+
+def quotient(value: Expr, divisor: int) -> Any:
+    """`value / divisor` as C divides (towards zero); value >= 0."""
+    return tirx.truncdiv(value, const(divisor))

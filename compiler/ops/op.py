@@ -1,0 +1,140 @@
+"""What tinyc knows about one operator."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyc.autotune.schedule import Schedule
+from tinyc.compiler.graph import DType, Graph, Node, Shape, Tensor
+from tinyc.compiler.ops.kernel import Kernel
+from tinyc.targets import Target
+
+Array = npt.NDArray[Any]
+Type = tuple[Shape, DType]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    """A node with its tensors looked up: what an operator's functions are given."""
+
+    node: Node
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+    @property
+    def attrs(self) -> Any:
+        return self.node.attrs
+
+    @property
+    def output(self) -> Tensor:
+        """The only output; most operators have one."""
+        assert len(self.outputs) == 1, f"'{self.node.name}' has {len(self.outputs)} outputs"
+        return self.outputs[0]
+
+    @property
+    def quantized(self) -> bool:
+        """Whether the first input holds stored integers that stand for reals."""
+        return self.inputs[0].quant is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which input rows an output row reads: row * stride - before, `size` of them.
+
+    Rows are the slices along the axis of `Op.row_axis`; rows outside the tensor are padding.
+    """
+
+    size: int = 1
+    stride: int = 1
+    before: int = 0
+
+
+ROW = Window()
+RowWindows = tuple[Window | None, ...]  # None: every row of that input is read by every call
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """One operator: everything the compiler asks about it is here.
+
+    infer      shapes and dtypes of the outputs of a *float* (or plain integer) node
+    reference  NumPy meaning, bit-exact with the kernel for integers; the oracle of the tests
+    kernel     the node as TensorIR for a target, by a schedule; None: the output is its input's
+               bytes (an alias) and no code is emitted
+    windows    for kernels with a row range: the rows read of each activation input; None: the
+               whole node is one step. A call for rows a..b writes only rows a..b of the output,
+               after it has read everything it reads (element by element where size is 1 ...)
+    macs       multiply-accumulates of one run
+    quantize   whether the node may run on stored integers when all its real operands are
+               quantized and its result is: called with the call as it would become
+    in_place   the kernel may write its output over its first input of equal byte size
+    """
+
+    name: str
+    infer: Callable[[tuple[Tensor, ...], Any], tuple[Type, ...]]
+    reference: Callable[[Call, tuple[Array, ...]], tuple[Array, ...]]
+    kernel: Callable[[Call, Target, Schedule], Kernel] | None
+    windows: Callable[[Call], RowWindows | None] = lambda call: None
+    macs: Callable[[Call], int] = lambda call: 0
+    quantize: Callable[[Call], bool] = lambda call: False
+    in_place: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """The part of a tensor that a kernel's code depends on."""
+
+    shape: Shape
+    dtype: DType
+    quantization: str  # "none", "tensor" or "channel"
+    constant: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What a kernel computes, without names and values: equal workloads share measurements."""
+
+    op: str
+    inputs: tuple[Operand, ...]
+    outputs: tuple[Operand, ...]
+    attrs: object
+
+
+def call_of(graph: Graph, node: Node) -> Call:
+    """`node` with its tensors."""
+    return Call(
+        node,
+        tuple(graph.tensors[t] for t in node.inputs),
+        tuple(graph.tensors[t] for t in node.outputs),
+    )
+
+
+def workload(call: Call) -> Workload:
+    """The workload of `call`; hashable."""
+    return Workload(
+        call.node.op,
+        tuple(map(_operand, call.inputs)),
+        tuple(map(_operand, call.outputs)),
+        call.attrs,
+    )
+
+
+def _operand(tensor: Tensor) -> Operand:
+    quant = tensor.quant
+    kind = "none" if quant is None else "tensor" if quant.axis is None else "channel"
+    return Operand(tensor.shape, tensor.dtype, kind, tensor.data is not None)
+
+
+def dequantized(array: Array, tensor: Tensor) -> Array:
+    """The reals (float64) that the stored `array` of `tensor` stands for."""
+    if tensor.quant is None:
+        return array.astype(np.float64)
+    shape = [1] * array.ndim
+    if tensor.quant.axis is not None:
+        shape[tensor.quant.axis] = -1
+    scale = np.array(tensor.quant.scale, np.float64).reshape(shape)
+    zero_point = np.array(tensor.quant.zero_point, np.int64).reshape(shape)
+    return (array.astype(np.int64) - zero_point) * scale

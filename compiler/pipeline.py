@@ -1,0 +1,209 @@
+"""The whole compiler, top to bottom. Start reading here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tinyc.autotune.schedule import Schedule
+from tinyc.compiler.artifact import Artifact, FloatNode, Layer, Port, Report
+from tinyc.compiler.emit import emit_c, functions_of
+from tinyc.compiler.errors import CompileError
+from tinyc.compiler.graph import Graph, Shape, to_text
+from tinyc.compiler.names import c_name, unique_names
+from tinyc.compiler.onnx_import.reading import read_onnx
+from tinyc.compiler.ops import OPS
+from tinyc.compiler.ops.op import call_of
+from tinyc.compiler.program import Program, build_program
+from tinyc.passes import FLOAT_PASSES, INT8_PASSES, run_passes
+from tinyc.passes.boundary import strip_boundary_quantization
+from tinyc.passes.float_report import stays_float
+from tinyc.passes.memory_check import check_plan
+from tinyc.passes.memory_plan import scratch_name
+from tinyc.passes.storage import materialize_outputs
+from tinyc.targets import Target
+
+IO_KINDS = ("caller", "arena")
+IO_DTYPES = ("model", "int8")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a user may ask of a compilation; the defaults are the command line's.
+
+    name          prefix of the C names; "" takes the file's stem
+    io            one of IO_KINDS
+    io_dtype      "model": the interface as in the file; "int8": without the Quantize at the
+                  inputs and the Dequantize at the outputs
+    input_shapes  by input name, for dimensions that the model leaves open
+    dump          folder for the graph after every pass; None: no dump
+    """
+
+    name: str = ""
+    io: str = "caller"
+    io_dtype: str = "model"
+    input_shapes: Mapping[str, Shape] = field(default_factory=dict)
+    dump: Path | None = None
+
+
+def compile_model(model: Path, target: Target, options: Options = Options()) -> Artifact:
+    """Compile an ONNX file to C for `target`.
+
+    Raises CompileError when the model cannot be compiled or does not fit.
+    """
+    graph = read_graph(model, target, options)
+    program = plan_program(graph, target, options.io)
+    return emit_artifact(program)
+
+
+def read_graph(model: Path, target: Target, options: Options = Options()) -> Graph:
+    """The model as the optimised graph that kernels are chosen for."""
+    graph = read_onnx(model, options.input_shapes, c_name(options.name or model.stem))
+    dump = Dump(options.dump)
+    dump.write("import", graph)
+    graph = run_passes(graph, target, FLOAT_PASSES, dump.write)
+    graph = run_passes(graph, target, INT8_PASSES, dump.write)
+    if options.io_dtype == "int8":
+        graph = strip_boundary_quantization(graph)
+        dump.write("strip_boundary_quantization", graph)
+    return graph
+
+
+def plan_program(
+    graph: Graph, target: Target, io: str = "caller", schedules: Mapping[str, Schedule] = {}
+) -> Program:
+    """Kernels chosen and memory planned, and the plan proved."""
+    program = build_program(materialize_outputs(graph), target, io, schedules)
+    check_plan(program.plan, program.steps, program.storages, target.alignment)
+    return program
+
+
+def emit_artifact(program: Program) -> Artifact:
+    """The C files and the report of a program that fits its target."""
+    name = program.graph.name
+    ports = _ports(program)
+    report = _report(program, ports)
+    check_fits(report, program.target)
+    files = emit_c(program, name, ports)
+    return Artifact(name, program.io, report, {**files, "report.json": report.to_json()})
+
+
+def check_fits(report: Report, target: Target) -> None:
+    """Raises CompileError when the arena or the weights alone exceed the target's memory."""
+    if report.weights_bytes > target.flash_bytes:
+        over = report.weights_bytes - target.flash_bytes
+        raise CompileError(
+            "out-of-flash",
+            f"the weights need {report.weights_bytes} bytes of flash, "
+            f"{over} more than the {target.flash_bytes} of {target.name}",
+            f"model '{report.model}'",
+            "choose a target with more flash, or quantize the model to int8",
+        )
+    if report.arena_bytes > target.ram_bytes:
+        over = report.arena_bytes - target.ram_bytes
+        raise CompileError(
+            "out-of-ram",
+            f"the arena needs {report.arena_bytes} bytes of RAM, "
+            f"{over} more than the {target.ram_bytes} of {target.name}",
+            f"the peak is at {' and '.join(repr(p) for p in report.peak)}",
+            "choose a target with more RAM, or a smaller input",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Dump:
+    """Writes `03-fuse_activations.txt` after every pass, or nothing when there is no folder."""
+
+    folder: Path | None
+
+    def write(self, stage: str, graph: Graph) -> None:
+        if self.folder is None:
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            number = len(list(self.folder.glob("[0-9][0-9]-*.txt")))
+            (self.folder / f"{number:02}-{stage}.txt").write_text(to_text(graph), "utf-8")
+        except OSError as error:
+            raise CompileError(
+                "cannot-write",
+                f"the dump cannot be written: {error.strerror or error}",
+                f"--dump {self.folder}",
+            ) from error
+
+
+def _ports(program: Program) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+    graph = program.graph
+    taken = {"arena", "run", f"{graph.name}_run", f"{graph.name}_arena", graph.name}
+    names = unique_names(dict.fromkeys((*graph.inputs, *graph.outputs)), taken)
+
+    def port(tensor_name: str) -> Port:
+        tensor = graph.tensors[tensor_name]
+        offset = None
+        if program.io == "arena":
+            offset = program.plan.offsets[program.storage(tensor_name).name]
+        return Port(
+            tensor.name, names[tensor.name], tensor.shape, tensor.dtype, tensor.quant,
+            tensor.elements, offset,
+        )  # fmt: skip
+
+    return tuple(map(port, graph.inputs)), tuple(map(port, graph.outputs))
+
+
+def _report(program: Program, ports: tuple[tuple[Port, ...], tuple[Port, ...]]) -> Report:
+    graph = program.graph
+    functions = functions_of(program).names
+    layers = tuple(
+        _layer(program, name, functions[name]) for name in (s.node for s in program.steps)
+    )
+    tables = {
+        (str(c.array.dtype), c.array.tobytes()): c.array.nbytes
+        for kernel in program.kernels.values()
+        for c in kernel.constants
+    }
+    return Report(
+        model=graph.name,
+        target=program.target.name,
+        arena_bytes=program.plan.arena_bytes,
+        arena_bound_bytes=program.plan.bound_bytes,
+        weights_bytes=sum(tables.values()),
+        macs=sum(layer.macs for layer in layers),
+        peak=_peak(program, layers),
+        layers=layers,
+        float_nodes=tuple(FloatNode(n.name, n.op, why) for n, why in stays_float(graph)),
+        notes=graph.notes,
+        inputs=ports[0],
+        outputs=ports[1],
+    )
+
+
+def _layer(program: Program, node_name: str, function: str) -> Layer:
+    node = next(n for n in program.graph.nodes if n.name == node_name)
+    call, kernel, plan = call_of(program.graph, node), program.kernels[node_name], program.plan
+    arena: dict[str, tuple[int, int]] = {}
+    for tensor in (*call.inputs, *call.outputs):
+        if tensor.data is None and program.storage(tensor.name).name in plan.offsets:
+            offset = plan.offsets[program.storage(tensor.name).name]
+            arena[tensor.name] = (offset, offset + tensor.bytes)
+    if kernel.scratch_bytes:
+        offset = plan.offsets[scratch_name(node_name)]
+        arena["scratch"] = (offset, offset + kernel.scratch_bytes)
+    return Layer(
+        name=" + ".join(node.origin) or node.name,
+        op=node.op,
+        function=function,
+        kernel=kernel.note,
+        output_shape=call.outputs[0].shape,
+        macs=OPS[node.op].macs(call),
+        weights_bytes=sum(c.array.nbytes for c in kernel.constants),
+        scratch_bytes=kernel.scratch_bytes,
+        arena=arena,
+    )
+
+
+def _peak(program: Program, layers: tuple[Layer, ...]) -> tuple[str, ...]:
+    """The layers whose activations and scratch end highest in the arena."""
+    ends = [max((end for _, end in layer.arena.values()), default=0) for layer in layers]
+    return tuple(
+        layer.name
+        for layer, end in zip(layers, ends, strict=True)
+        if end == program.plan.arena_bytes
+    )

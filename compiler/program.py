@@ -1,0 +1,57 @@
+"""The last form before C: kernels, steps, storages and offsets of one graph."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tinyc.autotune.schedule import DEFAULT, Schedule
+from tinyc.compiler.graph import Graph
+from tinyc.compiler.ops import OPS
+from tinyc.compiler.ops.kernel import Kernel
+from tinyc.compiler.ops.op import call_of
+from tinyc.passes.memory_plan import MemoryPlan, buffers_of, plan_memory
+from tinyc.passes.storage import Step, Storage, steps_of, storages_of
+from tinyc.targets import Target
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Program:
+    """A graph with its kernels chosen and its memory planned.
+
+    kernels  by node name; aliases (Reshape) have none
+    io       "caller": inputs and outputs are the caller's arrays; "arena": they are planned too
+    """
+
+    graph: Graph
+    target: Target
+    io: str
+    kernels: Mapping[str, Kernel]
+    steps: tuple[Step, ...]
+    storages: tuple[Storage, ...]
+    plan: MemoryPlan
+
+    def storage(self, tensor: str) -> Storage:
+        """The storage that holds an activation."""
+        return next(s for s in self.storages if tensor in s.tensors)
+
+
+def build_program(
+    graph: Graph, target: Target, io: str, schedules: Mapping[str, Schedule]
+) -> Program:
+    """Choose kernels by `schedules` (by node name, else the rule of thumb) and plan the arena."""
+    kernels: dict[str, Kernel] = {}
+    for node in graph.nodes:
+        build = OPS[node.op].kernel
+        if build is not None:
+            schedule = schedules.get(node.name, DEFAULT)
+            kernels[node.name] = build(call_of(graph, node), target, schedule)
+    steps = steps_of(graph, kernels)
+    storages = storages_of(graph, steps)
+    planned = storages if io == "arena" else _own(graph, storages)
+    plan = plan_memory(buffers_of(steps, planned), target.alignment)
+    return Program(graph, target, io, kernels, steps, storages, plan)
+
+
+def _own(graph: Graph, storages: tuple[Storage, ...]) -> tuple[Storage, ...]:
+    """The storages that are not the caller's arrays."""
+    callers = {*graph.inputs, *graph.outputs}
+    return tuple(s for s in storages if callers.isdisjoint(s.tensors))

@@ -1,0 +1,284 @@
+"""Does the compiled model answer like onnxruntime? Accuracy, deviation, and where they part."""
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from tinyc.compiler.artifact import Port
+from tinyc.compiler.errors import CompileError
+from tinyc.compiler.graph import Graph, Node
+from tinyc.compiler.interpreter import trace
+from tinyc.compiler.ops.op import Array
+from tinyc.compiler.pipeline import Options, emit_artifact, plan_program, read_graph
+from tinyc.compiler.running import run_artifact
+from tinyc.targets import Target
+
+LABELS = ("y", "label", "labels")
+TOLERANCE = 1e-5  # relative, for a float tensor to count as the same
+
+
+@dataclass(frozen=True, slots=True)
+class OutputDeviation:
+    """How one output of the compiled model differs from onnxruntime's.
+
+    largest          largest absolute difference; in stored steps for integers
+    differing_share  share of the elements that differ (integers) or by more than 1e-5 (floats)
+    """
+
+    name: str
+    dtype: str
+    largest: float
+    differing_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Parting:
+    """The first node, in execution order, whose result differs from onnxruntime's."""
+
+    node: str
+    op: str
+    largest: float
+    sample: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """The answers of the compiled model and of onnxruntime on the same samples.
+
+    accuracy  share of right answers of the first output; None without labels
+    """
+
+    target: str
+    samples: int
+    accuracy: float | None
+    reference_accuracy: float | None
+    same_answers: float
+    outputs: tuple[OutputDeviation, ...]
+    parting: Parting | None
+    cycles: int | None
+
+
+def verify_model(
+    model: Path,
+    target: Target,
+    data: str | Path | Mapping[str, Array],
+    limit: int | None = None,
+    options: Options = Options(),
+) -> Verification:
+    """Compile `model`, run it and onnxruntime on `data`, and compare."""
+    graph = read_graph(model, target, options)
+    artifact = emit_artifact(plan_program(graph, target, options.io))
+    arrays = load_arrays(data) if isinstance(data, str | Path) else data
+    inputs = {
+        name: array[:limit] for name, array in choose_inputs(artifact.report.inputs, arrays).items()
+    }
+    result = run_artifact(artifact, target, inputs)
+    reference = _Reference(model, options)
+    ports = artifact.report.outputs
+    count = len(next(iter(result.outputs.values())))
+    expected = reference.outputs(artifact.report.inputs, inputs, count, ports)
+    labels = next((np.asarray(arrays[k])[:limit] for k in LABELS if k in arrays), None)
+    first = ports[0]
+    ours, theirs = (_answers(o[first.name], first) for o in (result.outputs, expected))
+    deviations = tuple(_deviation(p, result.outputs[p.name], expected[p.name]) for p in ports)
+    worst = _first_difference(ports, result.outputs, expected)
+    return Verification(
+        target=target.name,
+        samples=count,
+        accuracy=_accuracy(ours, labels),
+        reference_accuracy=_accuracy(theirs, labels),
+        same_answers=float(np.mean(ours == theirs)),
+        outputs=deviations,
+        parting=None if worst is None else reference.parting(graph, inputs, worst),
+        cycles=result.cycles,
+    )
+
+
+def load_arrays(path: str | Path) -> dict[str, Array]:
+    """The arrays of an `.npz` file.
+
+    Raises CompileError("bad-data") when it is not one.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "no .npz file"
+        raise CompileError(
+            "bad-data",
+            f"the data cannot be read: {reason.lower()}",
+            f"file '{path}'",
+            "give an .npz file, as numpy.savez writes it",
+        ) from error
+
+
+def choose_inputs(ports: tuple[Port, ...], arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """The arrays that are inputs: by name, or the only one of the right type and shape."""
+    chosen = {p.name: arrays[p.name] for p in ports if p.name in arrays}
+    if len(chosen) == len(ports):
+        return chosen
+    if len(ports) == 1:
+        (port,) = ports
+        fits = [
+            n
+            for n, a in arrays.items()
+            if n not in LABELS
+            and a.dtype == np.dtype(port.dtype.value)
+            and a.ndim > 0
+            and a[0].size == port.elements
+        ]
+        named_like_inputs = [n for n in fits if n.startswith("x")] or fits
+        if len(named_like_inputs) == 1:
+            samples = arrays[named_like_inputs[0]]
+            return {port.name: samples.reshape(len(samples), *port.shape)}
+    held = ", ".join(f"'{n}' {a.dtype}{list(a.shape)}" for n, a in arrays.items())
+    needed = ", ".join(f"'{p.name}' {p.dtype}{list(p.shape)}" for p in ports)
+    raise CompileError(
+        "wrong-input",
+        f"the data has no arrays for the model's inputs: {needed}",
+        f"arrays of the data: {held}",
+        "name the arrays like the model's inputs, with the samples along the first axis",
+    )
+
+
+class _Reference:
+    """onnxruntime on the user's file, one sample at a time, graph optimisations off."""
+
+    def __init__(self, model: Path, options: Options) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise CompileError(
+                "onnxruntime-missing",
+                "verify compares with onnxruntime, which is not installed",
+                help="pip install 'tinyc[verify]'",
+            ) from error
+        self.proto = onnx.load(str(model))
+        self.folder = model.parent
+        self.runtime: Any = onnxruntime
+
+    def outputs(
+        self,
+        inputs: tuple[Port, ...],
+        arrays: Mapping[str, Array],
+        count: int,
+        outputs: tuple[Port, ...],
+    ) -> dict[str, Array]:
+        """Every output for every sample, shaped like RunResult.outputs."""
+        session = self._session(self.proto)
+        names = [p.name for p in outputs]
+        rows = [session.run(names, self._feed(inputs, arrays, sample)) for sample in range(count)]
+        return {
+            port.name: np.stack([np.asarray(row[i]).reshape(_own_shape(port)) for row in rows])
+            for i, port in enumerate(outputs)
+        }
+
+    def parting(self, graph: Graph, inputs: Mapping[str, Array], sample: int) -> Parting | None:
+        """The first node of our graph whose result is not onnxruntime's, on one sample."""
+        ports = {n: graph.tensors[n] for n in graph.inputs}
+        feed = {n: np.asarray(a).reshape(-1, *ports[n].shape)[sample] for n, a in inputs.items()}
+        ours, theirs = trace(graph, feed), self._every_tensor(feed)
+        producers = {n.name or f"{n.op_type}_{i}": n for i, n in enumerate(self.proto.graph.node)}
+        for node in graph.nodes:
+            found = _reference_value(node, ours[node.outputs[0]], producers, theirs)
+            if found is None:
+                continue
+            largest = _largest(ours[node.outputs[0]], found)
+            scale = TOLERANCE * max(1.0, float(np.abs(found).max(initial=0)))
+            if largest > (0 if found.dtype.kind in "iub" else scale):
+                return Parting(" + ".join(node.origin) or node.name, node.op, largest, sample)
+        return None
+
+    def _every_tensor(self, feed: Mapping[str, Array]) -> dict[str, Array]:
+        exposed = onnx.ModelProto()
+        exposed.CopyFrom(self.proto)
+        known = {o.name for o in exposed.graph.output}
+        names = [o for n in exposed.graph.node for o in n.output if o and o not in known]
+        exposed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+        session = self._session(exposed)
+        values = session.run(None, dict(feed))
+        return {o.name: np.asarray(v) for o, v in zip(session.get_outputs(), values, strict=True)}
+
+    def _session(self, proto: onnx.ModelProto) -> Any:
+        settings = self.runtime.SessionOptions()
+        settings.graph_optimization_level = self.runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        settings.log_severity_level = 4
+        return self.runtime.InferenceSession(
+            proto.SerializeToString(), settings, providers=["CPUExecutionProvider"]
+        )
+
+    def _feed(
+        self, ports: tuple[Port, ...], arrays: Mapping[str, Array], sample: int
+    ) -> dict[str, Array]:
+        return {p.name: np.asarray(arrays[p.name]).reshape(-1, *p.shape)[sample] for p in ports}
+
+
+def _own_shape(port: Port) -> tuple[int, ...]:
+    return port.shape[1:] if len(port.shape) > 1 and port.shape[0] == 1 else port.shape
+
+
+def _reference_value(
+    node: Node, ours: Array, producers: Mapping[str, Any], theirs: Mapping[str, Array]
+) -> Array | None:
+    """onnxruntime's value of the last model node that became `node`, in our layout."""
+    for origin in reversed(node.origin):
+        for name in producers[origin].output if origin in producers else ():
+            value = theirs.get(name)
+            if value is None or value.size != ours.size or value.dtype != ours.dtype:
+                continue
+            if value.ndim == 4 and value.shape != ours.shape:
+                value = value.transpose(0, 2, 3, 1)
+            if value.ndim == 3 and ours.ndim == 4:
+                value = value.transpose(0, 2, 1)
+            return value.reshape(ours.shape)
+    return None
+
+
+def _answers(output: Array, port: Port) -> Array:
+    """The class of each sample: the largest score, or the rounded single probability."""
+    flat = output.reshape(len(output), -1)
+    if flat.shape[1] > 1:
+        return np.asarray(flat.argmax(axis=1))
+    if port.quant is not None:
+        real = (flat[:, 0].astype(np.float64) - port.quant.zero_point[0]) * port.quant.scale[0]
+        return np.asarray(real > 0.5)
+    return np.asarray(flat[:, 0] > 0.5)
+
+
+def _accuracy(answers: Array, labels: Array | None) -> float | None:
+    if labels is None or labels.shape != answers.shape:
+        return None
+    return float(np.mean(answers == labels))
+
+
+def _largest(a: Array, b: Array) -> float:
+    return float(np.abs(a.astype(np.float64) - b.astype(np.float64)).max(initial=0.0))
+
+
+def _deviation(port: Port, ours: Array, theirs: Array) -> OutputDeviation:
+    difference = np.abs(ours.astype(np.float64) - theirs.astype(np.float64))
+    allowed = 0.0 if ours.dtype.kind in "iub" else TOLERANCE
+    return OutputDeviation(
+        port.name,
+        str(ours.dtype),
+        float(difference.max(initial=0)),
+        float((difference > allowed).mean()),
+    )
+
+
+def _first_difference(
+    ports: tuple[Port, ...], ours: Mapping[str, Array], theirs: Mapping[str, Array]
+) -> int | None:
+    """The first sample in which any output differs."""
+    differs = np.zeros(len(next(iter(ours.values()))), bool)
+    for port in ports:
+        allowed = 0.0 if ours[port.name].dtype.kind in "iub" else TOLERANCE
+        gap = np.abs(ours[port.name].astype(np.float64) - theirs[port.name].astype(np.float64))
+        differs |= (gap > allowed).reshape(len(differs), -1).any(axis=1)
+    found = np.flatnonzero(differs)
+    return int(found[0]) if found.size else None

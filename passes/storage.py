@@ -1,0 +1,156 @@
+"""Which tensors share bytes, and what each step of the schedule reads and writes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from tinyc.compiler.graph import Graph, Node
+from tinyc.compiler.ops import OPS
+from tinyc.compiler.ops.concat import ConcatAttrs
+from tinyc.compiler.ops.kernel import Kernel
+from tinyc.compiler.ops.op import Window, call_of
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Bytes that one tensor, or several that are aliases of each other, live in.
+
+    name   the first tensor that is written there
+    first  step that writes it; -1 for a graph input
+    last   last step that reads it; the number of steps for a graph output
+    kept   whether the caller reads it afterwards
+    """
+
+    name: str
+    tensors: tuple[str, ...]
+    bytes: int
+    first: int
+    last: int
+    kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One kernel call over all its rows, top to bottom; names are those of storages.
+
+    rows           output rows; 1 when the call is one piece
+    windows        rows that an output row reads, for the inputs that are read row by row
+    input_rows     how many rows those inputs have
+    element_order  element i of the output is written right after element i of the inputs is read
+    aligned_reads  the inputs for which `element_order` holds
+    """
+
+    node: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    scratch_bytes: int
+    rows: int = 1
+    windows: Mapping[str, Window] = field(default_factory=dict)
+    input_rows: Mapping[str, int] = field(default_factory=dict)
+    element_order: bool = False
+    aligned_reads: frozenset[str] = frozenset()
+
+
+def materialize_outputs(graph: Graph) -> Graph:
+    """Copy outputs that have no bytes of their own: constants, aliases of inputs and outputs."""
+    roots = _roots(graph)
+    taken = {roots[name] for name in graph.inputs}
+    for position, name in enumerate(graph.outputs):
+        if graph.tensors[name].data is None and roots[name] not in taken:
+            taken.add(roots[name])
+        else:
+            graph = _with_copy(graph, position)
+    return graph
+
+
+def _with_copy(graph: Graph, position: int) -> Graph:
+    """The output at `position` keeps its name, where it can, and becomes a copy."""
+    name = graph.outputs[position]
+    output = graph.tensors[name]
+    source = replace(output, name=_unused(f"{name}_source", graph))
+    copy = replace(output, data=None)
+    if name in graph.inputs or name in graph.outputs[:position]:
+        source, copy = output, replace(copy, name=_unused(f"{name}_copy", graph))
+
+    def renamed(names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(source.name if n == name else n for n in names)
+
+    nodes = [replace(n, inputs=renamed(n.inputs), outputs=renamed(n.outputs)) for n in graph.nodes]
+    nodes.append(Node(f"copy of {name}", "Concat", (source.name,), (copy.name,), ConcatAttrs(0)))
+    outputs = (*graph.outputs[:position], copy.name, *graph.outputs[position + 1 :])
+    return replace(graph, outputs=outputs).with_nodes(nodes, new=(source, copy))
+
+
+def steps_of(graph: Graph, kernels: Mapping[str, Kernel]) -> tuple[Step, ...]:
+    """The kernel calls in execution order; aliases are no steps."""
+    roots = _roots(graph)
+    return tuple(
+        _step(graph, node, kernels[node.name], roots)
+        for node in graph.nodes
+        if node.name in kernels
+    )
+
+
+def storages_of(graph: Graph, steps: Sequence[Step]) -> tuple[Storage, ...]:
+    """Every storage that holds an activation, in the order of first writing."""
+    roots = _roots(graph)
+    members: dict[str, list[str]] = {}
+    for name, tensor in graph.tensors.items():
+        if tensor.data is None:
+            members.setdefault(roots[name], []).append(name)
+    storages = []
+    for root, names in members.items():
+        written = [i for i, s in enumerate(steps) if root in s.writes]
+        read = [i for i, s in enumerate(steps) if root in s.reads]
+        kept = any(n in graph.outputs for n in names)
+        first = written[0] if written else -1
+        last = len(steps) if kept else max(read, default=first)
+        storages.append(Storage(root, tuple(names), graph.tensors[root].bytes, first, last, kept))
+    return tuple(sorted(storages, key=lambda s: (s.first, s.name)))
+
+
+def _roots(graph: Graph) -> dict[str, str]:
+    """The tensor whose bytes each tensor lives in."""
+    roots = {name: name for name in graph.tensors}
+    for node in graph.nodes:
+        if OPS[node.op].kernel is None:
+            roots[node.output] = roots[node.inputs[0]]
+    return roots
+
+
+def _step(graph: Graph, node: Node, kernel: Kernel, roots: Mapping[str, str]) -> Step:
+    call, op = call_of(graph, node), OPS[node.op]
+    activations = [t for t in call.inputs if t.data is None]
+    reads = tuple(dict.fromkeys(roots[t.name] for t in activations))
+    writes = tuple(roots[t.name] for t in call.outputs)
+    base = Step(node.name, reads, writes, kernel.scratch_bytes)
+    windows = op.windows(call) if kernel.rows else None
+    if windows is not None:
+        rowwise = {
+            roots[t.name]: (t, w)
+            for t, w in zip(call.inputs, windows, strict=True)
+            if w is not None and t.data is None
+        }
+        return Step(
+            base.node, reads, writes, base.scratch_bytes,
+            rows=kernel.rows,
+            windows={name: w for name, (_, w) in rowwise.items()},
+            input_rows={name: t.shape[1] for name, (t, _) in rowwise.items()},
+        )  # fmt: skip
+    if op.in_place and len(writes) == 1:
+        output = call.output
+        aligned = {
+            roots[t.name]
+            for t in activations
+            if t.shape == output.shape and t.bytes == output.bytes
+        }
+        return Step(
+            base.node, reads, writes, base.scratch_bytes,
+            element_order=True, aligned_reads=frozenset(aligned),
+        )  # fmt: skip
+    return base
+
+
+def _unused(name: str, graph: Graph) -> str:
+    while name in graph.tensors:
+        name += "_"
+    return name

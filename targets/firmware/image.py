@@ -1,0 +1,104 @@
+"""Builds a program: a bare-metal image for the emulated board, or a host executable."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from tinyc.targets.firmware.program import Program, device_main, host_main
+from tinyc.targets.target import Target
+from tinyc.targets.toolchain import Compiler, build, run_compiler
+
+FOLDER = files("tinyc.targets.firmware")
+MEGABYTE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What was linked, and the objects of the program's own sources."""
+
+    path: Path
+    objects: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """Addresses and bytes of the emulated board's memories.
+
+    It is larger than any part, for the caller's arrays live on it too. Whether a model fits its
+    target is judged by the compiler's report.
+    """
+
+    flash_origin: int
+    flash_bytes: int
+    ram_origin: int
+    ram_bytes: int
+
+
+BOARDS = {  # by the first letters of the ISA
+    "armv": Board(0x00000000, 16 * MEGABYTE, 0x20000000, 16 * MEGABYTE),
+    "rv32": Board(0x80000000, 8 * MEGABYTE, 0x80800000, 8 * MEGABYTE),
+}
+
+
+def board_of(target: Target) -> Board:
+    """The memories that images for `target` are linked for."""
+    assert target.isa[:4] in BOARDS, f"no board for the ISA '{target.isa}'"
+    return BOARDS[target.isa[:4]]
+
+
+def build_image(
+    program: Program, compiler: Compiler, target: Target, folder: Path, flags: Sequence[str] = ()
+) -> Image:
+    """An ELF image that runs one inference after reset, and exits.
+
+    Raises CompileError when the compiler or the linker refuses it.
+    """
+    board = board_of(target)
+    own: dict[str, str] = {"image.ld": _text("image.ld").format(**_fields(board))}
+    include: list[str] = []
+    if not compiler.has_libc:
+        (folder / "libc").mkdir(parents=True, exist_ok=True)
+        (folder / "libc" / "string.h").write_text(_text("string.h"), encoding="utf-8")
+        include = ["-isystem", "libc"]
+        own["tinyc_memory.c"] = _text("memory.c")
+    own["tinyc_start.c"] = _text("start.c")
+    own["tinyc_main.c"] = device_main(program)
+    objects = build(compiler, target, program.sources, folder, [*include, *flags])
+    startup = build(compiler, target, own, folder, [*include, "-fno-builtin"])
+    libraries = ["-lm"] if compiler.has_libc else ["-nostdlib"]
+    if not compiler.has_libc and compiler.name != "zig":
+        libraries.append("-lgcc")
+    arguments = [*compiler.flags, "-nostartfiles", "-static", "-T", "image.ld", "-Wl,--gc-sections"]
+    names = [path.name for path in (*startup, *objects)]
+    run_compiler(
+        compiler, [*arguments, *names, *libraries, "-o", "image.elf"], folder, "linking the image"
+    )
+    return Image(folder / "image.elf", objects)
+
+
+def build_executable(
+    program: Program, compiler: Compiler, target: Target, folder: Path, flags: Sequence[str] = ()
+) -> Image:
+    """A program for this machine that reads samples from stdin and writes outputs to stdout.
+
+    Raises CompileError when the compiler refuses it.
+    """
+    objects = build(compiler, target, program.sources, folder, flags)
+    startup = build(compiler, target, {"tinyc_main.c": host_main(program)}, folder)
+    names = [path.name for path in (*startup, *objects)]
+    run_compiler(compiler, [*compiler.flags, *names, "-lm", "-o", "program"], folder, "linking")
+    return Image(folder / "program", objects)
+
+
+def _text(name: str) -> str:
+    return (FOLDER / name).read_text(encoding="utf-8")
+
+
+def _fields(board: Board) -> dict[str, str]:
+    return {
+        "flash_origin": hex(board.flash_origin),
+        "flash_bytes": hex(board.flash_bytes),
+        "ram_origin": hex(board.ram_origin),
+        "ram_bytes": hex(board.ram_bytes),
+    }

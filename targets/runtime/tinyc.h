@@ -1,0 +1,98 @@
+/* tinyc.h - what every generated model shares. No state, no allocation.
+ *
+ * SPDX-License-Identifier: 0BSD
+ *
+ * Known deviations from strictly conforming C, all of them here:
+ * - a byte of the arena is read as a wider type; the memory plan keeps every buffer aligned;
+ * - `>>` of a negative number is arithmetic; the assertion below checks it.
+ */
+#ifndef TINYC_H
+#define TINYC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+_Static_assert((-1 >> 1) == -1, "tinyc needs an arithmetic right shift");
+
+/* The smaller of two numbers. */
+static inline int32_t tinyc_min(int32_t a, int32_t b) {
+  return (a < b) ? a : b;
+}
+
+/* The larger of two numbers. */
+static inline int32_t tinyc_max(int32_t a, int32_t b) {
+  return (a > b) ? a : b;
+}
+
+/* zero_point + floor((acc * m + 2^31) / 2^32), 0 <= m < 2^31, |zero_point| < 2^16.
+ * The narrow form of compiler/ops/fixed_point.py; needs a 32 x 32 -> 64 multiply. */
+static inline int32_t tinyc_requantize(int32_t acc, int32_t m, int32_t zero_point) {
+  return (int32_t)(((int64_t)acc * m + INT64_C(0x80000000)) >> 32) + zero_point;
+}
+
+/* The same integers from 16-bit halves, for cores without a long multiply.
+ * m16s = m16 | s << 16 with m = m16 << (16 - s), 0 < s <= 16. */
+static inline int32_t tinyc_requantize16(int32_t acc, int32_t m16s, int32_t zero_point) {
+  const uint32_t m16 = (uint32_t)m16s & 0xffffu;
+  const uint32_t s = (uint32_t)m16s >> 16;
+  const uint32_t low = (((uint32_t)acc & 0xffffu) * m16) >> 16;
+  const uint32_t high = (uint32_t)(acc >> 16) * m16;
+  return ((int32_t)(high + low + (1u << (s - 1u))) >> s) + zero_point;
+}
+
+/* zero_point + floor((acc * m + 2^(r-1)) / 2^r), saturated to int32; 1 <= r <= 62.
+ * The wide form of compiler/ops/fixed_point.py, for scales of 0.5 and more. The 64-bit product
+ * is built from 32-bit pieces, so that no core needs a library function for it. */
+static inline int32_t tinyc_requantize_wide(int32_t acc, int32_t m, int32_t r, int32_t zero_point) {
+  const uint32_t a = (acc < 0) ? 0u - (uint32_t)acc : (uint32_t)acc;
+  const uint32_t b = (uint32_t)m;
+  const uint32_t ll = (a & 0xffffu) * (b & 0xffffu);
+  const uint32_t mid = (a >> 16) * (b & 0xffffu) + (ll >> 16);
+  const uint32_t mid2 = (a & 0xffffu) * (b >> 16) + (mid & 0xffffu);
+  uint32_t high = (a >> 16) * (b >> 16) + (mid >> 16) + (mid2 >> 16);
+  uint32_t low = (mid2 << 16) | (ll & 0xffffu);
+  const uint32_t s = (uint32_t)r;
+  /* acc < 0: floor((-p + h) / 2^r) = -floor((p + 2^r - 1 - h) / 2^r) with h = 2^(r-1) */
+  const uint32_t minus = (acc < 0) ? 1u : 0u;
+  const uint32_t half_low = (s > 32u) ? 0u : (1u << (s - 1u));
+  const uint32_t half_high = (s > 32u) ? (1u << (s - 33u)) : 0u;
+  const uint32_t sum = low + half_low;
+  high += half_high + ((sum < low) ? 1u : 0u);
+  low = sum - minus;
+  high -= (sum < minus) ? 1u : 0u;
+  if (s >= 32u) {
+    low = (s == 32u) ? high : (high >> (s - 32u));
+    high = 0u;
+  } else {
+    low = (low >> s) | (high << (32u - s));
+    high >>= s;
+  }
+  if (high != 0u || low > 0x3fffffffu) {
+    low = 0x3fffffffu; /* far outside every stored type; the caller clamps */
+  }
+  return ((acc < 0) ? -(int32_t)low : (int32_t)low) + zero_point;
+}
+
+/* floor(numerator / denominator), denominator > 0, on a core that divides. */
+static inline uint32_t tinyc_divide(uint32_t numerator, uint32_t denominator) {
+  return numerator / denominator;
+}
+
+/* The same without a divide instruction, by shifts and subtractions (long division in base 2). */
+static inline uint32_t tinyc_divide_by_shifts(uint32_t numerator, uint32_t denominator) {
+  uint32_t quotient = 0u;
+  uint32_t rest = 0u;
+  for (uint32_t bit = 32u; bit > 0u; --bit) {
+    const uint32_t carry = rest >> 31;
+    rest = (rest << 1) | ((numerator >> (bit - 1u)) & 1u);
+    quotient <<= 1;
+    if (carry != 0u || rest >= denominator) {
+      rest -= denominator;
+      quotient |= 1u;
+    }
+  }
+  return quotient;
+}
+
+#endif /* TINYC_H */
