@@ -9,8 +9,8 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import Section, SymbolTableSection
 
 from tinyc.targets.emulator.decoder import decode_section
-from tinyc.targets.emulator.instruction import Kind
 from tinyc.targets.target import Target
+from tinyc.targets.timing.instruction import Kind
 
 UNWINDING = (".ARM.ex", ".eh_frame", ".note", ".comment")  # no part of the code's size
 
@@ -63,7 +63,7 @@ def disassemble_float_instructions(
         with path.open("rb") as file:
             for section in ELFFile(file).iter_sections():
                 if section["sh_flags"] & SH_FLAGS.SHF_EXECINSTR and section["sh_size"]:
-                    decoded = decode_section(section.data(), target.isa)
+                    decoded = decode_section(section.data(), target.isa.startswith("arm"))
                     texts = tuple(i.text for i in decoded if i.kind in COMPUTING)
                     if texts:
                         found[section.name] = texts

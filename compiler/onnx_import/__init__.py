@@ -1,1 +1,1 @@
-"""ONNX files -> Graph: `reading.read_onnx` is the way in."""
+"""ONNX files as tinyc graphs. `reading.read_onnx` is the entry."""

@@ -168,7 +168,7 @@ def _float_memory_view(view: Instruction, operands: Operands) -> Instruction:
 
 
 def _float_move_view(view: Instruction, operands: Operands) -> Instruction:
-    return replace(view, registers=2 if view.registers > 2 else 1)
+    return replace(view, registers=2 if len(operands.listed) > 2 else 1)
 
 
 def _float_mac_view(view: Instruction, operands: Operands) -> Instruction:

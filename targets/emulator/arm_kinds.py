@@ -6,9 +6,7 @@ from capstone import arm
 
 from tinyc.targets.timing.instruction import Kind
 
-LOADS = (
-    "ldr ldrb ldrh ldrsb ldrsh ldrt ldrbt ldrht ldrsbt ldrsht ldrex ldrexb ldrexh lda ldab ldah"
-)
+LOADS = "ldr ldrb ldrh ldrsb ldrsh ldrt ldrbt ldrht ldrsbt ldrsht ldrex ldrexb ldrexh lda ldab ldah"
 STORES = "str strb strh strt strbt strht strex strexb strexh stl stlb stlh"
 LONG_MULTIPLIES = (
     "smull umull smlal umlal umaal smlalbb smlalbt smlaltb smlaltt smlald smlaldx smlsld smlsldx"
@@ -17,9 +15,7 @@ ACCUMULATING = frozenset(
     "mla mls smlabb smlabt smlatb smlatt smlad smladx smlsd smlsdx smlawb smlawt "
     "smmla smmlar smmls smmlsr".split()
 )
-MULTIPLIES = (
-    "mul smulbb smulbt smultb smultt smuad smuadx smusd smusdx smulwb smulwt smmul smmulr"
-)
+MULTIPLIES = "mul smulbb smulbt smultb smultt smuad smuadx smusd smusdx smulwb smulwt smmul smmulr"
 DSP = (
     "sel usad8 usada8 pkhbt pkhtb ssat usat ssat16 usat16 qadd qsub qdadd qdsub "
     "clz rbit rev rev16 revsh bfi bfc sbfx ubfx"

@@ -31,9 +31,7 @@ PAIRED = frozenset(
         *(Kind.IF_THEN, Kind.NOP),
     }
 )
-MANY = frozenset(
-    {Kind.LOAD_MANY, Kind.STORE_MANY, Kind.FLOAT_LOAD_MANY, Kind.FLOAT_STORE_MANY}
-)
+MANY = frozenset({Kind.LOAD_MANY, Kind.STORE_MANY, Kind.FLOAT_LOAD_MANY, Kind.FLOAT_STORE_MANY})
 STORES = frozenset({Kind.STORE, Kind.STORE_PAIR, Kind.STORE_MANY})
 
 

@@ -55,10 +55,12 @@ def load_timing(name: str) -> Timing:
             raise CompileError("bad-timing", f"there is no field '{key}'; known are {known}", where)
     family, horizon = table.get("family"), table.get("horizon")
     numbers, divide = table.get("parameters"), table.get("divide", {})
-    if family not in FAMILIES:
+    if not isinstance(family, str) or family not in FAMILIES:
         known = ", ".join(FAMILIES)
         raise CompileError("bad-timing", f"family is {family!r}, not one of {known}", where)
     if not isinstance(horizon, int) or not isinstance(numbers, dict):
-        raise CompileError("bad-timing", "a whole number 'horizon' and [parameters] are needed", where)
+        raise CompileError(
+            "bad-timing", "a whole number 'horizon' and [parameters] are needed", where
+        )
     divides = read_parameters(Divide, divide, name) if divide else Divide()
     return FAMILIES[family](numbers, divides, horizon, name)

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from tinyc.compiler.errors import CompileError
 from tinyc.targets.timing.instruction import Instruction
 
-P = TypeVar("P")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+P = TypeVar("P", bound="DataclassInstance")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,6 @@ def read_parameters(kind: type[P], table: Mapping[str, object], file: str) -> P:
 
     Raises CompileError("bad-timing").
     """
-    assert hasattr(kind, "__dataclass_fields__"), f"{kind} is not a dataclass"
     names = [f.name for f in fields(kind)]
     for key in [*table, *names]:
         if key not in names or key not in table:

@@ -1,0 +1,99 @@
+"""The process in which an image runs: a job on stdin, what came of it on stdout."""
+
+import pickle
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinyc.compiler.errors import CompileError
+from tinyc.targets.emulator.cost import FunctionCost, price
+from tinyc.targets.emulator.elf import read_elf
+from tinyc.targets.emulator.engine import Machine, Memory, make_machine, run, run_counted
+from tinyc.targets.emulator.native import load_callback
+from tinyc.targets.timing.tables import load_timing
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An image to run once for every sample; the first run is counted.
+
+    cpu      Unicorn's name of the core, without its prefix
+    timing   as in Target.timing
+    marks    symbols: counting begins and ends when they are called
+    inputs   symbols that the bytes of a sample are written to, before the reset
+    outputs  symbols and how many bytes are read from them, at the end
+    aligned  the core cannot access misaligned words
+    """
+
+    image: Path
+    cpu: str
+    timing: str
+    memories: tuple[Memory, ...]
+    marks: tuple[str, str]
+    exit_symbol: str
+    inputs: tuple[str, ...]
+    outputs: tuple[tuple[str, int], ...]
+    samples: tuple[tuple[bytes, ...], ...]
+    aligned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Emulation:
+    """What the image computed, and what its first run cost."""
+
+    outputs: tuple[tuple[bytes, ...], ...]
+    cycles: int
+    instructions: int
+    stack_bytes: int
+    functions: Mapping[str, FunctionCost]
+
+
+def emulate(job: Job) -> Emulation:
+    """Run a job in this process. A bug in Unicorn may end it: use it in a worker.
+
+    Raises CompileError("run-failed") when the program does not end as it should.
+    """
+    elf = read_elf(job.image)
+    timing = load_timing(job.timing)
+
+    def at_reset(sample: tuple[bytes, ...]) -> Machine:
+        machine = make_machine(elf, job.cpu, job.memories)
+        for symbol, data in zip(job.inputs, sample, strict=True):
+            machine.core.mem_write(elf.symbols[symbol], data)
+        return machine
+
+    def read_outputs(machine: Machine) -> tuple[bytes, ...]:
+        return tuple(
+            bytes(machine.core.mem_read(elf.symbols[symbol], size)) for symbol, size in job.outputs
+        )
+
+    marks = elf.symbols[job.marks[0]], elf.symbols[job.marks[1]]
+    first = at_reset(job.samples[0])
+    counts = run_counted(first, job.exit_symbol, marks, timing.divide, load_callback())
+    if job.aligned and counts.misaligned:
+        raise CompileError(
+            "run-failed",
+            f"{counts.misaligned} accesses to misaligned addresses, which this core cannot do",
+            "emulated core",
+        )
+    outputs = [read_outputs(first)]
+    for sample in job.samples[1:]:
+        machine = at_reset(sample)
+        run(machine, job.exit_symbol)
+        outputs.append(read_outputs(machine))
+    cost = price(counts, elf, timing)
+    return Emulation(
+        tuple(outputs), cost.cycles, cost.instructions, counts.stack_bytes, cost.functions
+    )
+
+
+def main() -> None:
+    """Read a pickled Job, write a pickled Emulation or the four fields of a CompileError."""
+    job = pickle.load(sys.stdin.buffer)
+    result: Emulation | tuple[str, str, str, str]
+    try:
+        result = emulate(job)
+    except CompileError as error:
+        result = (error.code, error.message, error.where, error.help)
+    pickle.dump(result, sys.stdout.buffer)

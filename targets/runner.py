@@ -1,0 +1,212 @@
+"""Runs a program on its target: emulated in a worker process, or natively on this machine."""
+
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from tinyc.compiler.errors import CompileError
+from tinyc.targets.firmware.image import Image, board_of, build_executable, build_image
+from tinyc.targets.firmware.program import BEGIN, END, Program, input_symbol, output_symbol
+from tinyc.targets.target import Target
+from tinyc.targets.toolchain import Compiler, find_compiler
+
+if TYPE_CHECKING:  # these import Unicorn's and pyelftools' packages, which are an extra
+    from tinyc.targets.emulator.cost import FunctionCost
+    from tinyc.targets.emulator.worker import Emulation, Job
+
+Samples = Sequence[tuple[bytes, ...]]
+EMULATOR = ("unicorn", "capstone", "elftools")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Execution:
+    """What a program computed, and what one inference cost: the first sample's.
+
+    outputs       by sample, in the order of the program's outputs
+    cycles        by the target's timing table, zero wait states; None when it ran natively
+    stack_bytes   deepest stack below that of the caller; None when it ran natively
+    functions     by C name: cycles, instructions, calls
+    text_bytes    code of the program's own objects; rodata_bytes their constants
+    compiler      name and version
+    """
+
+    outputs: tuple[tuple[bytes, ...], ...]
+    cycles: int | None
+    instructions: int | None
+    stack_bytes: int | None
+    text_bytes: int
+    rodata_bytes: int
+    compiler: str
+    functions: "Mapping[str, FunctionCost]" = field(default_factory=dict)
+
+
+class Runner(Protocol):
+    """What runs programs: `run_program` here, or a board that reports its cycle counter."""
+
+    def __call__(
+        self,
+        program: Program,
+        target: Target,
+        samples: Samples,
+        *,
+        compiler: str | None = None,
+        timeout_s: float = 600.0,
+    ) -> Execution: ...
+
+
+def run_program(
+    program: Program,
+    target: Target,
+    samples: Samples,
+    *,
+    compiler: str | None = None,
+    timeout_s: float = 600.0,
+) -> Execution:
+    """Build `program` for `target` and run it on every sample (bytes of each input).
+
+    Raises CompileError when a compiler or the emulator is missing, the C is refused, or the
+    program crashes or takes longer than `timeout_s` seconds on this machine.
+    """
+    assert samples, "run_program needs at least one sample"
+    require_emulator()
+    chosen = find_compiler(target, compiler)
+    with tempfile.TemporaryDirectory(prefix="tinyc-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        if not target.emulator:
+            return _run_here(program, target, samples, chosen, folder, timeout_s)
+        image = build_image(program, chosen, target, folder)
+        emulation = _run_job(_job(program, target, image, samples), timeout_s)
+        text, rodata = _sizes(image)
+    return Execution(
+        outputs=emulation.outputs,
+        cycles=emulation.cycles,
+        instructions=emulation.instructions,
+        stack_bytes=emulation.stack_bytes,
+        text_bytes=text,
+        rodata_bytes=rodata,
+        compiler=str(chosen),
+        functions=emulation.functions,
+    )
+
+
+def require_emulator() -> None:
+    """Raises CompileError("emulator-missing") when a package of the extra is not installed."""
+    missing = [name for name in EMULATOR if find_spec(name) is None]
+    if missing:
+        raise CompileError(
+            "emulator-missing",
+            f"running a model needs the packages {', '.join(EMULATOR)}",
+            f"not installed: {', '.join(missing)}",
+            "run: pip install 'tinyc[emulator]'",
+        )
+
+
+def _job(program: Program, target: Target, image: Image, samples: Samples) -> "Job":
+    from tinyc.targets.emulator.engine import Memory
+    from tinyc.targets.emulator.worker import Job
+
+    board = board_of(target)
+    return Job(
+        image=image.path,
+        cpu=target.emulator,
+        timing=target.timing,
+        memories=(
+            Memory(board.flash_origin, board.flash_bytes, writable=False),
+            Memory(board.ram_origin, board.ram_bytes, writable=True),
+        ),
+        marks=(BEGIN, END),
+        exit_symbol="image_exit",
+        inputs=tuple(input_symbol(i) for i in range(len(program.inputs))),
+        outputs=tuple((output_symbol(i), port.bytes) for i, port in enumerate(program.outputs)),
+        samples=tuple(samples),
+        aligned=target.isa == "armv6-m",
+    )
+
+
+def _run_job(job: "Job", timeout_s: float) -> "Emulation":
+    start = "from tinyc.targets.emulator.worker import main; main()"
+    command = [sys.executable, "-P", "-c", start]
+    done = _run(command, pickle.dumps(job), timeout_s, "the emulator")
+    if done.returncode:
+        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        raise CompileError(
+            "run-failed",
+            f"the emulator ended with status {done.returncode}: {' '.join(last)}".rstrip(": "),
+            f"image {job.image.name} on {job.cpu}",
+            "please report this model: the emulator should not crash",
+        )
+    result: Emulation | tuple[str, str, str, str] = pickle.loads(done.stdout)
+    if isinstance(result, tuple):
+        raise CompileError(*result)
+    return result
+
+
+def _run_here(
+    program: Program,
+    target: Target,
+    samples: Samples,
+    compiler: Compiler,
+    folder: Path,
+    timeout_s: float,
+) -> Execution:
+    image = build_executable(program, compiler, target, folder)
+    data = b"".join(b"".join(sample) for sample in samples)
+    done = _run([str(image.path)], data, timeout_s, "the program")
+    sizes = [port.bytes for port in program.outputs]
+    expected = sum(sizes) * len(samples)
+    if done.returncode or len(done.stdout) != expected:
+        raise CompileError(
+            "run-failed",
+            f"the program ended with status {done.returncode} after {len(done.stdout)} of "
+            f"{expected} output bytes",
+            f"'{program.prefix}' on this machine",
+        )
+    text, rodata = _sizes(image)
+    outputs = tuple(_split(done.stdout, i * sum(sizes), sizes) for i in range(len(samples)))
+    return Execution(outputs, None, None, None, text, rodata, str(compiler))
+
+
+def _split(data: bytes, start: int, sizes: Sequence[int]) -> tuple[bytes, ...]:
+    pieces: list[bytes] = []
+    for size in sizes:
+        pieces.append(data[start : start + size])
+        start += size
+    return tuple(pieces)
+
+
+def _run(
+    command: Sequence[str], data: bytes, timeout_s: float, what: str
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a process that finds the same modules as this one."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    try:
+        return subprocess.run(
+            command,
+            input=data,
+            capture_output=True,
+            timeout=timeout_s,
+            check=False,
+            env=environment,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CompileError(
+            "run-failed",
+            f"{what} was stopped after {timeout_s:g} s",
+            "",
+            "give more time, or fewer samples",
+        ) from error
+
+
+def _sizes(image: Image) -> tuple[int, int]:
+    """Bytes of code and of constants."""
+    from tinyc.targets.objects import section_sizes
+
+    sizes = section_sizes(image.objects)
+    return sizes.text, sizes.rodata
