@@ -92,7 +92,7 @@ def _call(e: Any) -> str:
     if name == "tirx.bitwise_not":
         return f"(~{expr(e.args[0])})"
     if name == "tirx.tvm_access_ptr":
-        return _address(e.args[1].name, e.args[2])
+        return _address(e.args[1].args[0].name, e.args[2])  # buffer_data(x)
     if name == "tirx.if_then_else":
         return f"({expr(e.args[0])} ? {expr(e.args[1])} : {expr(e.args[2])})"
     assert name in ("tirx.call_extern", "tirx.call_pure_extern"), f"no C for {name}"

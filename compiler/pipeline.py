@@ -63,7 +63,7 @@ def read_graph(model: Path, target: Target, options: Options = Options()) -> Gra
     graph = run_passes(graph, target, FLOAT_PASSES, dump.write)
     graph = run_passes(graph, target, INT8_PASSES, dump.write)
     if options.io_dtype == "int8":
-        graph = strip_boundary_quantization(graph)
+        graph = strip_boundary_quantization(graph, target)
         dump.write("strip_boundary_quantization", graph)
     return graph
 

@@ -82,7 +82,7 @@ def run_program(
         if not target.emulator:
             return _run_here(program, target, samples, chosen, folder, timeout_s)
         image = build_image(program, chosen, target, folder)
-        emulation = _run_job(_job(program, target, image, samples), timeout_s)
+        emulation = _run_job(emulation_job(program, target, image, samples), timeout_s)
         text, rodata = _sizes(image)
     return Execution(
         outputs=emulation.outputs,
@@ -108,7 +108,8 @@ def require_emulator() -> None:
         )
 
 
-def _job(program: Program, target: Target, image: Image, samples: Samples) -> "Job":
+def emulation_job(program: Program, target: Target, image: Image, samples: Samples) -> "Job":
+    """What a worker needs to run an image; `emulator.worker.emulate` runs it in this process."""
     from tinyc.targets.emulator.engine import Memory
     from tinyc.targets.emulator.worker import Job
 

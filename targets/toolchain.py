@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -33,7 +34,7 @@ class Compiler:
 
     name      as in Target.compilers
     command   the start of its command line
-    version   "12.2.1"; of clang's, when zig wraps it
+    version   "12.2.1"
     flags     that select the target's machine
     has_libc  whether it brings a C library and libm for the target
     """
@@ -72,7 +73,7 @@ def find_compiler(target: Target, name: str | None = None) -> Compiler:
         "compiler-missing",
         f"no C compiler for '{target.name}' is installed; looked for {', '.join(wanted)}",
         f"target '{target.name}'",
-        f"run: {'   or: '.join(ways)}",
+        "; or ".join(ways),
     )
 
 
@@ -89,7 +90,8 @@ def version_of(command: Sequence[str]) -> str:
     """The last dotted number in the first line of `--version`; "unknown" when there is none."""
     done = run_tool([*command, "--version"])
     numbers = re.findall(r"\d+\.\d+(?:\.\d+)?", done.stdout.partition("\n")[0])
-    return str(numbers[-1]) if numbers else "unknown"
+    found = str(numbers[-1]) if numbers else "unknown"
+    return f"{metadata.version('ziglang')} (clang {found})" if "ziglang" in command else found
 
 
 def build(
@@ -120,7 +122,7 @@ def run_compiler(compiler: Compiler, arguments: Sequence[str], folder: Path, whe
     done = run_tool([*compiler.command, *arguments], folder)
     if done.returncode == 0:
         return
-    if "'math.h' file not found" in done.stderr:
+    if re.search(r"math\.h.*(not found|No such file)", done.stderr):
         raise CompileError(
             "no-math-library",
             f"{compiler.name} brings no <math.h> for bare metal, and this model computes in float",

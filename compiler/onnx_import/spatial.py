@@ -77,9 +77,8 @@ def _to_nhwc(b: Building, s: Source, name: str) -> str:
     shape = b.tensor(name).shape
     if len(shape) == 4:
         return b.transposed(s, name, (0, 2, 3, 1))
-    moved = b.transposed(s, name, (0, 2, 1))
-    n, c, length = shape
-    return b.emit(s, "Reshape", [moved], ReshapeAttrs((n, length, 1, c)))
+    flat = b.emit(s, "Reshape", [name], ReshapeAttrs((*shape, 1)))
+    return b.transposed(s, flat, (0, 2, 3, 1))
 
 
 def _to_nchw(b: Building, s: Source, name: str, rank: int, output: str) -> None:
@@ -88,8 +87,8 @@ def _to_nchw(b: Building, s: Source, name: str, rank: int, output: str) -> None:
         b.emit(s, "Transpose", [name], TransposeAttrs((0, 3, 1, 2)), output)
         return
     n, h, _, c = b.tensor(name).shape
-    flat = b.emit(s, "Reshape", [name], ReshapeAttrs((n, h, c)))
-    b.emit(s, "Transpose", [flat], TransposeAttrs((0, 2, 1)), output)
+    moved = b.emit(s, "Transpose", [name], TransposeAttrs((0, 3, 1, 2)))
+    b.emit(s, "Reshape", [moved], ReshapeAttrs((n, c, h)), output)
 
 
 def _rank(b: Building, name: str) -> int:

@@ -66,10 +66,11 @@ def build_image(
     own["tinyc_main.c"] = device_main(program)
     objects = build(compiler, target, program.sources, folder, [*include, *flags])
     startup = build(compiler, target, own, folder, [*include, "-fno-builtin"])
-    libraries = ["-lm"] if compiler.has_libc else ["-nostdlib"]
-    if not compiler.has_libc and compiler.name != "zig":
-        libraries.append("-lgcc")
-    arguments = [*compiler.flags, "-nostartfiles", "-static", "-T", "image.ld", "-Wl,--gc-sections"]
+    libraries = ["-lm"] if compiler.has_libc else ["-nostdlib", "-lgcc"]
+    if compiler.name == "zig":
+        libraries = []  # it adds its own compiler-rt
+    script = ["-T", "image.ld", "-Wl,--gc-sections", "-Wl,--entry=image_start"]
+    arguments = [*compiler.flags, "-nostartfiles", "-static", *script]
     names = [path.name for path in (*startup, *objects)]
     run_compiler(
         compiler, [*arguments, *names, *libraries, "-o", "image.elf"], folder, "linking the image"

@@ -1,0 +1,66 @@
+"""The passes, in the order they run."""
+
+from collections.abc import Callable
+
+from tinyc.compiler.graph import Graph, verify
+from tinyc.passes.activation_fusion import fuse_activations
+from tinyc.passes.batchnorm_folding import fold_batchnorms
+from tinyc.passes.bias_fusion import fuse_biases
+from tinyc.passes.common_subexpressions import merge_common_subexpressions
+from tinyc.passes.constant_folding import fold_constants
+from tinyc.passes.data_movement import move_data_in_stored_form
+from tinyc.passes.dead_code import remove_dead_nodes
+from tinyc.passes.dense_layout import fold_layout_into_dense
+from tinyc.passes.hard_swish import recognize_hard_swish
+from tinyc.passes.layout import sink_transposes
+from tinyc.passes.pad_fusion import fuse_pads
+from tinyc.passes.quantization_absorption import absorb_quantization
+from tinyc.passes.requantization import simplify_requantizations
+from tinyc.passes.reshape_merging import merge_reshapes
+from tinyc.targets import Target
+
+Pass = Callable[[Graph, Target], Graph]
+
+FLOAT_PASSES: tuple[Pass, ...] = (
+    fold_constants,
+    merge_common_subexpressions,
+    merge_reshapes,
+    recognize_hard_swish,
+    sink_transposes,
+    fold_layout_into_dense,  # what sank into a flattening Reshape before a Dense
+    merge_reshapes,
+    fold_constants,
+    fuse_pads,
+    fuse_biases,
+    fold_batchnorms,  # after the biases, since it scales them
+    fuse_activations,
+    remove_dead_nodes,
+)
+
+INT8_PASSES: tuple[Pass, ...] = (
+    move_data_in_stored_form,
+    sink_transposes,  # transposes of stored integers may meet now
+    merge_reshapes,
+    absorb_quantization,
+    simplify_requantizations,
+    fold_constants,
+    merge_common_subexpressions,
+    merge_reshapes,
+    remove_dead_nodes,
+)
+
+Watch = Callable[[str, Graph], None]
+
+
+def run_passes(
+    graph: Graph,
+    target: Target,
+    passes: tuple[Pass, ...],
+    watch: Watch = lambda name, graph: None,
+) -> Graph:
+    """Run `passes` in order; the graph is verified and shown to `watch` after each."""
+    for run in passes:
+        graph = run(graph, target)
+        verify(graph)
+        watch(run.__name__, graph)
+    return graph

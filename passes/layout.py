@@ -1,0 +1,194 @@
+"""Transposes sink towards the outputs, until they cancel, fold, or become a Reshape.
+
+F(Transpose(x)) -> Transpose(F(x))      Transpose(Transpose(x)) -> Transpose(x)
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from tinyc.compiler.graph import Graph, Node, Tensor, read_only
+from tinyc.compiler.ops.concat import ConcatAttrs
+from tinyc.compiler.ops.elementwise import FUNCTIONS as BINARY
+from tinyc.compiler.ops.pad import PadAttrs
+from tinyc.compiler.ops.reduce import ReduceAttrs, reduced_shape
+from tinyc.compiler.ops.reshape import ReshapeAttrs
+from tinyc.compiler.ops.slice import SliceAttrs
+from tinyc.compiler.ops.softmax import SoftmaxAttrs
+from tinyc.compiler.ops.transpose import TransposeAttrs
+from tinyc.passes.reshape_merging import drop_reshape, join_reshapes
+from tinyc.passes.rewrite import (
+    fresh_node,
+    fresh_tensor,
+    joined_origin,
+    redirect,
+    replace_nodes,
+    rewrite,
+)
+from tinyc.targets import Target
+
+Perm = tuple[int, ...]
+ELEMENTWISE = ("Unary", "Quantize", "Dequantize", "Cast")
+
+
+def sink_transposes(graph: Graph, target: Target) -> Graph:
+    return rewrite(
+        graph,
+        _merge,
+        _drop,
+        _as_reshape,
+        join_reshapes,
+        drop_reshape,
+        _sink_reshape,
+        _sink_one_operand,
+        _sink_several,
+    )
+
+
+def _perm(graph: Graph, tensor: str) -> Perm | None:
+    """The perm of the Transpose that writes `tensor`."""
+    producer = graph.producer(tensor)
+    if producer is not None and isinstance(producer.attrs, TransposeAttrs):
+        return producer.attrs.perm
+    return None
+
+
+def _merge(graph: Graph, node: Node) -> Graph | None:
+    outer = node.attrs
+    if not isinstance(outer, TransposeAttrs) or (inner := _perm(graph, node.inputs[0])) is None:
+        return None
+    before = graph.producers[node.inputs[0]]
+    both = TransposeAttrs(tuple(inner[axis] for axis in outer.perm))
+    merged = replace(node, inputs=before.inputs, attrs=both, origin=joined_origin(before, node))
+    return graph.with_nodes(merged if n is node else n for n in graph.nodes)
+
+
+def _drop(graph: Graph, node: Node) -> Graph | None:
+    if not isinstance(node.attrs, TransposeAttrs) or node.output in graph.outputs:
+        return None
+    if node.attrs.perm != tuple(range(len(node.attrs.perm))):
+        return None
+    return redirect(graph, node.output, node.inputs[0], node)
+
+
+def _as_reshape(graph: Graph, node: Node) -> Graph | None:
+    """Only axes of size 1 move: the bytes stay where they are."""
+    if not isinstance(node.attrs, TransposeAttrs):
+        return None
+    shape = graph.tensors[node.inputs[0]].shape
+    moved = [axis for axis in node.attrs.perm if shape[axis] != 1]
+    if moved != sorted(moved):
+        return None
+    attrs = ReshapeAttrs(graph.tensors[node.output].shape)
+    reshape = replace(node, op="Reshape", attrs=attrs)
+    return graph.with_nodes(reshape if n is node else n for n in graph.nodes)
+
+
+def _sink_one_operand(graph: Graph, node: Node) -> Graph | None:
+    """F with one data operand: its axes are renamed, the Transpose follows."""
+    if len(node.inputs) != 1 or (perm := _perm(graph, node.inputs[0])) is None:
+        return None
+    attrs, after = node.attrs, perm
+    quants = (graph.tensors[node.inputs[0]].quant, graph.tensors[node.output].quant)
+    if any(q is not None and q.axis is not None for q in quants):
+        return None
+    if isinstance(attrs, SoftmaxAttrs):
+        attrs = replace(attrs, axis=perm[attrs.axis])
+    elif isinstance(attrs, ReduceAttrs):
+        axes = tuple(sorted(perm[a] for a in attrs.axes))
+        if not attrs.keep_dims:
+            kept = [p for i, p in enumerate(perm) if i not in attrs.axes]
+            after = tuple(sorted(kept).index(p) for p in kept)
+        attrs = replace(attrs, axes=axes)
+    elif isinstance(attrs, PadAttrs):
+        attrs = replace(attrs, pads=_back(attrs.pads, perm))
+    elif isinstance(attrs, SliceAttrs):
+        attrs = SliceAttrs(
+            _back(attrs.starts, perm), _back(attrs.steps, perm), _back(attrs.shape, perm)
+        )
+    elif node.op not in ELEMENTWISE:
+        return None
+    source = graph.producers[node.inputs[0]].inputs[0]
+    shape = graph.tensors[source].shape
+    if isinstance(attrs, ReduceAttrs):
+        shape = reduced_shape(shape, attrs)
+    elif isinstance(attrs, PadAttrs):
+        shape = tuple(n + a + b for n, (a, b) in zip(shape, attrs.pads, strict=True))
+    elif isinstance(attrs, SliceAttrs):
+        shape = attrs.shape
+    return _sunk(graph, node, (source,), attrs, shape, after, ())
+
+
+def _sink_reshape(graph: Graph, node: Node) -> Graph | None:
+    """Elementwise operators whose operands are all reshaped alike."""
+    if node.op not in ("Unary", "Quantize", "Cast") and node.op not in BINARY:
+        return None
+    reshapes = [graph.producer(name) for name in node.inputs]
+    sources = [graph.tensors[r.inputs[0]] for r in reshapes if r and r.op == "Reshape"]
+    if len(sources) != len(reshapes) or len({t.shape for t in sources}) != 1:
+        return None
+    y = graph.tensors[node.output]
+    read_anew = any(graph.tensors[n].quant != t.quant for n, t in zip(node.inputs, sources, strict=True))
+    if read_anew or any(t.quant is not None and t.quant.axis is not None for t in (*sources, y)):
+        return None
+    inner = replace(y, name=fresh_tensor(graph, f"{y.name}\tflat"), shape=sources[0].shape)
+    early = replace(node, inputs=tuple(t.name for t in sources), outputs=(inner.name,))
+    name = fresh_node(graph, f"{node.name}\treshape")
+    late = Node(name, "Reshape", (inner.name,), node.outputs, ReshapeAttrs(y.shape), node.origin)
+    return replace_nodes(graph, [node], [early, late], (inner,))
+
+
+def _sink_several(graph: Graph, node: Node) -> Graph | None:
+    """Add, Mul, Concat...: all operands come transposed alike, or are constants."""
+    if node.op not in BINARY and node.op != "Concat":
+        return None
+    perms = {_perm(graph, name) for name in node.inputs if graph.constant(name) is None}
+    perm = next(iter(perms), None)
+    if len(perms) != 1 or perm is None:
+        return None
+    rank = len(perm)
+    if len(graph.tensors[node.output].shape) != rank:
+        return None
+    attrs, sources, constants = node.attrs, [], []
+    if isinstance(attrs, ConcatAttrs):
+        attrs = replace(attrs, axis=perm[attrs.axis])
+    for name in node.inputs:
+        tensor = graph.tensors[name]
+        if tensor.data is None:
+            sources.append(graph.producers[name].inputs[0])
+            continue
+        if tensor.quant is not None and tensor.quant.axis is not None:
+            return None
+        full = tensor.data.reshape((1,) * (rank - tensor.data.ndim) + tensor.shape)
+        moved = read_only(full.transpose(np.argsort(perm)), tensor.dtype)
+        new = replace(tensor, name=fresh_tensor(graph, name), shape=moved.shape, data=moved)
+        constants.append(new)
+        sources.append(new.name)
+    inverse = [perm.index(axis) for axis in range(rank)]
+    shape = tuple(graph.tensors[node.output].shape[i] for i in inverse)
+    return _sunk(graph, node, tuple(sources), attrs, shape, perm, tuple(constants))
+
+
+def _sunk(
+    graph: Graph,
+    node: Node,
+    sources: tuple[str, ...],
+    attrs: object,
+    shape: tuple[int, ...],
+    perm: Perm,
+    constants: tuple[Tensor, ...],
+) -> Graph:
+    """`node` on the untransposed `sources`, then the Transpose."""
+    output = graph.tensors[node.output]
+    inner = replace(output, name=fresh_tensor(graph, f"{output.name}\tlayout"), shape=shape)
+    moved = replace(node, inputs=sources, outputs=(inner.name,), attrs=attrs)
+    name = fresh_node(graph, f"{node.name}\ttranspose")
+    transpose = Node(
+        name, "Transpose", (inner.name,), node.outputs, TransposeAttrs(perm), node.origin
+    )
+    return replace_nodes(graph, [node], [moved, transpose], (inner, *constants))
+
+
+def _back(values: tuple, perm: Perm) -> tuple:  # type: ignore[type-arg]
+    """Values per axis of the transposed tensor, as values per axis of the source."""
+    return tuple(values[perm.index(axis)] for axis in range(len(perm)))

@@ -1,0 +1,110 @@
+"""Quantize(F(Dequantize(x), Dequantize(w), b)) -> F on stored integers, rounded once.
+
+Also Cast(F(Dequantize(x), Dequantize(w))) to int32, where F only adds products: the raw sums.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from tinyc.compiler.graph import Array, DType, Graph, Node, QParams, Tensor, read_only
+from tinyc.compiler.ops import OPS
+from tinyc.compiler.ops.cast import CastAttrs
+from tinyc.compiler.ops.conv2d import Conv2DAttrs
+from tinyc.compiler.ops.dense import DenseAttrs
+from tinyc.compiler.ops.depthwise_conv2d import DepthwiseConv2DAttrs
+from tinyc.compiler.ops.op import Call, dequantized
+from tinyc.passes.rewrite import fresh_tensor, joined_origin, replace_nodes, rewrite
+from tinyc.targets import Target
+
+LAYERS = (Conv2DAttrs, DepthwiseConv2DAttrs, DenseAttrs)
+SUMS = ("Conv2D", "DepthwiseConv2D", "Dense", "MatMul")
+
+
+def absorb_quantization(graph: Graph, target: Target) -> Graph:
+    return rewrite(graph, _absorb)
+
+
+def _absorb(graph: Graph, last: Node) -> Graph | None:
+    node = graph.producer(last.inputs[0]) if last.inputs else None
+    if node is None or not graph.only_reader(last.inputs[0], last) or len(node.outputs) != 1:
+        return None
+    if node.op in ("Dequantize", "Quantize"):
+        return None
+    raw = isinstance(last.attrs, CastAttrs) and last.attrs.dtype == DType.INT32
+    if last.op != "Quantize" and not (raw and node.op in SUMS and _whole(graph, node)):
+        return None
+    stored = stored_inputs(graph, node)
+    if stored is None:
+        return None
+    tensors, new = stored
+    output = graph.tensors[last.output]
+    absorbed = replace(
+        node,
+        inputs=tuple(t.name for t in tensors),
+        outputs=(output.name,),
+        origin=joined_origin(node, last),
+    )
+    if not OPS[node.op].quantize(Call(absorbed, tensors, (output,))):
+        return None
+    return replace_nodes(graph, [node, last], [absorbed], new)
+
+
+def _whole(graph: Graph, node: Node) -> bool:
+    """Whether the dequantized operands are whole numbers: every scale is 1."""
+    for name in node.inputs:
+        producer = graph.producer(name)
+        if producer is None or producer.op != "Dequantize":
+            return False
+        quant = graph.tensors[producer.inputs[0]].quant
+        if quant is None or set(quant.scale) != {1.0}:
+            return False
+    return True
+
+
+def stored_inputs(graph: Graph, node: Node) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]] | None:
+    """The operands of `node` as stored integers, and those that are new; None if some are real."""
+    tensors: list[Tensor] = []
+    new: list[Tensor] = []
+    for position, name in enumerate(node.inputs):
+        producer = graph.producer(name)
+        if isinstance(node.attrs, LAYERS) and position == 2:
+            bias = _stored_bias(graph, tensors, name)
+            if bias is None:
+                return None
+            new.append(bias)
+            tensors.append(bias)
+        elif producer is not None and producer.op == "Dequantize":
+            tensors.append(graph.tensors[producer.inputs[0]])
+        elif graph.constant(name) is not None and graph.tensors[name].elements == 1:
+            tensors.append(graph.tensors[name])  # a number: the operator decides
+        else:
+            return None
+    return tuple(tensors), tuple(new)
+
+
+def _stored_bias(graph: Graph, operands: list[Tensor], name: str) -> Tensor | None:
+    """The bias as int32 at scale(x) * scale(w)[c]: kept where it has that scale, else rounded."""
+    x, w = operands
+    if x.quant is None or w.quant is None or x.quant.axis is not None:
+        return None
+    producer = graph.producer(name)
+    source = graph.tensors[producer.inputs[0] if producer else name]
+    if source.data is None or (producer is not None and producer.op != "Dequantize"):
+        return None
+    count = graph.tensors[name].elements
+    scales = np.broadcast_to(np.array(w.quant.scale, np.float64) * x.quant.scale[0], (count,))
+    values = source.data.astype(np.int64)
+    if producer is None or not _has_scales(source.quant, scales):
+        real: Array = dequantized(source.data, source)
+        values = np.rint(real / scales)
+    limit = (1 << 31) - 1
+    data = read_only(np.clip(values, -limit, limit), "int32")
+    return Tensor(fresh_tensor(graph, f"{source.name}\tint32"), data.shape, DType.INT32, data)
+
+
+def _has_scales(quant: QParams | None, scales: Array) -> bool:
+    """Whether the bias is stored at these scales, up to float32 rounding."""
+    if quant is None or any(quant.zero_point):
+        return False
+    return bool(np.allclose(np.array(quant.scale), scales, rtol=1e-6, atol=0))
