@@ -181,12 +181,12 @@ def test_section_sizes_are_what_was_declared(need: Need, tmp_path: Path) -> None
     target, compiler = need("cortex-m4", None)
     text = (
         "const int table[25] = {1};\nint filled[3] = {1, 2, 3};\nint empty[7];\n"
-        "void nothing(void) {}\n"
+        "int next(int x) { return x + 1; }\n"
     )
 
     objects = build(compiler, target, {"a.c": text}, tmp_path)
 
-    assert section_sizes(objects) == Sizes(text=2, rodata=100, data=12, bss=28)
+    assert section_sizes(objects) == Sizes(text=4, rodata=100, data=12, bss=28)
 
 
 def test_undefined_symbols_of_all_objects_together(need: Need, tmp_path: Path) -> None:

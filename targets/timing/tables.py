@@ -29,12 +29,13 @@ def timing_text(name: str) -> str:
     try:
         return source.read_text("utf-8")
     except OSError as error:
-        names = sorted(f.name for f in FOLDER.iterdir() if f.name.endswith(".toml"))
+        tables = [f.name for f in FOLDER.iterdir() if f.name.endswith(".toml")]
+        names = ", ".join(sorted(f.removesuffix(".toml") for f in tables))
         raise CompileError(
             "unknown-timing",
             f"there is no timing table '{name}'",
             "field 'timing' of the target",
-            f"use one of: {', '.join(n.removesuffix('.toml') for n in names)}; or a TOML file",
+            f"use one of: {names}; or a TOML file",
         ) from error
 
 

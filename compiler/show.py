@@ -1,0 +1,225 @@
+"""What the command line prints: tables for people, plain dictionaries for programs."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from tinyc.compiler.artifact import Artifact, Port, Report
+from tinyc.targets import load_target, target_names
+
+if TYPE_CHECKING:
+    from tinyc.compiler.running import RunResult
+    from tinyc.compiler.verification import Verification
+    from tinyc.targets.doctor import Check
+
+MOST_SHOWN = 8  # samples of a run
+PLAIN_WIDTH = 120  # columns where the output is no terminal
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(width=PLAIN_WIDTH, highlight=False)
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", box=SIMPLE, title_style="bold")
+
+
+def short_name(name: str) -> str:
+    """The end of a node's name that tells most; converters join whole paths into one name."""
+    last = name.rpartition(" + ")[2].rpartition(";")[2]
+    return last if len(last) <= 28 else f"...{last[-25:]}"
+
+
+def show_report(artifact: Artifact, folder: Path) -> None:
+    """What was written, and what the model costs."""
+    report, console = artifact.report, _console()
+    console.print(_layer_table(report))
+    _print_totals(console, report)
+    for note in report.notes:
+        console.print(f"note: {escape(note)}", soft_wrap=True)
+    for node in report.float_nodes:
+        console.print(f"float: {escape(node.name)} ({node.op}): {node.reason}", soft_wrap=True)
+    console.print(f"wrote {', '.join(artifact.files)} to {escape(str(folder))}", soft_wrap=True)
+
+
+def _layer_table(report: Report) -> Table:
+    table = _table(f"{report.model} for {report.target}")
+    for heading in ("layer", "operator", "output", "kernel"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("MACs", "weights B", "scratch B"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for layer in report.layers:
+        shape = "x".join(map(str, layer.output_shape))
+        numbers = (layer.macs, layer.weights_bytes, layer.scratch_bytes)
+        texts = (escape(short_name(layer.name)), layer.op, shape, layer.kernel)
+        table.add_row(*texts, *(f"{n:,}" if n else "" for n in numbers))
+    return table
+
+
+def _print_totals(console: Console, report: Report) -> None:
+    rows = {
+        "arena": f"{report.arena_bytes:,} B (exact; no plan below {report.arena_bound_bytes:,} B)",
+        "weights": f"{report.weights_bytes:,} B of flash (exact; code comes on top)",
+        "MACs": f"{report.macs:,}",
+        "RAM peak": ", ".join(map(short_name, report.peak)),
+        "inputs": ", ".join(map(_port_text, report.inputs)),
+        "outputs": ", ".join(map(_port_text, report.outputs)),
+    }
+    for name, text in rows.items():
+        console.print(f"{name:9} {escape(text)}", soft_wrap=True)
+
+
+def _port_text(port: Port) -> str:
+    return f"{port.name} {port.dtype}{list(port.shape)}"
+
+
+def show_run(artifact: Artifact, result: "RunResult") -> None:
+    """Outputs of the first samples, and the measured cost of one inference."""
+    console = _console()
+    for name, values in result.outputs.items():
+        console.print(f"{escape(name)}: {len(values)} sample{'s' if len(values) > 1 else ''}")
+        for index, row in enumerate(values[:MOST_SHOWN]):
+            flat = row.reshape(-1)
+            shown = " ".join(f"{v:.6g}" if flat.dtype.kind == "f" else str(v) for v in flat[:16])
+            more = f" ... {flat.size} values" if flat.size > 16 else ""
+            best = f"   largest: {int(flat.argmax())}" if 1 < flat.size <= 1024 else ""
+            console.print(f"  [{index}] {shown}{more}{best}", soft_wrap=True, markup=False)
+        if len(values) > MOST_SHOWN:
+            console.print(f"  ... {len(values) - MOST_SHOWN} more")
+    for name, text in cost_rows(artifact, result).items():
+        console.print(f"{name:9} {escape(text)}", soft_wrap=True)
+    if result.cycles_by_function:
+        console.print(_function_table(result))
+
+
+def cost_rows(artifact: Artifact, result: "RunResult") -> dict[str, str]:
+    """The measured cost of one inference, for people; each with how it was obtained."""
+    how = f"measured in the emulator, {result.compiler}"
+    rows = {
+        "arena": f"{artifact.report.arena_bytes:,} B (exact)",
+        "flash": f"{result.text_bytes + result.rodata_bytes:,} B (measured: {result.text_bytes:,} "
+        f"of code, {result.rodata_bytes:,} of tables, {result.compiler})",
+    }
+    if result.stack_bytes is not None:
+        rows["stack"] = f"{result.stack_bytes:,} B ({how})"
+    if result.cycles is not None:
+        rows["cycles"] = f"{result.cycles:,} at zero wait states ({how})"
+    return rows
+
+
+def _function_table(result: "RunResult") -> Table:
+    table = _table("cycles by function")
+    table.add_column("function", no_wrap=True)
+    table.add_column("cycles", justify="right")
+    table.add_column("share", justify="right")
+    total = sum(result.cycles_by_function.values()) or 1
+    ranked = sorted(result.cycles_by_function.items(), key=lambda item: (-item[1], item[0]))
+    for name, cycles in ranked:
+        if cycles * 1000 >= total:
+            table.add_row(escape(name), f"{cycles:,}", f"{cycles / total:.1%}")
+    return table
+
+
+def run_json(artifact: Artifact, result: "RunResult") -> dict[str, Any]:
+    """Everything of a run; outputs as nested lists."""
+    return {
+        "model": artifact.name,
+        "target": artifact.report.target,
+        "outputs": {name: values.tolist() for name, values in result.outputs.items()},
+        "arena_bytes": artifact.report.arena_bytes,
+        "text_bytes": result.text_bytes,
+        "rodata_bytes": result.rodata_bytes,
+        "stack_bytes": result.stack_bytes,
+        "cycles": result.cycles,
+        "instructions": result.instructions,
+        "compiler": result.compiler,
+        "cycles_by_function": dict(result.cycles_by_function),
+    }
+
+
+def show_verification(verification: "Verification") -> None:
+    """Accuracy of both, the largest deviation, and where they part."""
+    v, console = verification, _console()
+    console.print(f"{v.samples} samples on {v.target}, against onnxruntime")
+    if v.accuracy is not None and v.reference_accuracy is not None:
+        console.print(f"accuracy     tinyc {v.accuracy:.2%}, onnxruntime {v.reference_accuracy:.2%}")
+    console.print(f"same answer  {v.same_answers:.2%} of the samples")
+    for output in v.outputs:
+        unit = "steps" if output.dtype.startswith(("int", "uint")) else "absolute"
+        console.print(
+            f"output       {escape(output.name)}: largest deviation {output.largest:.6g} ({unit}), "
+            f"{output.differing_share:.3%} of the values differ",
+            soft_wrap=True,
+        )
+    if v.parting is not None:
+        console.print(
+            f"they part at {escape(v.parting.node)} ({v.parting.op}), sample {v.parting.sample}, "
+            f"by {v.parting.largest:.6g}",
+            soft_wrap=True,
+        )
+    if v.cycles is not None:
+        console.print(f"cycles       {v.cycles:,} (measured in the emulator, zero wait states)")
+
+
+def targets_json() -> list[dict[str, Any]]:
+    """Every target as a dictionary."""
+    rows = []
+    for name in target_names():
+        target = load_target(name)
+        fields = {"name": name, "isa": target.isa, "features": sorted(target.features)}
+        sizes = {"ram_bytes": target.ram_bytes, "flash_bytes": target.flash_bytes}
+        compilers = {"compilers": [c.name for c in target.compilers]}
+        rows.append({**fields, **sizes, **compilers})
+    return rows
+
+
+def show_targets() -> None:
+    table = _table("targets")
+    for heading in ("name", "ISA", "features", "RAM B", "flash B", "compilers"):
+        table.add_column(heading, no_wrap=heading in ("name", "RAM B", "flash B"))
+    for row in targets_json():
+        table.add_row(
+            row["name"],
+            row["isa"],
+            ", ".join(row["features"]),
+            f"{row['ram_bytes']:,}",
+            f"{row['flash_bytes']:,}",
+            ", ".join(row["compilers"]),
+        )
+    _console().print(table)
+
+
+def ops_json() -> dict[str, list[str]]:
+    """The ONNX operators that are read, and tinyc's own that they become."""
+    from tinyc.compiler.onnx_import.operators import IMPORTERS
+    from tinyc.compiler.ops import OPS
+
+    return {"onnx": sorted(IMPORTERS), "tinyc": sorted(OPS)}
+
+
+def show_ops() -> None:
+    console, names = _console(), ops_json()
+    console.print(f"ONNX operators that are read ({len(names['onnx'])}):")
+    console.print("  " + ", ".join(names["onnx"]))
+    console.print(f"tinyc's own operators that they become ({len(names['tinyc'])}):")
+    console.print("  " + ", ".join(names["tinyc"]))
+    console.print("Operators on constants and shapes are folded, whatever they are.")
+
+
+def show_doctor(checks: Sequence["Check"]) -> None:
+    table = _table("doctor")
+    for heading in ("", "what", "version", "needed for", "how to get it"):
+        table.add_column(heading, overflow="fold")
+    for check in checks:
+        fields = asdict(check)
+        mark = "yes" if fields["found"] else "no"
+        get = "" if fields["found"] else fields["how_to_get"]
+        table.add_row(mark, fields["name"], fields["version"], fields["needed_for"], escape(get))
+    _console().print(table)

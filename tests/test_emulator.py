@@ -1,0 +1,402 @@
+"""The emulator: agrees with the validated prototype to the cycle, and fails with a message."""
+
+import ctypes
+import importlib.util
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tinyc.compiler.errors import CompileError
+from tinyc.targets import Target, load_target, runner
+from tinyc.targets.emulator import native
+from tinyc.targets.emulator.elf import read_elf
+from tinyc.targets.emulator.engine import Counts, make_machine, run_counted
+from tinyc.targets.emulator.native import Callback, Counter, compile_callback, load_callback
+from tinyc.targets.emulator.worker import Emulation, Job, emulate
+from tinyc.targets.firmware import Port, Program
+from tinyc.targets.firmware.image import build_image
+from tinyc.targets.runner import emulation_job, run_program
+from tinyc.targets.timing.tables import load_timing
+from tinyc.targets.toolchain import command_of, find_compiler
+
+PROTOTYPE = Path(__file__).parent.parent.parent / "shared" / "cycles" / "m4cycles.py"
+ARM = ["cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33"]
+SIMD = ["cortex-m4", "cortex-m7", "cortex-m33"]
+RISCV = ["rv32imc", "rv32imac", "rv32imafc"]
+
+HEADER = """\
+#include <stdalign.h>
+#include <stdint.h>
+typedef struct {
+  alignas(16) uint8_t bytes[4096];
+} t_arena;
+void t_run(t_arena *arena, const uint32_t x[4], uint32_t y[4]);
+"""
+START = """\
+#include "t.h"
+#include <string.h>
+static uint32_t state = 12345u;
+static uint32_t draw(void) {
+  state = state * 1664525u + 1013904223u;
+  return state >> 8;
+}
+"""
+BODIES = {
+    "loops": """
+static int32_t clamp(int32_t v) { return v > 127 ? 127 : v < -128 ? -128 : v; }
+void t_run(t_arena *arena, const uint32_t x[4], uint32_t y[4]) {
+  int8_t *w = (int8_t *)arena->bytes;
+  for (int32_t i = 0; i < 1024; ++i) { w[i] = (int8_t)draw(); }
+  for (int32_t o = 0; o < 4; ++o) {
+    int32_t acc = (int32_t)x[o];
+    for (int32_t i = 0; i < 250; ++i) { acc += w[i + o] * w[i + 7 * o]; }
+    acc = clamp((int32_t)(((int64_t)acc * 0x5abcdef1) >> 40));
+    y[o] = (uint32_t)acc;
+  }
+}
+""",
+    "divides": """
+void t_run(t_arena *arena, const uint32_t x[4], uint32_t y[4]) {
+  (void)arena;
+  y[0] = y[1] = 1u;
+  for (int32_t i = 1; i < 200; ++i) {
+    const uint32_t a = draw(), b = draw() >> (i % 24);
+    y[0] += a / (b + 1u) + a % (b | 3u);
+    y[1] += (uint32_t)(((int32_t)a - 8000000) / ((int32_t)b - 1000 * i + 1));
+  }
+  y[2] = x[2];
+  y[3] = x[3];
+}
+""",
+    "pointers": """
+typedef uint32_t (*step)(uint32_t);
+static uint32_t twice(uint32_t v) { return 2u * v; }
+static uint32_t plus(uint32_t v) { return v + 3u; }
+static uint32_t swap(uint32_t v) { return __builtin_bswap32(v) ^ (v >> 3); }
+static step const steps[3] = {twice, plus, swap};
+static __attribute__((noinline)) uint32_t depth(uint32_t v, int32_t n) {
+  volatile uint32_t frame[8] = {v};
+  return n == 0 ? frame[0] : depth(v + 1u, n - 1) + frame[n % 8];
+}
+static __attribute__((noinline)) uint32_t choose(uint32_t v) {
+  switch (v % 9u) {
+    case 0: return v + 1u;
+    case 1: return v * 5u;
+    case 2: return v ^ 77u;
+    case 3: return v << 3;
+    case 4: return v >> 2;
+    case 5: return ~v;
+    case 6: return v - 9u;
+    case 7: return twice(v);
+    default: return v;
+  }
+}
+void t_run(t_arena *arena, const uint32_t x[4], uint32_t y[4]) {
+  uint32_t v = x[0] + 1u;
+  for (int32_t i = 0; i < 300; ++i) { v = choose(steps[draw() % 3u](v)); }
+  y[0] = v;
+  y[1] = depth(v, 9);
+  memcpy(arena->bytes + 1, arena->bytes + 100, 61u);
+  memset(arena->bytes + 3, 5, 200u);
+  y[2] = arena->bytes[1];
+  y[3] = 0u;
+}
+""",
+    "misaligned": """
+typedef struct __attribute__((packed)) { uint8_t tag; uint32_t word; uint16_t half; } record;
+void t_run(t_arena *arena, const uint32_t x[4], uint32_t y[4]) {
+  record *r = (record *)arena->bytes;
+  y[0] = x[0];
+  for (int32_t i = 0; i < 100; ++i) {
+    r[i].word = draw();
+    r[i].half = (uint16_t)draw();
+  }
+  for (int32_t i = 0; i < 100; ++i) { y[0] += r[i].word + r[i].half; }
+  y[1] = y[2] = y[3] = 0u;
+}
+""",
+    "floats": """
+void t_run(t_arena *arena, const uint32_t x[4], uint32_t y[4]) {
+  float *f = (float *)(void *)arena->bytes;
+  float sum = (float)x[0], peak = 0.0f;
+  double wide = 1.0;
+  for (int32_t i = 0; i < 100; ++i) { f[i] = (float)(draw() & 1023u) * 0.125f - 9.0f; }
+  for (int32_t i = 1; i < 100; ++i) {
+    sum = __builtin_fmaf(f[i], f[i - 1], sum);
+    peak = f[i] > peak ? f[i] : peak - f[i] / (peak + 1.5f);
+    if (i % 10 == 0) { wide = wide * 1.25 + (double)sum; }
+  }
+  y[0] = (uint32_t)(int32_t)sum;
+  y[1] = (uint32_t)(int32_t)(peak * 1000.0f);
+  y[2] = (uint32_t)(int32_t)__builtin_sqrtf(peak + 2.0f);
+  y[3] = (uint32_t)(wide > 2.0);
+}
+""",
+    "simd": """
+void t_run(t_arena *arena, const uint32_t x[4], uint32_t y[4]) {
+  uint32_t *w = (uint32_t *)(void *)arena->bytes;
+  for (int32_t i = 0; i < 64; ++i) { w[i] = draw() * 77u; }
+  uint32_t a = x[0], b = 1u, low, high;
+  for (int32_t i = 0; i < 63; ++i) {
+    __asm volatile("sxtb16 %1, %3\\n sxtb16 %2, %3, ror #8\\n smlad %0, %1, %2, %0"
+                   : "+r"(a), "=&r"(low), "=&r"(high) : "r"(w[i]));
+    __asm volatile("smmlar %0, %1, %2, %0\\n ssat %0, #20, %0\\n pkhbt %0, %0, %1, lsl #16"
+                   : "+r"(b) : "r"(w[i]), "r"(low));
+    __asm volatile("cmp %0, %1\\n itete gt\\n addgt %0, %0, #1\\n suble %0, %0, %1, lsr #3\\n"
+                   "movgt %1, #3\\n ldrle %1, [%2, #4]" : "+r"(a), "+r"(low) : "r"(&w[i]) : "cc");
+    __asm volatile("ldrd %0, %1, [%2]\\n ldr %0, [%2], #0\\n str %0, [%2, %3]\\n nop\\n"
+                   "ldm %2, {%0, %1}\\n ubfx %1, %0, #3, #7"
+                   : "=&r"(low), "=&r"(high) : "r"(w), "r"(i & 4) : "memory");
+    b += high;
+  }
+  y[0] = a;
+  y[1] = b;
+  y[2] = y[3] = low;
+}
+""",
+}
+CASES = [
+    *((body, core) for body in ("loops", "divides", "pointers") for core in ARM + RISCV),
+    *(("misaligned", core) for core in [*ARM[1:], "rv32imc"]),
+    *(("floats", core) for core in [*SIMD, "cortex-m0plus", "rv32imafc"]),
+    *(("simd", core) for core in SIMD),
+]
+
+
+def program(body: str) -> Program:
+    sources = {"t.h": HEADER, "t.c": START + body}
+    port = Port("x", "uint32_t", 16)
+    return Program("t", sources, (port,), (replace(port, c_name="y"),), "caller")
+
+
+def job_for(name: str, body: str, folder: Path, compiler: str | None = None) -> Job:
+    target = load_target(name)
+    wanted = compiler or target.compilers[0].name
+    if command_of(wanted) is None:
+        pytest.skip(f"{wanted} is not installed")
+    chosen = find_compiler(target, wanted)
+    image = build_image(program(body), chosen, target, folder)
+    return emulation_job(program(body), target, image, [(bytes(16),)])
+
+
+@pytest.fixture(scope="module")
+def prototype() -> ModuleType:
+    """The validated cycle estimator, where this checkout has it beside itself."""
+    if not PROTOTYPE.exists():
+        pytest.skip(f"the prototype is not at {PROTOTYPE}")
+    spec = importlib.util.spec_from_file_location("m4cycles", PROTOTYPE)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def compare(prototype: ModuleType, job: Job, cpu: str) -> Emulation:
+    """Assert that both say the same of one image, function by function."""
+    prototype.M7._ldr.clear()  # a class attribute: the last image's registers would leak in
+    theirs = prototype.measure(str(job.image), *job.marks, cpu=cpu, quiet=True)
+    ours = emulate(job)
+
+    assert (theirs.err, theirs.exit, theirs.unknown) == (None, 0, 0)
+    assert (ours.cycles, ours.instructions) == (theirs.cycles, theirs.insns)
+    assert ours.stack_bytes == theirs.sp_from - theirs.min_sp
+    functions = {name: (f.cycles, f.instructions, f.calls) for name, f in ours.functions.items()}
+    assert functions == {k: (round(c), n, calls) for k, (c, n, calls) in theirs.byf.items()}
+    return ours
+
+
+@pytest.mark.parametrize(("body", "core"), CASES)
+def test_agrees_with_the_prototype(
+    body: str, core: str, prototype: ModuleType, tmp_path: Path
+) -> None:
+    job = job_for(core, BODIES[body], tmp_path)
+    emulation = compare(prototype, job, job.timing)
+    assert emulation.instructions > 500
+
+
+@pytest.mark.parametrize("timing", ["ibex", "ibex-maxperf", "cv32e40p"])
+def test_agrees_with_the_prototype_on_every_riscv_core(
+    timing: str, prototype: ModuleType, tmp_path: Path
+) -> None:
+    job = replace(job_for("rv32imc", BODIES["divides"], tmp_path), timing=timing)
+    compare(prototype, job, timing)
+
+
+@pytest.mark.parametrize("body", ["pointers", "simd"])
+def test_agrees_with_the_prototype_on_clangs_code(
+    body: str, prototype: ModuleType, tmp_path: Path
+) -> None:
+    job = job_for("cortex-m4", BODIES[body], tmp_path, "zig")
+    compare(prototype, job, job.timing)
+
+
+def count(job: Job, callback: Callback | None) -> Counts:
+    elf = read_elf(job.image)
+    machine = make_machine(elf, job.cpu, job.memories)
+    marks = elf.symbols[job.marks[0]], elf.symbols[job.marks[1]]
+    return run_counted(machine, job.exit_symbol, marks, load_timing(job.timing).divide, callback)
+
+
+def fields(counts: Counts) -> Iterator[object]:
+    return (getattr(counts, name) for name in Counts.__slots__)
+
+
+@pytest.mark.parametrize(
+    ("body", "core"),
+    [
+        *(("simd", "cortex-m4"), ("divides", "cortex-m3"), ("misaligned", "cortex-m7")),
+        *(("pointers", "cortex-m0plus"), ("pointers", "rv32imc")),
+    ],
+)
+def test_the_hook_counts_the_same_in_python_and_in_c(body: str, core: str, tmp_path: Path) -> None:
+    job = job_for(core, BODIES[body], tmp_path)
+    native_code = load_callback()
+    assert native_code is not None
+
+    counts = [count(job, None), count(job, native_code)]
+
+    assert counts[0].instructions > 500
+    assert list(fields(counts[0])) == list(fields(counts[1]))
+
+
+def test_the_shipped_hook_is_what_its_source_says(tmp_path: Path) -> None:
+    job = job_for("cortex-m4", BODIES["simd"], tmp_path)
+    shipped, compiled = load_callback(), compile_callback()
+    if compiled is None:
+        pytest.skip("no C compiler for this machine")
+
+    assert list(fields(count(job, shipped))) == list(fields(count(job, compiled)))
+
+
+def test_the_structs_of_both_languages_have_one_layout(tmp_path: Path) -> None:
+    assert ctypes.sizeof(native.Site) == 16
+    assert ctypes.sizeof(Counter) == 40 + 4 * 24 + 8 * 4 + 2 * 8 + 9 * 8 + 13 * 8
+    assert Counter.stop.offset == ctypes.sizeof(Counter) - 8
+
+
+def cycles_of(statement: str, tmp_path: Path) -> int:
+    body = (
+        "void t_run(t_arena *arena, const uint32_t x[4], uint32_t y[4]) {\n"
+        "  y[0] = x[0] + arena->bytes[0];\n"
+        f'  __asm volatile(".balign 4\\n {statement}" ::: "r2", "r3", "memory");\n}}\n'
+    )
+    return emulate(job_for("cortex-m4", body, tmp_path / str(len(statement)))).cycles
+
+
+def test_ten_multiplies_take_ten_cycles(tmp_path: Path) -> None:
+    pair = "mul r2, r2, r3\\n" * 2
+    assert cycles_of(pair * 6, tmp_path) - cycles_of(pair, tmp_path) == 10
+
+
+def test_pipelined_loads_take_one_cycle_each(tmp_path: Path) -> None:
+    first = "mov r3, sp\\n nop\\n ldr r2, [r3]\\n"
+    more = "ldr r2, [r3]\\n ldr r2, [r3, #4]\\n" * 4
+    assert cycles_of(first + more, tmp_path) - cycles_of(first, tmp_path) == 8
+
+
+def test_the_stack_is_measured_at_its_deepest(tmp_path: Path) -> None:
+    body = """
+static __attribute__((noinline)) void use(uint32_t *y) {
+  volatile uint32_t room[100];
+  room[y[0] % 100u] = 1u;
+  y[1] = room[y[0] % 100u];
+}
+void t_run(t_arena *arena, const uint32_t x[4], uint32_t y[4]) {
+  y[0] = x[0] + arena->bytes[0];
+  use(y);
+  y[2] = 1u;
+}
+"""
+    emulation = emulate(job_for("cortex-m4", body, tmp_path))
+    assert 400 <= emulation.stack_bytes <= 448
+
+
+RUN = "void t_run(t_arena *arena, const uint32_t x[4], uint32_t y[4]) {\n  (void)arena;\n"
+FAILURES = [
+    (
+        "cortex-m4",
+        "  *(volatile uint32_t *)0x30000000u = x[0];\n  y[0] = 0u;\n}\n",
+        "write of 4 bytes at 0x30000000, where the board has none",
+    ),
+    (
+        "cortex-m4",
+        "  *(volatile uint32_t *)0x100u = x[0];\n  y[0] = 0u;\n}\n",
+        "write of 4 bytes at 0x00000100, where the board has none",
+    ),
+    (
+        "rv32imc",
+        "  ((void (*)(void))0x40000000u)();\n  y[0] = x[0];\n}\n",
+        "jump of 2 bytes at 0x40000000, where the board has none",
+    ),
+]
+
+
+@pytest.mark.parametrize(("core", "rest", "message"), FAILURES)
+def test_a_crash_names_the_address(core: str, rest: str, message: str, tmp_path: Path) -> None:
+    job = job_for(core, RUN + rest, tmp_path)
+    with pytest.raises(CompileError) as error:
+        emulate(job)
+    assert str(error.value).startswith(
+        f"error[run-failed]: the program did not end as it should: {message}\n"
+        "  --> emulated core, at 0x"
+    )
+
+
+def test_a_misaligned_access_on_cortex_m0plus(tmp_path: Path) -> None:
+    rest = "  y[0] = *(volatile uint32_t *)((uintptr_t)&y[1] + 1u + x[0]);\n}\n"
+    job = job_for("cortex-m0plus", RUN + rest, tmp_path)
+    with pytest.raises(CompileError) as error:
+        emulate(job)
+    assert str(error.value) == (
+        "error[run-failed]: 1 accesses to misaligned addresses, which this core cannot do\n"
+        "  --> emulated core"
+    )
+
+
+@pytest.mark.parametrize("core", ["cortex-m4", "host"])
+def test_a_program_without_end_is_stopped(core: str) -> None:
+    target = target_or_skip(core)
+    endless = program(RUN + '  y[0] = x[0];\n  for (;;) {\n    __asm volatile("");\n  }\n}\n')
+    with pytest.raises(CompileError) as error:
+        run_program(endless, target, [(bytes(16),)], timeout_s=1.0)
+    assert "was stopped after 1 s" in str(error.value)
+
+
+def target_or_skip(name: str) -> Target:
+    target = load_target(name)
+    if command_of(target.compilers[0].name) is None:
+        pytest.skip(f"{target.compilers[0].name} is not installed")
+    return target
+
+
+def test_a_crash_of_the_emulator_is_a_message() -> None:
+    target = replace(target_or_skip("cortex-m4"), emulator="CORTEX_M99")
+    with pytest.raises(CompileError) as error:
+        run_program(program(BODIES["loops"]), target, [(bytes(16),)])
+    assert str(error.value) == (
+        "error[run-failed]: the emulator ended with status 1: KeyError: 'UC_CPU_ARM_CORTEX_M99'\n"
+        "  --> image image.elf on CORTEX_M99\n"
+        "  help: please report this model: the emulator should not crash"
+    )
+
+
+def test_a_missing_emulator_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "EMULATOR", ("no_such_emulator",))
+    with pytest.raises(CompileError) as error:
+        run_program(program(BODIES["loops"]), load_target("cortex-m4"), [(bytes(16),)])
+    assert str(error.value) == (
+        "error[emulator-missing]: running a model needs the packages no_such_emulator\n"
+        "  --> not installed: no_such_emulator\n"
+        "  help: run: pip install 'tinyc[emulator]'"
+    )
+
+
+def test_running_does_not_import_the_emulator_here() -> None:
+    assert runner.__name__ in sys.modules
+    code = "import sys; import tinyc.targets.runner; sys.exit('unicorn' in sys.modules)"
+    done = runner._run([sys.executable, "-P", "-c", code], b"", 60.0, "python")
+    assert done.returncode == 0
