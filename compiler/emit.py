@@ -98,7 +98,7 @@ def functions_of(program: Program) -> Functions:
             number = used[kernel.name]
             by_code[code] = kernel.name if number == 1 else f"{kernel.name}_{number}"
             texts.append(
-                f"/* {_describe(program, node)}; {kernel.note} */\nstatic void {by_code[code]}{code}"
+                f"/* {_describe(program, node)}; {kernel.note} */\nTINYC_KERNEL void {by_code[code]}{code}"
             )
         names[node.name] = by_code[code]
     return Functions(names, tuple(texts))

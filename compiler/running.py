@@ -64,7 +64,27 @@ def run_artifact(
         text_bytes=execution.text_bytes,
         rodata_bytes=execution.rodata_bytes,
         compiler=execution.compiler,
-        cycles_by_function={name: cost.cycles for name, cost in execution.functions.items()},
+        cycles_by_function=_cycles_by_function(execution),
+    )
+
+
+def _cycles_by_function(execution: runner.Execution) -> dict[str, int]:
+    """By the name in the C; a compiler's clone `f.constprop.0` counts as `f`."""
+    cycles: dict[str, int] = {}
+    for symbol, cost in execution.functions.items():
+        name = symbol.partition(".")[0]
+        cycles[name] = cycles.get(name, 0) + cost.cycles
+    return cycles
+
+
+def cycles_by_layer(artifact: Artifact, result: RunResult) -> tuple[int, ...]:
+    """Cycles of each layer of the report; layers that share a function share its cycles equally."""
+    users: dict[str, int] = {}
+    for layer in artifact.report.layers:
+        users[layer.function] = users.get(layer.function, 0) + 1
+    return tuple(
+        result.cycles_by_function.get(layer.function, 0) // users[layer.function]
+        for layer in artifact.report.layers
     )
 
 

@@ -11,15 +11,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from tinyc.compiler.artifact import Artifact, Port, Report
+from tinyc.compiler.running import RunResult, cycles_by_layer
 from tinyc.targets import load_target, target_names
 
 if TYPE_CHECKING:
-    from tinyc.compiler.running import RunResult
     from tinyc.compiler.verification import Verification
     from tinyc.targets.doctor import Check
 
 MOST_SHOWN = 8  # samples of a run
-PLAIN_WIDTH = 120  # columns where the output is no terminal
+PLAIN_WIDTH = 140  # columns where the output is no terminal
 
 
 def _console() -> Console:
@@ -80,7 +80,7 @@ def _port_text(port: Port) -> str:
     return f"{port.name} {port.dtype}{list(port.shape)}"
 
 
-def show_run(artifact: Artifact, result: "RunResult") -> None:
+def show_run(artifact: Artifact, result: RunResult) -> None:
     """Outputs of the first samples, and the measured cost of one inference."""
     console = _console()
     for name, values in result.outputs.items():
@@ -96,10 +96,10 @@ def show_run(artifact: Artifact, result: "RunResult") -> None:
     for name, text in cost_rows(artifact, result).items():
         console.print(f"{name:9} {escape(text)}", soft_wrap=True)
     if result.cycles_by_function:
-        console.print(_function_table(result))
+        console.print(_cycle_table(artifact, result))
 
 
-def cost_rows(artifact: Artifact, result: "RunResult") -> dict[str, str]:
+def cost_rows(artifact: Artifact, result: RunResult) -> dict[str, str]:
     """The measured cost of one inference, for people; each with how it was obtained."""
     how = f"measured in the emulator, {result.compiler}"
     rows = {
@@ -114,20 +114,27 @@ def cost_rows(artifact: Artifact, result: "RunResult") -> dict[str, str]:
     return rows
 
 
-def _function_table(result: "RunResult") -> Table:
-    table = _table("cycles by function")
+def _cycle_table(artifact: Artifact, result: RunResult) -> Table:
+    """Cycles by layer, and by the functions that are not a layer's kernel."""
+    table = _table("cycles by layer (layers of equal code share their function's cycles equally)")
+    table.add_column("layer", no_wrap=True)
     table.add_column("function", no_wrap=True)
-    table.add_column("cycles", justify="right")
-    table.add_column("share", justify="right")
+    for heading in ("cycles", "cycles/MAC", "share"):
+        table.add_column(heading, justify="right", no_wrap=True)
     total = sum(result.cycles_by_function.values()) or 1
-    ranked = sorted(result.cycles_by_function.items(), key=lambda item: (-item[1], item[0]))
-    for name, cycles in ranked:
-        if cycles * 1000 >= total:
-            table.add_row(escape(name), f"{cycles:,}", f"{cycles / total:.1%}")
+    kernels = {layer.function for layer in artifact.report.layers}
+    by_layer = cycles_by_layer(artifact, result)
+    for layer, cycles in zip(artifact.report.layers, by_layer, strict=True):
+        per_mac = f"{cycles / layer.macs:.2f}" if layer.macs else ""
+        texts = (escape(short_name(layer.name)), layer.function, f"{cycles:,}", per_mac)
+        table.add_row(*texts, f"{cycles / total:.1%}")
+    for name, cycles in sorted(result.cycles_by_function.items()):
+        if name not in kernels and cycles:
+            table.add_row("", escape(name), f"{cycles:,}", "", f"{cycles / total:.1%}")
     return table
 
 
-def run_json(artifact: Artifact, result: "RunResult") -> dict[str, Any]:
+def run_json(artifact: Artifact, result: RunResult) -> dict[str, Any]:
     """Everything of a run; outputs as nested lists."""
     return {
         "model": artifact.name,
@@ -141,6 +148,12 @@ def run_json(artifact: Artifact, result: "RunResult") -> dict[str, Any]:
         "instructions": result.instructions,
         "compiler": result.compiler,
         "cycles_by_function": dict(result.cycles_by_function),
+        "cycles_by_layer": [
+            {"layer": layer.name, "cycles": cycles}
+            for layer, cycles in zip(
+                artifact.report.layers, cycles_by_layer(artifact, result), strict=True
+            )
+        ],
     }
 
 
@@ -149,7 +162,9 @@ def show_verification(verification: "Verification") -> None:
     v, console = verification, _console()
     console.print(f"{v.samples} samples on {v.target}, against onnxruntime")
     if v.accuracy is not None and v.reference_accuracy is not None:
-        console.print(f"accuracy     tinyc {v.accuracy:.2%}, onnxruntime {v.reference_accuracy:.2%}")
+        console.print(
+            f"accuracy     tinyc {v.accuracy:.2%}, onnxruntime {v.reference_accuracy:.2%}"
+        )
     console.print(f"same answer  {v.same_answers:.2%} of the samples")
     for output in v.outputs:
         unit = "steps" if output.dtype.startswith(("int", "uint")) else "absolute"

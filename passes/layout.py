@@ -128,7 +128,9 @@ def _sink_reshape(graph: Graph, node: Node) -> Graph | None:
     if len(sources) != len(reshapes) or len({t.shape for t in sources}) != 1:
         return None
     y = graph.tensors[node.output]
-    read_anew = any(graph.tensors[n].quant != t.quant for n, t in zip(node.inputs, sources, strict=True))
+    read_anew = any(
+        graph.tensors[n].quant != t.quant for n, t in zip(node.inputs, sources, strict=True)
+    )
     if read_anew or any(t.quant is not None and t.quant.axis is not None for t in (*sources, y)):
         return None
     inner = replace(y, name=fresh_tensor(graph, f"{y.name}\tflat"), shape=sources[0].shape)

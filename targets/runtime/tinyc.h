@@ -13,6 +13,13 @@
 #include <stdint.h>
 #include <string.h>
 
+/* Kernels stay functions of their own, so that a profile can name them. */
+#if defined(__GNUC__)
+#define TINYC_KERNEL static __attribute__((noinline))
+#else
+#define TINYC_KERNEL static
+#endif
+
 _Static_assert((-1 >> 1) == -1, "tinyc needs an arithmetic right shift");
 
 /* The smaller of two numbers. */
