@@ -1,6 +1,6 @@
 """A program as C files: a header for the user, sources for the linker."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -49,10 +49,13 @@ class Tables:
 
 
 def emit_c(
-    program: Program, name: str, ports: tuple[tuple[Port, ...], tuple[Port, ...]]
+    program: Program,
+    name: str,
+    ports: tuple[tuple[Port, ...], tuple[Port, ...]],
+    functions: Functions,
 ) -> dict[str, str]:
     """The files `<name>.h`, `<name>.c`, `<name>_weights.c` and the shared `tinyc.h`."""
-    functions, tables = functions_of(program), _tables(program, name)
+    tables = _tables(program, name)
     licence = LICENCE.format
     source = [licence(file=f"{name}.c"), f'#include "{name}.h"', ""]
     source += ["#include <math.h>"] if any(k.float_code for k in program.kernels.values()) else []
@@ -80,10 +83,13 @@ def emit_c(
     }
 
 
-def functions_of(program: Program) -> Functions:
-    """Print every kernel once; a node whose code was printed before uses that function."""
+def functions_of(program: Program, taken: Iterable[str]) -> Functions:
+    """Print every kernel once; a node whose code was printed before uses that function.
+
+    taken  C names that parameters of the public function have
+    """
     by_code: dict[str, str] = {}
-    used: dict[str, int] = {}
+    used = set(taken)
     names, texts = {}, []
     for node in program.graph.nodes:
         kernel = program.kernels.get(node.name)
@@ -94,9 +100,8 @@ def functions_of(program: Program) -> Functions:
         signature = ", ".join(parameters(kernel, activations))
         code = "\n".join([f"({signature}) {{", *body_lines(kernel), "}"])
         if code not in by_code:
-            used[kernel.name] = used.get(kernel.name, 0) + 1
-            number = used[kernel.name]
-            by_code[code] = kernel.name if number == 1 else f"{kernel.name}_{number}"
+            (by_code[code],) = unique_names([kernel.name], used).values()
+            used.add(by_code[code])
             texts.append(
                 f"/* {_describe(program, node)}; {kernel.note} */\nTINYC_KERNEL void {by_code[code]}{code}"
             )

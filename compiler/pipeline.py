@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.artifact import Artifact, FloatNode, Layer, Port, Report
-from tinyc.compiler.emit import emit_c, functions_of
+from tinyc.compiler.emit import Functions, emit_c, functions_of
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Graph, Shape, to_text
 from tinyc.compiler.names import c_name, unique_names
@@ -81,9 +81,10 @@ def emit_artifact(program: Program) -> Artifact:
     """The C files and the report of a program that fits its target."""
     name = program.graph.name
     ports = _ports(program)
-    report = _report(program, ports)
+    functions = functions_of(program, [p.c_name for side in ports for p in side])
+    report = _report(program, ports, functions)
     check_fits(report, program.target)
-    files = emit_c(program, name, ports)
+    files = emit_c(program, name, ports, functions)
     return Artifact(name, program.io, report, {**files, "report.json": report.to_json()})
 
 
@@ -148,11 +149,12 @@ def _ports(program: Program) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
     return tuple(map(port, graph.inputs)), tuple(map(port, graph.outputs))
 
 
-def _report(program: Program, ports: tuple[tuple[Port, ...], tuple[Port, ...]]) -> Report:
+def _report(
+    program: Program, ports: tuple[tuple[Port, ...], tuple[Port, ...]], functions: Functions
+) -> Report:
     graph = program.graph
-    functions = functions_of(program).names
     layers = tuple(
-        _layer(program, name, functions[name]) for name in (s.node for s in program.steps)
+        _layer(program, name, functions.names[name]) for name in (s.node for s in program.steps)
     )
     tables = {
         (str(c.array.dtype), c.array.tobytes()): c.array.nbytes

@@ -1,16 +1,12 @@
-"""What is in object files: sizes by section, missing symbols, float instructions."""
+"""What is in object files: sizes by section, and missing symbols."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import Section, SymbolTableSection
-
-from tinyc.targets.emulator.decoder import decode_section
-from tinyc.targets.target import Target
-from tinyc.targets.timing.instruction import Kind
 
 UNWINDING = (".ARM.ex", ".eh_frame", ".note", ".comment")  # no part of the code's size
 
@@ -49,28 +45,6 @@ def undefined_symbols(objects: Iterable[Path]) -> tuple[str, ...]:
                         missing = symbol["st_shndx"] == "SHN_UNDEF"
                         (undefined if missing else defined).add(symbol.name)
     return tuple(sorted(undefined - defined - {""}))
-
-
-def disassemble_float_instructions(
-    objects: Iterable[Path], target: Target
-) -> Mapping[str, Sequence[str]]:
-    """The instructions that compute in floating point, by section: `.text.kws_run` -> texts.
-
-    Loads, stores and moves of float registers do not compute, and are left out.
-    """
-    found: dict[str, tuple[str, ...]] = {}
-    for path in objects:
-        with path.open("rb") as file:
-            for section in ELFFile(file).iter_sections():
-                if section["sh_flags"] & SH_FLAGS.SHF_EXECINSTR and section["sh_size"]:
-                    decoded = decode_section(section.data(), target.isa.startswith("arm"))
-                    texts = tuple(i.text for i in decoded if i.kind in COMPUTING)
-                    if texts:
-                        found[section.name] = texts
-    return found
-
-
-COMPUTING = frozenset({Kind.FLOAT, Kind.FLOAT_MAC, Kind.FLOAT_DIVIDE})
 
 
 def _kind_of(section: Section) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # these import Unicorn's and pyelftools' packages, which are 
 
 Samples = Sequence[tuple[bytes, ...]]
 EMULATOR = ("unicorn", "capstone", "elftools")
+SIZES = ("elftools",)  # what a run on this machine needs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +36,7 @@ class Execution:
     functions     by C name: cycles, instructions, calls
     text_bytes    code of the program's own objects; rodata_bytes their constants
     compiler      name and version
+    undecoded     executed instructions that no timing rule knows, taken for one cycle each
     """
 
     outputs: tuple[tuple[bytes, ...], ...]
@@ -45,6 +47,7 @@ class Execution:
     rodata_bytes: int
     compiler: str
     functions: "Mapping[str, FunctionCost]" = field(default_factory=dict)
+    undecoded: int = 0
 
 
 class Runner(Protocol):
@@ -75,7 +78,7 @@ def run_program(
     program crashes or takes longer than `timeout_s` seconds on this machine.
     """
     assert samples, "run_program needs at least one sample"
-    require_emulator()
+    require_packages(EMULATOR if target.emulator else SIZES)
     chosen = find_compiler(target, compiler)
     with tempfile.TemporaryDirectory(prefix="tinyc-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
@@ -93,16 +96,17 @@ def run_program(
         rodata_bytes=rodata,
         compiler=str(chosen),
         functions=emulation.functions,
+        undecoded=emulation.undecoded,
     )
 
 
-def require_emulator() -> None:
+def require_packages(names: Sequence[str]) -> None:
     """Raises CompileError("emulator-missing") when a package of the extra is not installed."""
-    missing = [name for name in EMULATOR if find_spec(name) is None]
+    missing = [name for name in names if find_spec(name) is None]
     if missing:
         raise CompileError(
             "emulator-missing",
-            f"running a model needs the packages {', '.join(EMULATOR)}",
+            f"running a model needs the packages {', '.join(names)}",
             f"not installed: {', '.join(missing)}",
             "run: pip install 'tinyc[emulator]'",
         )

@@ -162,10 +162,15 @@ def _with_library(
     if name == "zig":
         return flags, False
     if "riscv" in name:
-        found = run_tool([*command, PICOLIBC, *flags, "-E", "-x", "c", "/dev/null"])
-        return (PICOLIBC, *flags) if found.returncode == 0 else flags, found.returncode == 0
-    libm = run_tool([*command, *flags, "-print-file-name=libm.a"]).stdout.strip()
-    return flags, Path(libm).is_absolute()
+        has_libc = _has_file(command, flags, "picolibc.specs")
+        return (PICOLIBC, *flags) if has_libc else flags, has_libc
+    return flags, _has_file(command, flags, "libm.a")
+
+
+def _has_file(command: tuple[str, ...], flags: tuple[str, ...], file: str) -> bool:
+    """Whether gcc finds a file of its own; it prints the bare name when it does not."""
+    found = run_tool([*command, *flags, f"-print-file-name={file}"]).stdout.strip()
+    return Path(found).is_absolute()
 
 
 def _environment(command: Sequence[str]) -> dict[str, str] | None:

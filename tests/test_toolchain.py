@@ -9,13 +9,9 @@ import pytest
 
 from tinyc.compiler.errors import CompileError
 from tinyc.targets import Target, load_target
+from tinyc.targets.emulator.disassembly import disassemble_float_instructions
 from tinyc.targets.firmware import Port, Program
-from tinyc.targets.objects import (
-    Sizes,
-    disassemble_float_instructions,
-    section_sizes,
-    undefined_symbols,
-)
+from tinyc.targets.objects import Sizes, section_sizes, undefined_symbols
 from tinyc.targets.runner import run_program
 from tinyc.targets.target import CompilerChoice
 from tinyc.targets.toolchain import Compiler, build, command_of, find_compiler

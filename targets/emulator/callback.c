@@ -258,7 +258,6 @@ INLINE int find_halfword(const Counter *c, uint64_t address, uint64_t *i) {
   return 0;
 }
 
-/* `active` must be current before this: whether the instruction belongs to the region. */
 INLINE void update_region(void *unicorn, Counter *c, uint64_t address) {
   if (address == c->end && c->active) {
     c->active = 0;

@@ -12,7 +12,7 @@ from elftools.elf.sections import Section, SymbolTableSection
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Bytes to load at an address; the rest of `memory_bytes` is 0."""
+    """Bytes at an address."""
 
     address: int
     data: bytes

@@ -57,7 +57,6 @@ class Counts:
     skipped: Sequence[int]
     extra: Sequence[int]
     instructions: int
-    regions: int
     misaligned: int
     stack_bytes: int
 
@@ -178,7 +177,6 @@ def run_counted(
         skipped=counter.skipped[:halfwords],
         extra=counter.extra[:halfwords],
         instructions=counter.instructions,
-        regions=counter.regions,
         misaligned=counter.misaligned,
         stack_bytes=counter.stack_begin - counter.stack_lowest,
     )

@@ -40,12 +40,16 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Emulation:
-    """What the image computed, and what its first run cost."""
+    """What the image computed, and what its first run cost.
+
+    undecoded  executed instructions that were taken for one cycle each
+    """
 
     outputs: tuple[tuple[bytes, ...], ...]
     cycles: int
     instructions: int
     stack_bytes: int
+    undecoded: int
     functions: Mapping[str, FunctionCost]
 
 
@@ -84,7 +88,12 @@ def emulate(job: Job) -> Emulation:
         outputs.append(read_outputs(machine))
     cost = price(counts, elf, timing)
     return Emulation(
-        tuple(outputs), cost.cycles, cost.instructions, counts.stack_bytes, cost.functions
+        outputs=tuple(outputs),
+        cycles=cost.cycles,
+        instructions=cost.instructions,
+        stack_bytes=counts.stack_bytes,
+        undecoded=cost.undecoded,
+        functions=cost.functions,
     )
 
 
