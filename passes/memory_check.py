@@ -73,7 +73,17 @@ class _Arena:
 
 
 def _run_row(arena: _Arena, step: Step, row: int) -> None:
+    """A kernel may write the first pixel of a row before it reads the last one's inputs."""
     scratch = arena.poison(step)
+    _read_row(arena, step, row)
+    for name in step.writes:
+        row_bytes = arena.sizes[name] // step.rows
+        arena.write(name, row * row_bytes, (row + 1) * row_bytes)
+    _read_row(arena, step, row)
+    assert (arena.tags[slice(*scratch)] == POISON).all(), f"'{step.node}' overwrites its scratch"
+
+
+def _read_row(arena: _Arena, step: Step, row: int) -> None:
     for name in step.reads:
         window = step.windows.get(name)
         if window is None:
@@ -84,10 +94,6 @@ def _run_row(arena: _Arena, step: Step, row: int) -> None:
         last = min(row * window.stride - window.before + window.size, step.input_rows[name])
         if first < last:
             arena.read(name, first * row_bytes, last * row_bytes, step.node)
-    for name in step.writes:
-        row_bytes = arena.sizes[name] // step.rows
-        arena.write(name, row * row_bytes, (row + 1) * row_bytes)
-    assert (arena.tags[slice(*scratch)] == POISON).all(), f"'{step.node}' overwrites its scratch"
 
 
 def _run_elements(arena: _Arena, step: Step) -> None:

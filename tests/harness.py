@@ -1,0 +1,148 @@
+"""What the tests share: small graphs, and their C run on this machine or an emulated core."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from tinyc.compiler.graph import DType, Graph, Node, QParams, Tensor, constant
+from tinyc.compiler.onnx_import.reading import read_onnx
+from tinyc.compiler.ops import OPS
+from tinyc.compiler.ops.op import Array
+from tinyc.compiler.pipeline import emit_artifact, plan_program
+from tinyc.compiler.running import run_artifact
+from tinyc.passes import FLOAT_PASSES, INT8_PASSES, run_passes
+from tinyc.targets import load_target
+from tinyc.targets.firmware.program import Port, Program
+from tinyc.targets.runner import run_program
+
+HOST = load_target("host")
+
+
+def run_c(
+    graph: Graph, inputs: dict[str, Array], target: str = "host", on: str = ""
+) -> dict[str, Array]:
+    """The outputs of the C that `graph` becomes for `target`, built with all warnings.
+
+    on  run that C on another target: "host" gives the portable twins of a core's microkernels
+    """
+    artifact = emit_artifact(plan_program(graph, load_target(target)))
+    if not on:
+        return run_artifact(artifact, load_target(target), inputs).outputs  # type: ignore[return-value]
+    program = Program(
+        artifact.name,
+        artifact.files,
+        tuple(Port(p.c_name, _c_type(p.dtype), p.bytes) for p in artifact.report.inputs),
+        tuple(Port(p.c_name, _c_type(p.dtype), p.bytes) for p in artifact.report.outputs),
+        "caller",
+    )
+    sample = tuple(np.ascontiguousarray(inputs[p.name]).tobytes() for p in artifact.report.inputs)
+    (outputs,) = run_program(program, load_target(on), [sample]).outputs
+    return {
+        port.name: np.frombuffer(data, port.dtype.value).reshape(port.shape)
+        for port, data in zip(artifact.report.outputs, outputs, strict=True)
+    }
+
+
+def _c_type(dtype: DType) -> str:
+    return "float" if dtype == DType.FLOAT32 else f"{dtype}_t"
+
+
+def stored(
+    name: str,
+    shape: tuple[int, ...],
+    scale: float = 0.1,
+    zero_point: int = 0,
+    dtype: DType = DType.INT8,
+) -> Tensor:
+    """An activation of stored integers."""
+    return Tensor(name, shape, dtype, None, QParams((scale,), (zero_point,)))
+
+
+def single(op: str, inputs: Sequence[Tensor], attrs: Any, output: Tensor | None = None) -> Graph:
+    """A graph of one node; the activations are its inputs. A float output's type is inferred."""
+    tensors = tuple(inputs)
+    if output is None:
+        ((shape, dtype),) = OPS[op].infer(tensors, attrs)
+        output = Tensor("y", shape, dtype)
+    names = tuple(t.name for t in tensors)
+    node = Node("node", op, names, (output.name,), attrs, ("node",))
+    given = tuple(dict.fromkeys(t.name for t in tensors if t.data is None))
+    everything = {t.name: t for t in (*tensors, output)}
+    return Graph("model", given, (output.name,), (node,), everything)
+
+
+def random_inputs(graph: Graph, seed: int = 0) -> dict[str, Array]:
+    """Values over the whole range of integers, around zero for floats."""
+    rng = np.random.default_rng(seed)
+    return {name: random_values(graph.tensors[name], rng) for name in graph.inputs}
+
+
+def random_values(tensor: Tensor, rng: np.random.Generator) -> Array:
+    if tensor.dtype.is_float:
+        return rng.normal(size=tensor.shape).astype(tensor.dtype.value)
+    low, high = tensor.dtype.limits
+    return rng.integers(max(low, -1000), min(high, 1000) + 1, tensor.shape).astype(
+        tensor.dtype.value
+    )
+
+
+def random_constant(
+    name: str, shape: tuple[int, ...], dtype: DType, seed: int = 1, quant: QParams | None = None
+) -> Tensor:
+    """A constant over the whole range of its type."""
+    values = random_values(Tensor(name, shape, dtype), np.random.default_rng(seed))
+    return constant(name, values, dtype, quant)
+
+
+def onnx_model(
+    nodes: Sequence[onnx.NodeProto],
+    inputs: dict[str, tuple[str, tuple[Any, ...]]],
+    outputs: dict[str, tuple[str, tuple[Any, ...]]],
+    constants: dict[str, Array] | None = None,
+    opset: int = 17,
+    domains: Sequence[str] = (),
+) -> onnx.ModelProto:
+    """A small model; inputs and outputs are name -> (NumPy dtype, shape)."""
+
+    def value(name: str, kind: tuple[str, tuple[Any, ...]]) -> onnx.ValueInfoProto:
+        dtype, shape = kind
+        element = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        return onnx.helper.make_tensor_value_info(name, element, shape)
+
+    initializers = [onnx.numpy_helper.from_array(v, n) for n, v in (constants or {}).items()]
+    graph = onnx.helper.make_graph(
+        list(nodes),
+        "graph",
+        [value(n, k) for n, k in inputs.items()],
+        [value(n, k) for n, k in outputs.items()],
+        initializers,
+    )
+    imports = [onnx.helper.make_opsetid("", opset)]
+    imports += [onnx.helper.make_opsetid(domain, 1) for domain in domains]
+    return onnx.helper.make_model(graph, opset_imports=imports, ir_version=10)
+
+
+def read_model(model: onnx.ModelProto, folder: Path) -> Graph:
+    """The imported graph, no pass run."""
+    path = folder / "model.onnx"
+    onnx.save(model, str(path))
+    return read_onnx(path)
+
+
+def optimized(graph: Graph) -> Graph:
+    """`graph` after all passes."""
+    return run_passes(run_passes(graph, HOST, FLOAT_PASSES), HOST, INT8_PASSES)
+
+
+def run_onnxruntime(model: onnx.ModelProto, inputs: dict[str, Array]) -> dict[str, Array]:
+    """The same by onnxruntime, graph optimisations off."""
+    settings = onnxruntime.SessionOptions()
+    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    settings.log_severity_level = 4
+    session = onnxruntime.InferenceSession(model.SerializeToString(), settings)
+    names = [o.name for o in session.get_outputs()]
+    return dict(zip(names, session.run(names, inputs), strict=True))

@@ -1,0 +1,43 @@
+"""Imports point down: a module knows only the layers below its own."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LAYERS = (  # lowest first; the longest prefix decides
+    ("compiler.errors", "compiler.graph", "autotune.schedule"),
+    ("targets", "compiler.ops", "compiler.kernels", "compiler.cprint", "compiler.names"),
+    ("compiler.interpreter", "compiler.artifact", "compiler.lower", "compiler.onnx_import"),
+    ("passes", "autotune"),
+    ("compiler.program",),
+    ("compiler.emit", "compiler.emit_header"),
+    ("compiler.pipeline",),
+    ("compiler.running", "compiler.verification"),
+    ("compiler.api", "compiler.show"),
+    ("compiler.cli",),
+)
+SOURCES = [
+    p for f in ("compiler", "passes", "targets", "autotune") for p in (ROOT / f).rglob("*.py")
+]
+
+
+def layer(module: str) -> int:
+    ranks = {prefix: i for i, row in enumerate(LAYERS) for prefix in row}
+    fits = [p for p in ranks if module == p or module.startswith(p + ".")]
+    assert fits, f"'{module}' belongs to no layer"
+    return ranks[max(fits, key=len)]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_point_down(path: Path) -> None:
+    module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    if module == "compiler":
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tinyc."):
+            imported = (node.module or "").removeprefix("tinyc.")
+            if imported == "targets":  # `from tinyc.targets import runner` names a module
+                imported = f"targets.{node.names[0].name}"
+            assert layer(imported) <= layer(module), ast.unparse(node)
