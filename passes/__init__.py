@@ -12,7 +12,7 @@ from tinyc.passes.data_movement import move_data_in_stored_form
 from tinyc.passes.dead_code import remove_dead_nodes
 from tinyc.passes.dense_layout import fold_layout_into_dense
 from tinyc.passes.hard_swish import recognize_hard_swish
-from tinyc.passes.layout import sink_transposes
+from tinyc.passes.layout import sink_stored_transposes, sink_transposes
 from tinyc.passes.pad_fusion import fuse_pads
 from tinyc.passes.quantization_absorption import absorb_quantization
 from tinyc.passes.requantization import simplify_requantizations
@@ -39,7 +39,7 @@ FLOAT_PASSES: tuple[Pass, ...] = (
 
 INT8_PASSES: tuple[Pass, ...] = (
     move_data_in_stored_form,
-    sink_transposes,  # transposes of stored integers may meet now
+    sink_stored_transposes,  # transposes of stored integers may meet now
     merge_reshapes,
     absorb_quantization,
     simplify_requantizations,

@@ -32,17 +32,12 @@ ELEMENTWISE = ("Unary", "Quantize", "Dequantize", "Cast")
 
 
 def sink_transposes(graph: Graph, target: Target) -> Graph:
-    return rewrite(
-        graph,
-        _merge,
-        _drop,
-        _as_reshape,
-        join_reshapes,
-        drop_reshape,
-        _sink_reshape,
-        _sink_one_operand,
-        _sink_several,
-    )
+    return rewrite(graph, *RULES, _sink_one_operand)
+
+
+def sink_stored_transposes(graph: Graph, target: Target) -> Graph:
+    """The same after data moves in stored form: no Transpose goes back behind a Dequantize."""
+    return rewrite(graph, *RULES, _sink_unless_dequantize)
 
 
 def _perm(graph: Graph, tensor: str) -> Perm | None:
@@ -117,6 +112,10 @@ def _sink_one_operand(graph: Graph, node: Node) -> Graph | None:
     elif isinstance(attrs, SliceAttrs):
         shape = attrs.shape
     return _sunk(graph, node, (source,), attrs, shape, after, ())
+
+
+def _sink_unless_dequantize(graph: Graph, node: Node) -> Graph | None:
+    return None if node.op == "Dequantize" else _sink_one_operand(graph, node)
 
 
 def _sink_reshape(graph: Graph, node: Node) -> Graph | None:
@@ -194,3 +193,6 @@ def _sunk(
 def _back(values: tuple, perm: Perm) -> tuple:  # type: ignore[type-arg]
     """Values per axis of the transposed tensor, as values per axis of the source."""
     return tuple(values[perm.index(axis)] for axis in range(len(perm)))
+
+
+RULES = (_merge, _drop, _as_reshape, join_reshapes, drop_reshape, _sink_reshape, _sink_several)

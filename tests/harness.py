@@ -8,12 +8,12 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from tinyc.compiler.cprint import C_TYPES
 from tinyc.compiler.graph import DType, Graph, Node, QParams, Tensor, constant
 from tinyc.compiler.onnx_import.reading import read_onnx
 from tinyc.compiler.ops import OPS
 from tinyc.compiler.ops.op import Array
 from tinyc.compiler.pipeline import emit_artifact, plan_program
-from tinyc.compiler.running import run_artifact
 from tinyc.passes import FLOAT_PASSES, INT8_PASSES, run_passes
 from tinyc.targets import load_target
 from tinyc.targets.firmware.program import Port, Program
@@ -23,32 +23,31 @@ HOST = load_target("host")
 
 
 def run_c(
-    graph: Graph, inputs: dict[str, Array], target: str = "host", on: str = ""
-) -> dict[str, Array]:
-    """The outputs of the C that `graph` becomes for `target`, built with all warnings.
+    graph: Graph, samples: Sequence[dict[str, Array]], target: str = "host", on: str = ""
+) -> list[dict[str, Array]]:
+    """The outputs for each sample, of the C that `graph` becomes, built with all warnings.
 
-    on  run that C on another target: "host" gives the portable twins of a core's microkernels
+    target  the target the C is generated for
+    on      the target it runs on; "host" gives the portable twins of a core's microkernels
     """
     artifact = emit_artifact(plan_program(graph, load_target(target)))
-    if not on:
-        return run_artifact(artifact, load_target(target), inputs).outputs  # type: ignore[return-value]
+    inputs, outputs = artifact.report.inputs, artifact.report.outputs
     program = Program(
         artifact.name,
         artifact.files,
-        tuple(Port(p.c_name, _c_type(p.dtype), p.bytes) for p in artifact.report.inputs),
-        tuple(Port(p.c_name, _c_type(p.dtype), p.bytes) for p in artifact.report.outputs),
+        tuple(Port(p.c_name, C_TYPES[p.dtype], p.bytes) for p in inputs),
+        tuple(Port(p.c_name, C_TYPES[p.dtype], p.bytes) for p in outputs),
         "caller",
     )
-    sample = tuple(np.ascontiguousarray(inputs[p.name]).tobytes() for p in artifact.report.inputs)
-    (outputs,) = run_program(program, load_target(on), [sample]).outputs
-    return {
-        port.name: np.frombuffer(data, port.dtype.value).reshape(port.shape)
-        for port, data in zip(artifact.report.outputs, outputs, strict=True)
-    }
-
-
-def _c_type(dtype: DType) -> str:
-    return "float" if dtype == DType.FLOAT32 else f"{dtype}_t"
+    data = [tuple(np.ascontiguousarray(s[p.name]).tobytes() for p in inputs) for s in samples]
+    results = run_program(program, load_target(on or target), data).outputs
+    return [
+        {
+            port.name: np.frombuffer(bytes_, port.dtype.value).reshape(port.shape)
+            for port, bytes_ in zip(outputs, result, strict=True)
+        }
+        for result in results
+    ]
 
 
 def stored(

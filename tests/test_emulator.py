@@ -13,6 +13,7 @@ from types import ModuleType
 
 import pytest
 
+from tests.emulated_programs import BODIES, program, random_thumb
 from tinyc.compiler.errors import CompileError
 from tinyc.targets import Target, load_target, runner
 from tinyc.targets.emulator import native
@@ -20,7 +21,6 @@ from tinyc.targets.emulator.elf import read_elf
 from tinyc.targets.emulator.engine import Counts, make_machine, run_counted
 from tinyc.targets.emulator.native import Callback, Counter, compile_callback, load_callback
 from tinyc.targets.emulator.worker import Emulation, Job, emulate
-from tinyc.targets.firmware import Port, Program
 from tinyc.targets.firmware.image import build_image
 from tinyc.targets.runner import emulation_job, run_program
 from tinyc.targets.timing.tables import load_timing
@@ -31,154 +31,12 @@ ARM = ["cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33"]
 SIMD = ["cortex-m4", "cortex-m7", "cortex-m33"]
 RISCV = ["rv32imc", "rv32imac", "rv32imafc"]
 
-HEADER = """\
-#include <stdalign.h>
-#include <stdint.h>
-typedef struct {
-  alignas(16) uint8_t bytes[4096];
-} t_arena;
-void t_run(t_arena *arena, const uint32_t x[4], uint32_t y[4]);
-"""
-START = """\
-#include "t.h"
-#include <string.h>
-static uint32_t state = 12345u;
-static uint32_t draw(void) {
-  state = state * 1664525u + 1013904223u;
-  return state >> 8;
-}
-"""
-BODIES = {
-    "loops": """
-static int32_t clamp(int32_t v) { return v > 127 ? 127 : v < -128 ? -128 : v; }
-void t_run(t_arena *arena, const uint32_t x[4], uint32_t y[4]) {
-  int8_t *w = (int8_t *)arena->bytes;
-  for (int32_t i = 0; i < 1024; ++i) { w[i] = (int8_t)draw(); }
-  for (int32_t o = 0; o < 4; ++o) {
-    int32_t acc = (int32_t)x[o];
-    for (int32_t i = 0; i < 250; ++i) { acc += w[i + o] * w[i + 7 * o]; }
-    acc = clamp((int32_t)(((int64_t)acc * 0x5abcdef1) >> 40));
-    y[o] = (uint32_t)acc;
-  }
-}
-""",
-    "divides": """
-void t_run(t_arena *arena, const uint32_t x[4], uint32_t y[4]) {
-  (void)arena;
-  y[0] = y[1] = 1u;
-  for (int32_t i = 1; i < 200; ++i) {
-    const uint32_t a = draw(), b = draw() >> (i % 24);
-    y[0] += a / (b + 1u) + a % (b | 3u);
-    y[1] += (uint32_t)(((int32_t)a - 8000000) / ((int32_t)b - 1000 * i + 1));
-  }
-  y[2] = x[2];
-#if defined(__ARM_FEATURE_IDIV)
-  __asm volatile("udiv %0, %1, %0\\n sdiv %0, %1, %0" : "+r"(y[2]) : "r"(y[1]));
-#endif
-#if defined(__arm__)
-  __asm volatile("dmb\\n mrs %0, PRIMASK" : "=r"(y[3]));
-#endif
-}
-""",
-    "pointers": """
-typedef uint32_t (*step)(uint32_t);
-static uint32_t twice(uint32_t v) { return 2u * v; }
-static uint32_t plus(uint32_t v) { return v + 3u; }
-static uint32_t swap(uint32_t v) { return __builtin_bswap32(v) ^ (v >> 3); }
-static step const steps[3] = {twice, plus, swap};
-static __attribute__((noinline)) uint32_t depth(uint32_t v, int32_t n) {
-  volatile uint32_t frame[8] = {v};
-  return n == 0 ? frame[0] : depth(v + 1u, n - 1) + frame[n % 8];
-}
-static __attribute__((noinline)) uint32_t choose(uint32_t v) {
-  switch (v % 9u) {
-    case 0: return v + 1u;
-    case 1: return v * 5u;
-    case 2: return v ^ 77u;
-    case 3: return v << 3;
-    case 4: return v >> 2;
-    case 5: return ~v;
-    case 6: return v - 9u;
-    case 7: return twice(v);
-    default: return v;
-  }
-}
-void t_run(t_arena *arena, const uint32_t x[4], uint32_t y[4]) {
-  uint32_t v = x[0] + 1u;
-  for (int32_t i = 0; i < 300; ++i) { v = choose(steps[draw() % 3u](v)); }
-  y[0] = v;
-  y[1] = depth(v, 9);
-  memcpy(arena->bytes + 1, arena->bytes + 100, 61u);
-  memset(arena->bytes + 3, 5, 200u);
-  y[2] = arena->bytes[1];
-  y[3] = 0u;
-}
-""",
-    "misaligned": """
-typedef struct __attribute__((packed)) { uint8_t tag; uint32_t word; uint16_t half; } record;
-void t_run(t_arena *arena, const uint32_t x[4], uint32_t y[4]) {
-  record *r = (record *)arena->bytes;
-  y[0] = x[0];
-  for (int32_t i = 0; i < 100; ++i) {
-    r[i].word = draw();
-    r[i].half = (uint16_t)draw();
-  }
-  for (int32_t i = 0; i < 100; ++i) { y[0] += r[i].word + r[i].half; }
-  y[1] = y[2] = y[3] = 0u;
-}
-""",
-    "floats": """
-void t_run(t_arena *arena, const uint32_t x[4], uint32_t y[4]) {
-  float *f = (float *)(void *)arena->bytes;
-  float sum = (float)x[0], peak = 0.0f;
-  double wide = 1.0;
-  for (int32_t i = 0; i < 100; ++i) { f[i] = (float)(draw() & 1023u) * 0.125f - 9.0f; }
-  for (int32_t i = 1; i < 100; ++i) {
-    sum = __builtin_fmaf(f[i], f[i - 1], sum);
-    peak = f[i] > peak ? f[i] : peak - f[i] / (peak + 1.5f);
-    if (i % 10 == 0) { wide = wide * 1.25 + (double)sum; }
-  }
-  y[0] = (uint32_t)(int32_t)sum;
-  y[1] = (uint32_t)(int32_t)(peak * 1000.0f);
-  y[2] = (uint32_t)(int32_t)__builtin_sqrtf(peak + 2.0f);
-  y[3] = (uint32_t)(wide > 2.0);
-}
-""",
-    "simd": """
-void t_run(t_arena *arena, const uint32_t x[4], uint32_t y[4]) {
-  uint32_t *w = (uint32_t *)(void *)arena->bytes;
-  for (int32_t i = 0; i < 64; ++i) { w[i] = draw() * 77u; }
-  uint32_t a = x[0], b = 1u, low, high;
-  for (int32_t i = 0; i < 63; ++i) {
-    __asm volatile("sxtb16 %1, %3\\n sxtb16 %2, %3, ror #8\\n smlad %0, %1, %2, %0"
-                   : "+r"(a), "=&r"(low), "=&r"(high) : "r"(w[i]));
-    __asm volatile("smmlar %0, %1, %2, %0\\n ssat %0, #20, %0\\n pkhbt %0, %0, %1, lsl #16"
-                   : "+r"(b) : "r"(w[i]), "r"(low));
-    __asm volatile("cmp %0, %1\\n itete gt\\n addgt %0, %0, #1\\n suble %0, %0, %1, lsr #3\\n"
-                   "movgt %1, #3\\n ldrle %1, [%2, #4]" : "+r"(a), "+r"(low) : "r"(&w[i]) : "cc");
-    __asm volatile("ldrd %0, %1, [%2]\\n ldr %0, [%2], #0\\n str %0, [%2, %3]\\n nop\\n"
-                   "ldm %2, {%0, %1}\\n ubfx %1, %0, #3, #7"
-                   : "=&r"(low), "=&r"(high) : "r"(w), "r"(i & 4) : "memory");
-    b += high;
-  }
-  y[0] = a;
-  y[1] = b;
-  y[2] = y[3] = low;
-}
-""",
-}
 CASES = [
     *((body, core) for body in ("loops", "divides", "pointers") for core in ARM + RISCV),
     *(("misaligned", core) for core in [*ARM[1:], "rv32imc"]),
     *(("floats", core) for core in [*SIMD, "cortex-m0plus", "rv32imafc"]),
     *(("simd", core) for core in SIMD),
 ]
-
-
-def program(body: str) -> Program:
-    sources = {"t.h": HEADER, "t.c": START + body}
-    port = Port("x", "uint32_t", 16)
-    return Program("t", sources, (port,), (replace(port, c_name="y"),), "caller")
 
 
 def job_for(name: str, body: str, folder: Path, compiler: str | None = None) -> Job:
@@ -241,6 +99,16 @@ def test_agrees_with_the_prototype_on_clangs_code(
 ) -> None:
     job = job_for("cortex-m4", BODIES[body], tmp_path, "zig")
     compare(prototype, job, job.timing)
+
+
+@pytest.mark.parametrize("core", SIMD)
+@pytest.mark.parametrize("seed", range(4))
+def test_agrees_with_the_prototype_on_random_code(
+    core: str, seed: int, prototype: ModuleType, tmp_path: Path
+) -> None:
+    job = job_for(core, random_thumb(seed), tmp_path)
+    emulation = compare(prototype, job, job.timing)
+    assert emulation.functions["body"].instructions > 500
 
 
 def count(job: Job, callback: Callback | None) -> Counts:

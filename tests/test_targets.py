@@ -38,7 +38,7 @@ def test_each_emulated_target_has_a_timing_table(name: str) -> None:
 
 
 def test_every_table_can_be_read() -> None:
-    for name in ("cortex-m3", "ibex", "ibex-maxperf", "cv32e40p"):
+    for name in ("ibex", "ibex-maxperf", "cv32e40p"):
         load_timing(name)
 
 
@@ -138,7 +138,7 @@ def test_an_unknown_timing_table() -> None:
     assert str(error.value) == (
         "error[unknown-timing]: there is no timing table 'cortex-m55'\n"
         "  --> field 'timing' of the target\n"
-        "  help: use one of: cortex-m0plus, cortex-m3, cortex-m33, cortex-m4, cortex-m7, "
+        "  help: use one of: cortex-m0plus, cortex-m33, cortex-m4, cortex-m7, "
         "cv32e40p, ibex, ibex-maxperf; or a TOML file"
     )
 

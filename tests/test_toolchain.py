@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.emulated_programs import program
 from tinyc.compiler.errors import CompileError
 from tinyc.targets import Target, load_target
 from tinyc.targets.emulator.disassembly import disassemble_float_instructions
+from tinyc.targets.emulator.worker import emulate
 from tinyc.targets.firmware import Port, Program
+from tinyc.targets.firmware.image import build_image
 from tinyc.targets.objects import Sizes, section_sizes, undefined_symbols
-from tinyc.targets.runner import run_program
+from tinyc.targets.runner import emulation_job, run_program
 from tinyc.targets.target import CompilerChoice
 from tinyc.targets.toolchain import Compiler, build, command_of, find_compiler
 
@@ -142,6 +145,42 @@ def test_zig_builds_without_a_c_library(name: str, need: Need) -> None:
     target, _ = need(name, "zig")
     execution = run_program(CALLER, target, SAMPLES, compiler="zig")
     assert execution.outputs == tuple((expected(sample),) for sample in SAMPLES)
+
+
+MEMORY = """
+void t_run(t_arena *arena, const uint32_t x[4], uint32_t y[4]) {
+  uint8_t *a = arena->bytes;
+  for (uint32_t i = 0u; i < 600u; ++i) { a[i] = (uint8_t)draw(); }
+  y[0] = x[0];
+  for (uint32_t i = 0u; i < 400u; ++i) {
+    const uint32_t size = draw() % 70u, here = draw() % 80u, there = draw() % 80u;
+    switch (draw() % 4u) {
+      case 0: memcpy(a + 200u + here, a + there, size); break;
+      case 1: memmove(a + here, a + there, size); break;
+      case 2: memset(a + here, (int)draw(), size % 13u); break;
+      default: y[0] += (memcmp(a + here, a + there, size) < 0) ? 1u : 0u; break;
+    }
+  }
+  y[1] = 0u;
+  for (uint32_t i = 0u; i < 600u; ++i) { y[1] = y[1] * 31u + a[i]; }
+  y[2] = y[3] = 0u;
+}
+"""
+
+
+@pytest.mark.parametrize("name", ["cortex-m0plus", "cortex-m4", "rv32imc"])
+def test_our_memory_functions_do_what_those_of_libc_do(
+    name: str, need: Need, tmp_path: Path
+) -> None:
+    target, compiler = need(name, None)
+    moves = program(MEMORY)
+    bare = replace(compiler, flags=target.compilers[0].flags, has_libc=False)
+
+    image = build_image(moves, bare, target, tmp_path)
+    emulation = emulate(emulation_job(moves, target, image, [(bytes(16),)]))
+
+    assert emulation.outputs == run_program(moves, load_target("host"), [(bytes(16),)]).outputs
+    assert "memmove" in emulation.functions
 
 
 @pytest.mark.parametrize("name", ["host", "cortex-m0plus", "cortex-m4", "rv32imc", "rv32imafc"])

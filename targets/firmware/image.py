@@ -60,7 +60,8 @@ def build_image(
     if not compiler.has_libc:
         (folder / "libc").mkdir(parents=True, exist_ok=True)
         (folder / "libc" / "string.h").write_text(_text("string.h"), encoding="utf-8")
-        include = ["-isystem", "libc"]
+        # -ffreestanding: gcc's own stdint.h, without looking for the library's
+        include = ["-isystem", "libc", "-ffreestanding", "-fbuiltin"]
         own["tinyc_memory.c"] = _text("memory.c")
     own["tinyc_start.c"] = _text("start.c")
     own["tinyc_main.c"] = device_main(program)

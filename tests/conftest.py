@@ -1,0 +1,33 @@
+"""Options and skips that all tests share."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench.models import SHARED
+
+GOLDEN = Path(__file__).parent / "golden"
+NEEDS_MODELS = pytest.mark.skipif(
+    not SHARED.exists(), reason="the real models are not beside the project (../shared/models)"
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Compare text with golden/<test name>.txt; `--update-golden` writes it instead."""
+    path = GOLDEN / f"{request.node.name}.txt"
+
+    def check(text: str) -> None:
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, "utf-8")
+        assert text == path.read_text("utf-8"), (
+            f"run with --update-golden and read the diff of {path.name}"
+        )
+
+    return check
