@@ -15,9 +15,8 @@ import onnxruntime
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from bench.models import BY_NAME, MODELS, SHARED, TINY, RealModel  # noqa: E402
-
 import tinyc  # noqa: E402
+from bench.models import BY_NAME, MODELS, SHARED, TINY, RealModel  # noqa: E402
 
 CORES = ("cortex-m4", "cortex-m7", "cortex-m33", "cortex-m3", "cortex-m0plus", "rv32imc")
 SAME_BYTES = ("host", "cortex-m0plus", "cortex-m4", "cortex-m7", "cortex-m33", "rv32imc")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tinyc.compiler.ops.op import Array
+from tinyc.compiler.graph import Array
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared" / "models"

@@ -4,9 +4,8 @@ import builtins
 from collections.abc import Mapping
 from pathlib import Path
 
-from tinyc.compiler.artifact import Artifact
-from tinyc.compiler.graph import Shape
-from tinyc.compiler.ops.op import Array
+from tinyc.compiler.artifact import Artifact, Io
+from tinyc.compiler.graph import Array, Shape
 from tinyc.compiler.pipeline import Options, compile_model
 from tinyc.compiler.running import RunResult, run_artifact
 from tinyc.compiler.verification import Verification, verify_model
@@ -20,7 +19,7 @@ def compile(
     target: str | Target,
     *,
     name: str = "",
-    io: str = "caller",
+    io: Io = "caller",
     io_dtype: str = "model",
     input_shapes: Mapping[str, Shape] | None = None,
     dump: str | Path | None = None,
@@ -47,7 +46,7 @@ def run(
     target: str | Target | None = None,
     compiler: str | None = None,
 ) -> RunResult:
-    """Run a compiled model on the target it was compiled for, emulated where it is not this machine.
+    """Run a compiled model on its target: an emulated core, or this machine.
 
     inputs  by name; an array may hold several samples: [samples, ...]
     """

@@ -7,9 +7,12 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import DType, QParams, Shape
+
+Io = Literal["caller", "arena"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,7 @@ class Artifact:
     """
 
     name: str
-    io: str
+    io: Io
     report: Report
     files: Mapping[str, str] = field(repr=False)
 

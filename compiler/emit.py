@@ -102,9 +102,8 @@ def functions_of(program: Program, taken: Iterable[str]) -> Functions:
         if code not in by_code:
             (by_code[code],) = unique_names([kernel.name], used).values()
             used.add(by_code[code])
-            texts.append(
-                f"/* {_describe(program, node)}; {kernel.note} */\nTINYC_KERNEL void {by_code[code]}{code}"
-            )
+            comment = f"/* {_describe(program, node)}; {kernel.note} */"
+            texts.append(f"{comment}\nTINYC_KERNEL void {by_code[code]}{code}")
         names[node.name] = by_code[code]
     return Functions(names, tuple(texts))
 

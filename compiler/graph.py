@@ -8,13 +8,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
+from typing import Any
 
 import networkx as nx
 import numpy as np
 import numpy.typing as npt
 
 Shape = tuple[int, ...]
-Array = npt.NDArray[np.generic]
+Array = npt.NDArray[Any]
 
 
 class DType(StrEnum):

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from tinyc.compiler.graph import Graph
+from tinyc.compiler.graph import Array, Graph
 from tinyc.compiler.ops import OPS
-from tinyc.compiler.ops.op import Array, call_of
+from tinyc.compiler.ops.op import call_of
 
 
 def run(graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.artifact import Artifact, FloatNode, Layer, Port, Report
+from tinyc.compiler.artifact import Artifact, FloatNode, Io, Layer, Port, Report
 from tinyc.compiler.emit import Functions, emit_c, functions_of
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Graph, Shape, to_text
@@ -39,13 +39,16 @@ class Options:
     """
 
     name: str = ""
-    io: str = "caller"
+    io: Io = "caller"
     io_dtype: str = "model"
     input_shapes: Mapping[str, Shape] = field(default_factory=dict)
     dump: Path | None = None
 
 
-def compile_model(model: Path, target: Target, options: Options = Options()) -> Artifact:
+DEFAULTS = Options()
+
+
+def compile_model(model: Path, target: Target, options: Options = DEFAULTS) -> Artifact:
     """Compile an ONNX file to C for `target`.
 
     Raises CompileError when the model cannot be compiled or does not fit.
@@ -55,7 +58,7 @@ def compile_model(model: Path, target: Target, options: Options = Options()) -> 
     return emit_artifact(program)
 
 
-def read_graph(model: Path, target: Target, options: Options = Options()) -> Graph:
+def read_graph(model: Path, target: Target, options: Options = DEFAULTS) -> Graph:
     """The model as the optimised graph that kernels are chosen for."""
     graph = read_onnx(model, options.input_shapes, c_name(options.name or model.stem))
     dump = Dump(options.dump)
@@ -69,7 +72,7 @@ def read_graph(model: Path, target: Target, options: Options = Options()) -> Gra
 
 
 def plan_program(
-    graph: Graph, target: Target, io: str = "caller", schedules: Mapping[str, Schedule] = {}
+    graph: Graph, target: Target, io: Io = "caller", schedules: Mapping[str, Schedule] = {}
 ) -> Program:
     """Kernels chosen and memory planned, and the plan proved."""
     program = build_program(materialize_outputs(graph), target, io, schedules)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from tinyc.autotune.schedule import DEFAULT, Schedule
 from tinyc.compiler.graph import Graph
@@ -23,7 +24,7 @@ class Program:
 
     graph: Graph
     target: Target
-    io: str
+    io: Literal["caller", "arena"]
     kernels: Mapping[str, Kernel]
     steps: tuple[Step, ...]
     storages: tuple[Storage, ...]
@@ -35,7 +36,7 @@ class Program:
 
 
 def build_program(
-    graph: Graph, target: Target, io: str, schedules: Mapping[str, Schedule]
+    graph: Graph, target: Target, io: Literal["caller", "arena"], schedules: Mapping[str, Schedule]
 ) -> Program:
     """Choose kernels by `schedules` (by node name, else the rule of thumb) and plan the arena."""
     kernels: dict[str, Kernel] = {}

@@ -8,7 +8,7 @@ import numpy as np
 from tinyc.compiler.artifact import Artifact, Port
 from tinyc.compiler.cprint import C_TYPES
 from tinyc.compiler.errors import CompileError
-from tinyc.compiler.ops.op import Array
+from tinyc.compiler.graph import Array
 from tinyc.targets import Target, firmware, runner
 
 

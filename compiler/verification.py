@@ -11,10 +11,9 @@ import onnx
 
 from tinyc.compiler.artifact import Port
 from tinyc.compiler.errors import CompileError
-from tinyc.compiler.graph import Graph, Node
+from tinyc.compiler.graph import Array, Graph, Node
 from tinyc.compiler.interpreter import trace
-from tinyc.compiler.ops.op import Array
-from tinyc.compiler.pipeline import Options, emit_artifact, plan_program, read_graph
+from tinyc.compiler.pipeline import DEFAULTS, Options, emit_artifact, plan_program, read_graph
 from tinyc.compiler.running import run_artifact
 from tinyc.targets import Target
 
@@ -68,7 +67,7 @@ def verify_model(
     target: Target,
     data: str | Path | Mapping[str, Array],
     limit: int | None = None,
-    options: Options = Options(),
+    options: Options = DEFAULTS,
 ) -> Verification:
     """Compile `model`, run it and onnxruntime on `data`, and compare."""
     graph = read_graph(model, target, options)

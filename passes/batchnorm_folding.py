@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tinyc.compiler.graph import Graph, Node, Tensor, read_only
+from tinyc.compiler.graph import Array, Graph, Node, Tensor, read_only
 from tinyc.compiler.ops.clamp import NO_CLAMP
 from tinyc.compiler.ops.elementwise import BinaryAttrs
 from tinyc.passes.bias_fusion import fuse_biases, layer_before, per_channel
@@ -54,7 +54,7 @@ def _fold(graph: Graph, mul: Node) -> Graph | None:
     return None
 
 
-def _scaled(graph: Graph, layer: Node, constant: Tensor, axis: int, scales: np.ndarray) -> Tensor:  # type: ignore[type-arg]
+def _scaled(graph: Graph, layer: Node, constant: Tensor, axis: int, scales: Array) -> Tensor:
     assert constant.data is not None
     shape = [1] * len(constant.shape)
     shape[axis] = -1

@@ -9,10 +9,9 @@ import onnx
 import onnxruntime
 
 from tinyc.compiler.cprint import C_TYPES
-from tinyc.compiler.graph import DType, Graph, Node, QParams, Tensor, constant
+from tinyc.compiler.graph import Array, DType, Graph, Node, QParams, Tensor, constant
 from tinyc.compiler.onnx_import.reading import read_onnx
 from tinyc.compiler.ops import OPS
-from tinyc.compiler.ops.op import Array
 from tinyc.compiler.pipeline import emit_artifact, plan_program
 from tinyc.passes import FLOAT_PASSES, INT8_PASSES, run_passes
 from tinyc.targets import load_target

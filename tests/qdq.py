@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 
 from tests.harness import onnx_model
-from tinyc.compiler.ops.op import Array
+from tinyc.compiler.graph import Array
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,18 +155,18 @@ def test_the_structs_of_both_languages_have_one_layout(tmp_path: Path) -> None:
     assert Counter.stop.offset == ctypes.sizeof(Counter) - 8
 
 
-QEMU = {
-    "cortex-m4": "qemu-system-arm -M mps2-an386",
-    "rv32imc": "qemu-system-riscv32 -M virt -bios none",
-}
+ARM_BOARD, RISCV_BOARD = "qemu-system-arm -M mps2-an386", "qemu-system-riscv32 -M virt -bios none"
 
 
-@pytest.mark.parametrize("core", QEMU)
-def test_the_image_runs_and_ends_on_qemu(core: str, tmp_path: Path) -> None:
-    command = QEMU[core].split()
+@pytest.mark.parametrize(
+    ("core", "board"),
+    [("cortex-m4", ARM_BOARD), ("rv32imc", RISCV_BOARD), ("rv32imafc", RISCV_BOARD)],
+)
+def test_the_image_runs_and_ends_on_qemu(core: str, board: str, tmp_path: Path) -> None:
+    command = board.split()
     if shutil.which(command[0]) is None:
         pytest.skip(f"{command[0]} is not installed")
-    job = job_for(core, BODIES["pointers"], tmp_path)
+    job = job_for(core, BODIES["floats"], tmp_path)  # traps while the FPU is off
 
     options = ["-display", "none", "-monitor", "none", "-semihosting", "-kernel", str(job.image)]
     done = subprocess.run([*command, *options], timeout=30, check=False)

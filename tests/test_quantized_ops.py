@@ -15,9 +15,8 @@ import pytest
 
 from tests.harness import optimized, random_values, read_model, run_c, run_onnxruntime
 from tests.qdq import Q, Weights, qdq_model, random_weights
-from tinyc.compiler.graph import Graph
+from tinyc.compiler.graph import Array, Graph
 from tinyc.compiler.interpreter import run
-from tinyc.compiler.ops.op import Array
 
 SEED = 5
 Q_IN, Q_OUT = Q(), Q(0.3, -5)
@@ -26,8 +25,8 @@ FLOAT_OPS = ("Quantize", "Dequantize")
 
 def conv(
     x: tuple[int, ...], w: tuple[int, ...], y: tuple[int, ...], *, q_in: Q = Q_IN, out: Q = Q_OUT,
-    per_channel: bool = True, with_bias: bool = True, relu: bool = False, weights: Weights | None = None,
-    **attributes: Any,
+    per_channel: bool = True, with_bias: bool = True, relu: bool = False,
+    weights: Weights | None = None, **attributes: Any,
 ) -> Callable[[], onnx.ModelProto]:  # fmt: skip
     def build() -> onnx.ModelProto:
         stored = weights or random_weights(w, 0 if per_channel else None)
@@ -40,7 +39,8 @@ def conv(
 
 
 def simple(
-    op: str, shapes: list[tuple[int, ...]], y: tuple[int, ...], ins: list[Q], out: Q, **attributes: Any
+    op: str, shapes: list[tuple[int, ...]], y: tuple[int, ...], ins: list[Q], out: Q,
+    **attributes: Any,
 ) -> Callable[[], onnx.ModelProto]:  # fmt: skip
     return lambda: qdq_model(op, shapes, out, y, ins, **attributes)
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from tinyc.compiler.graph import read_only
+from tinyc.compiler.graph import Array, read_only
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.accumulate import folded_bias, output_requantization
 from tinyc.compiler.ops.clamp import clamp_float, stored_bounds
 from tinyc.compiler.ops.kernel import Constant, Microkernel
-from tinyc.compiler.ops.op import Array, Call
+from tinyc.compiler.ops.op import Call
 from tinyc.compiler.ops.requantize import Requantizer, requantizer
 from tinyc.targets import Target
 from tinyc.targets.intrinsics.arm_dsp import DSP_INTRINSICS

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.graph import DType, read_only
+from tinyc.compiler.graph import Array, DType, read_only
 from tinyc.compiler.kernels.block import WORD, Epilogue, epilogue
 from tinyc.compiler.kernels.gemm_conv import suits_smlad as suits_smlad_weights
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.accumulate import centred
 from tinyc.compiler.ops.kernel import Constant, Kernel
-from tinyc.compiler.ops.op import Array, Call
+from tinyc.compiler.ops.op import Call
 from tinyc.targets import Target
 from tinyc.targets.intrinsics.arm_dsp import DSP_INTRINSICS
 
@@ -120,7 +120,7 @@ def _taps(
     call: Call, origin: tuple[Any, Any, Any], checked: bool, tap: Callable[[Any, Any], list[Any]],
     outside: Callable[[Any], list[Any]],
 ) -> list[Any]:  # fmt: skip
-    """`tap(input pixel, tap number)` for every tap, `outside(tap number)` for those in the padding."""
+    """`tap(input pixel, tap number)` for every tap, `outside(tap number)` in the padding."""
     a, (_, h, width, _) = call.attrs, call.inputs[0].shape
     kh, kw, _ = call.inputs[1].shape
     image, first_y, first_x = origin

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from tinyc.autotune.schedule import Schedule
+from tinyc.compiler.graph import Array
 from tinyc.compiler.kernels.block import (
     WORD,
     Product,
@@ -18,7 +19,7 @@ from tinyc.compiler.kernels.gemm_conv import suits_smlad as suits_smlad_weights
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.accumulate import centred
 from tinyc.compiler.ops.kernel import Constant, Kernel
-from tinyc.compiler.ops.op import Array, Call
+from tinyc.compiler.ops.op import Call
 from tinyc.targets import Target
 
 

@@ -8,9 +8,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from tinyc.compiler.graph import DType, Node, QParams, Tensor, read_only
+from tinyc.compiler.graph import Array, DType, Node, QParams, Tensor, read_only
 from tinyc.compiler.ops import OPS
-from tinyc.compiler.ops.op import Array
 from tinyc.compiler.ops.transpose import TransposeAttrs
 
 DTYPES = {

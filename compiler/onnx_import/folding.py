@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 
-from tinyc.compiler.graph import DType, Tensor, read_only
+from tinyc.compiler.graph import Array, DType, Tensor, read_only
 from tinyc.compiler.onnx_import.building import Building, Source, Unsupported, array_of
 
 MOST_FOLDED_ELEMENTS = 1 << 24
@@ -60,7 +60,7 @@ def evaluate(proto: onnx.NodeProto, source: Source, building: Building, opset: i
         _add(building, name, np.asarray(value))
 
 
-def _grows_too_far(proto: onnx.NodeProto, feed: dict[str, np.ndarray | None]) -> bool:  # type: ignore[type-arg]
+def _grows_too_far(proto: onnx.NodeProto, feed: dict[str, Array | None]) -> bool:
     """Whether a result may be much larger than its inputs, as in a hostile file."""
     if proto.op_type not in GROWING:
         return False
@@ -74,7 +74,7 @@ def _grows_too_far(proto: onnx.NodeProto, feed: dict[str, np.ndarray | None]) ->
     return product > MOST_FOLDED_ELEMENTS
 
 
-def _add(building: Building, name: str, value: np.ndarray) -> None:  # type: ignore[type-arg]
+def _add(building: Building, name: str, value: Array) -> None:
     try:
         dtype = DType(str(value.dtype))
     except ValueError as error:

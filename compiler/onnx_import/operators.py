@@ -6,6 +6,7 @@ needs, and the layout passes cancel them.
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -245,7 +246,7 @@ def _gather(b: Building, s: Source) -> None:
     indices = b.needed_constant(s.input(1), "indices")
     flat = [int(v) % shape[axis] for v in indices.reshape(-1)]
     step = flat[1] - flat[0] if len(flat) > 1 else 1
-    if step == 0 or any(v - u != step for u, v in zip(flat, flat[1:], strict=False)) or not flat:
+    if step == 0 or any(v - u != step for u, v in pairwise(flat)) or not flat:
         raise Unsupported("its indices are no regular run")
     first = tuple(flat[0] if i == axis else 0 for i in range(len(shape)))
     steps = tuple(step if i == axis else 1 for i in range(len(shape)))
@@ -324,7 +325,7 @@ def _gemm(b: Building, s: Source) -> None:
 
 
 def _batch_normalization(b: Building, s: Source) -> None:
-    """y = x * scale + shift, scale = gamma / sqrt(variance + epsilon), shift = beta - mean * scale."""
+    """y = x * scale + shift; scale = gamma / sqrt(variance + epsilon), shift = beta - mean * scale."""
     if s.attributes.get("training_mode", 0) or (len(s.outputs) > 1 and any(s.outputs[1:])):
         raise Unsupported("batch normalization in training mode")
     gamma, beta, mean, variance = (

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.graph import Tensor
+from tinyc.compiler.graph import Array, Tensor
 from tinyc.compiler.kernels import gemm_conv
 from tinyc.compiler.ops.accumulate import (
     can_quantize,
@@ -22,7 +22,7 @@ from tinyc.compiler.ops.accumulate import (
 )
 from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp
 from tinyc.compiler.ops.kernel import Kernel
-from tinyc.compiler.ops.op import Array, Call, Op, RowWindows, Type, Window
+from tinyc.compiler.ops.op import Call, Op, RowWindows, Type, Window
 from tinyc.targets import Target
 
 
@@ -48,7 +48,7 @@ def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
 def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
     a = call.attrs
     x, w = (centred(v, t) for v, t in zip(arrays[:2], call.inputs[:2], strict=True))
-    _, h, width, channels = x.shape
+    _, h, width, _ = x.shape
     oc, kh, kw, ic = w.shape
     acc = np.zeros(call.output.shape, np.float64)
     _, oh, ow, _ = acc.shape

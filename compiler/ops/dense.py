@@ -6,12 +6,12 @@ from typing import Any
 
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.errors import CompileError
-from tinyc.compiler.graph import Tensor
+from tinyc.compiler.graph import Array, Tensor
 from tinyc.compiler.kernels import gemm_dense
 from tinyc.compiler.ops.accumulate import can_quantize, centred, output_of, result_type
 from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp
 from tinyc.compiler.ops.kernel import Kernel
-from tinyc.compiler.ops.op import Array, Call, Op, Type
+from tinyc.compiler.ops.op import Call, Op, Type
 from tinyc.targets import Target
 
 

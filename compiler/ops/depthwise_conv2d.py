@@ -1,6 +1,6 @@
 """DepthwiseConv2D: every input channel c has its own kernels, m of them.
 
-y[oy, ox, c*m + j] = sum x[oy*sh + i*dh - top, ox*sw + k*dw - left, c] * w[i, k, c*m + j] + b[c*m + j]
+y[oy, ox, o] = sum x[oy*sh + i*dh - top, ox*sw + k*dw - left, c] * w[i, k, o] + b[o], o = c*m + j
 x NHWC, w [kh, kw, c*m] constant, b [c*m] constant or absent.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.graph import Tensor
+from tinyc.compiler.graph import Array, Tensor
 from tinyc.compiler.kernels import depthwise
 from tinyc.compiler.ops.accumulate import (
     can_quantize,
@@ -23,7 +23,7 @@ from tinyc.compiler.ops.accumulate import (
 )
 from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp
 from tinyc.compiler.ops.kernel import Kernel
-from tinyc.compiler.ops.op import Array, Call, Op, RowWindows, Type, Window
+from tinyc.compiler.ops.op import Call, Op, RowWindows, Type, Window
 from tinyc.targets import Target
 
 

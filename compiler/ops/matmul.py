@@ -7,7 +7,7 @@ import numpy as np
 
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.errors import CompileError
-from tinyc.compiler.graph import DType, Shape, Tensor
+from tinyc.compiler.graph import Array, DType, Shape, Tensor
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.accumulate import (
     EIGHT_BITS,
@@ -20,7 +20,7 @@ from tinyc.compiler.ops.accumulate import (
 from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp, clamp_float, stored_bounds
 from tinyc.compiler.ops.copying import broadcast_strides, dense_strides, strided_nest
 from tinyc.compiler.ops.kernel import Constant, Kernel
-from tinyc.compiler.ops.op import Array, Call, Op, Type
+from tinyc.compiler.ops.op import Call, Op, Type
 from tinyc.compiler.ops.requantize import requantizer
 from tinyc.targets import Target
 

@@ -5,14 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.graph import DType, Graph, Node, Shape, Tensor
+from tinyc.compiler.graph import Array, DType, Graph, Node, Shape, Tensor
 from tinyc.compiler.ops.kernel import Kernel
 from tinyc.targets import Target
 
-Array = npt.NDArray[Any]
 Type = tuple[Shape, DType]
 
 

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.graph import Tensor
+from tinyc.compiler.graph import Array, Tensor
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.clamp import quantize_real
 from tinyc.compiler.ops.copying import dense_strides
 from tinyc.compiler.ops.kernel import Kernel
-from tinyc.compiler.ops.op import Array, Call, Op, Type
+from tinyc.compiler.ops.op import Call, Op, Type
 from tinyc.compiler.ops.reshape import moves_stored_values
 from tinyc.targets import Target
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.graph import DType, Tensor
+from tinyc.compiler.graph import Array, DType, Tensor
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.accumulate import output_extent, window_slices
 from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp, clamp_float, stored_bounds
 from tinyc.compiler.ops.fixed_point import Requantization, requantization, requantize
 from tinyc.compiler.ops.kernel import Kernel
-from tinyc.compiler.ops.op import Array, Call, Op, RowWindows, Type, Window
+from tinyc.compiler.ops.op import Call, Op, RowWindows, Type, Window
 from tinyc.compiler.ops.requantize import Requantizer, requantizer
 from tinyc.targets import Target
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.graph import DType, QParams, Tensor, elements, read_only
+from tinyc.compiler.graph import Array, DType, QParams, Tensor, elements, read_only
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.kernel import Constant, Kernel
-from tinyc.compiler.ops.op import Array, Call, Op, Type
+from tinyc.compiler.ops.op import Call, Op, Type
 from tinyc.targets import Target
 
 

@@ -1,5 +1,6 @@
 """Reduce: mean, sum, max, min or prod over some axes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,17 +8,23 @@ import numpy as np
 
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.errors import CompileError
-from tinyc.compiler.graph import DType, Shape, Tensor
+from tinyc.compiler.graph import Array, DType, Shape, Tensor
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.copying import dense_strides, strided_nest
 from tinyc.compiler.ops.fixed_point import Requantization, requantization, requantize
 from tinyc.compiler.ops.kernel import Kernel
-from tinyc.compiler.ops.op import Array, Call, Op, Type
+from tinyc.compiler.ops.op import Call, Op, Type
 from tinyc.compiler.ops.requantize import requantizer
 from tinyc.targets import Target
 
 EIGHT_BITS = (DType.INT8, DType.UINT8)
-MEANINGS = {"mean": np.mean, "sum": np.sum, "max": np.max, "min": np.min, "prod": np.prod}
+MEANINGS: dict[str, Callable[..., Any]] = {
+    "mean": np.mean,
+    "sum": np.sum,
+    "max": np.max,
+    "min": np.min,
+    "prod": np.prod,
+}
 KINDS = tuple(MEANINGS)
 
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from tinyc.compiler.graph import Shape, Tensor, elements
-from tinyc.compiler.ops.op import Array, Call, Op, Type
+from tinyc.compiler.graph import Array, Shape, Tensor, elements
+from tinyc.compiler.ops.op import Call, Op, Type
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.graph import Shape, Tensor
+from tinyc.compiler.graph import Array, Shape, Tensor
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.copying import copy_nest, dense_strides
 from tinyc.compiler.ops.kernel import Kernel
-from tinyc.compiler.ops.op import Array, Call, Op, Type
+from tinyc.compiler.ops.op import Call, Op, Type
 from tinyc.compiler.ops.reshape import moves_stored_values
 from tinyc.targets import Target
 

@@ -15,10 +15,10 @@ import numpy as np
 
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.errors import CompileError
-from tinyc.compiler.graph import DType, Tensor, elements, read_only
+from tinyc.compiler.graph import Array, DType, Tensor, elements, read_only
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.kernel import Constant, Kernel
-from tinyc.compiler.ops.op import Array, Call, Op, Type
+from tinyc.compiler.ops.op import Call, Op, Type
 from tinyc.targets import Target
 
 EIGHT_BITS = (DType.INT8, DType.UINT8)
@@ -84,6 +84,7 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
 def _kernel_integer(call: Call, target: Target) -> Kernel:
     (x,), y = call.inputs, call.output
     assert y.quant is not None
+    zero_point = y.quant.zero_point[0]
     source, result = loops.buffer("x", x.elements, x.dtype), loops.buffer("y", y.elements, y.dtype)
     exponentials, numerators = tables(call)
     same = np.array_equal(exponentials, numerators)
@@ -105,7 +106,7 @@ def _kernel_integer(call: Call, target: Target) -> Kernel:
             numerator = loops.load(buffers[-1], below(i)) * loops.const(256, "uint32")
             rounded = numerator + (loops.load(total, 0) >> loops.const(1, "uint32"))
             share = loops.call(divide, rounded, loops.load(total, 0), dtype="uint32")
-            return loops.clamp(share.astype("int32") + y.quant.zero_point[0], low, high)
+            return loops.clamp(share.astype("int32") + zero_point, low, high)
 
         return [
             *loops.declare(largest, total),

@@ -9,11 +9,11 @@ import numpy as np
 
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.errors import CompileError
-from tinyc.compiler.graph import DType, Tensor, read_only
+from tinyc.compiler.graph import Array, DType, Tensor, read_only
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp, clamp_float
 from tinyc.compiler.ops.kernel import Constant, Kernel
-from tinyc.compiler.ops.op import Array, Call, Op, Type, dequantized
+from tinyc.compiler.ops.op import Call, Op, Type, dequantized
 from tinyc.compiler.ops.quantize import quantized
 from tinyc.targets import Target
 
@@ -44,7 +44,7 @@ def _f(value: float) -> Any:
 
 
 def _erf(x: Array) -> Array:
-    return np.vectorize(math.erf, otypes=[np.float64])(x)
+    return np.asarray(np.vectorize(math.erf, otypes=[np.float64])(x))
 
 
 def _sigmoid(x: Any) -> Any:

@@ -43,7 +43,7 @@ def _text() -> str:
         "}",
         "",
         "/* sxtb16, uxtb16: bytes 0 and 2 (ror8: 1 and 3) as two halfwords.",
-        " * smlad: acc + the products of both halves; smlabb, smlatt: of the low, of the high ones. */",
+        " * smlad: acc + the products of both halves; smlabb: of the low, smlatt: of the high. */",
         "#if defined(__ARM_FEATURE_DSP)",
     ]
     for name, (instruction, _, _) in _EXTENSIONS.items():
