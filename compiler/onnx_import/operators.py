@@ -325,7 +325,7 @@ def _gemm(b: Building, s: Source) -> None:
 
 
 def _batch_normalization(b: Building, s: Source) -> None:
-    """y = x * scale + shift; scale = gamma / sqrt(variance + epsilon), shift = beta - mean * scale."""
+    """y = x * scale + shift, with scale = gamma / sqrt(variance + epsilon)."""
     if s.attributes.get("training_mode", 0) or (len(s.outputs) > 1 and any(s.outputs[1:])):
         raise Unsupported("batch normalization in training mode")
     gamma, beta, mean, variance = (

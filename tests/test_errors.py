@@ -1,0 +1,298 @@
+"""What a user's mistake prints: a code, what is wrong, where, what to do; never a traceback."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx.helper import make_node
+
+from tests.harness import onnx_model
+from tinyc.compiler.cli import main
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "digits"
+MODEL, DATA = EXAMPLE / "digits_cnn_int8_qdq_ort.onnx", EXAMPLE / "digits.npz"
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """What `tinyc` prints when it refuses, with exit status 1."""
+    assert main([str(a) for a in arguments]) == 1
+    output = capsys.readouterr()
+    assert not output.out and "Traceback" not in output.err
+    return output.err
+
+
+def refused_model(
+    capsys: pytest.CaptureFixture[str], model: onnx.ModelProto, folder: Path, *more: str
+) -> str:
+    path = folder / "m.onnx"
+    onnx.save(model, str(path))
+    text = refused(capsys, "compile", path, "--target", "host", "-o", folder / "out", *more)
+    assert not (folder / "out").exists()
+    return text.replace(str(folder), "FOLDER")
+
+
+def test_unknown_target(capsys) -> None:
+    assert refused(capsys, "compile", MODEL, "--target", "cortex-m44") == (
+        "error[unknown-target]: no target is named 'cortex-m44'; the nearest is 'cortex-m4'\n"
+        "  --> --target cortex-m44\n"
+        "  help: use one of: cortex-m0plus, cortex-m3, cortex-m33, cortex-m4, cortex-m7, host, "
+        "rv32imac, rv32imafc, rv32imc; or the path of a TOML file\n"
+    )
+
+
+def test_missing_file(capsys, tmp_path: Path) -> None:
+    text = refused(capsys, "compile", tmp_path / "no.onnx", "--target", "host")
+
+    assert text.startswith("error[cannot-read]: the model cannot be read: No such file")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"hello, this is no model\n", b"\x00" * 100, b"PK\x03\x04"]
+)
+def test_not_an_onnx_file(capsys, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(content)
+
+    text = refused(capsys, "compile", path, "--target", "host", "-o", tmp_path / "out")
+
+    assert text.startswith("error[not-onnx]: the file is no ONNX model")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.99])
+def test_truncated_file(capsys, tmp_path: Path, part: float) -> None:
+    data = MODEL.read_bytes()
+    path = tmp_path / "m.onnx"
+    path.write_bytes(data[: int(len(data) * part)])
+
+    text = refused(capsys, "compile", path, "--target", "host", "-o", tmp_path / "out")
+
+    assert text.startswith(("error[not-onnx]", "error[invalid-model]"))
+
+
+def test_a_folder_is_no_model(capsys, tmp_path: Path) -> None:
+    text = refused(capsys, "compile", tmp_path, "--target", "host")
+
+    assert text.startswith("error[cannot-read]: the model cannot be read: Is a directory")
+
+
+def test_missing_side_file(capsys, tmp_path: Path) -> None:
+    shutil.copy(EXAMPLE / "digits_cnn.onnx", tmp_path / "m.onnx")
+
+    text = refused(capsys, "compile", tmp_path / "m.onnx", "--target", "host")
+
+    assert text.startswith(
+        "error[missing-side-file]: the side file 'digits_cnn.onnx.data' with the weights is missing"
+    )
+    assert text.endswith("  help: put 'digits_cnn.onnx.data' beside the model\n")
+
+
+def test_truncated_side_file(capsys, tmp_path: Path) -> None:
+    shutil.copy(EXAMPLE / "digits_cnn.onnx", tmp_path / "m.onnx")
+    data = (EXAMPLE / "digits_cnn.onnx.data").read_bytes()
+    (tmp_path / "digits_cnn.onnx.data").write_bytes(data[:1000])
+
+    text = refused(capsys, "compile", tmp_path / "m.onnx", "--target", "host")
+
+    assert text.startswith("error[bad-side-file]: 'digits_cnn.onnx.data' is too short")
+
+
+def test_a_side_file_outside_the_folder_is_not_read(capsys, tmp_path: Path) -> None:
+    model = onnx.load(str(EXAMPLE / "digits_cnn.onnx"), load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = "../../etc/passwd"
+    path = tmp_path / "m.onnx"
+    path.write_bytes(model.SerializeToString())
+
+    text = refused(capsys, "compile", path, "--target", "host")
+
+    assert text.startswith("error[bad-side-file]")
+
+
+def test_all_unknown_operators_are_listed(capsys, tmp_path: Path) -> None:
+    nodes = [
+        make_node("NonMaxSuppression", ["x", "x"], ["a"], name="first"),
+        make_node("Relu", ["x"], ["b"]),
+        make_node("Det", ["b"], ["c"], name="second"),
+        make_node("Foo", ["b"], ["y"], domain="my.domain"),
+    ]
+    model = onnx_model(nodes, {"x": ("float32", (1, 4, 4))}, {"y": ("float32", (1,))},
+                       domains=["my.domain"])  # fmt: skip
+
+    assert refused_model(capsys, model, tmp_path) == (
+        "error[unsupported-op]: 3 nodes cannot be compiled\n"
+        "  --> node 'first' (NonMaxSuppression): the operator is not supported\n"
+        "      node 'second' (Det): the operator is not supported\n"
+        "      node 'Foo_3' (my.domain.Foo): the operator is not supported\n"
+        "  help: `tinyc ops` lists what is read; replace these nodes in the model\n"
+    )
+
+
+def relu(shape: tuple[object, ...]) -> onnx.ModelProto:
+    return onnx_model([make_node("Relu", ["x"], ["y"])], {"x": ("float32", shape)},
+                      {"y": ("float32", shape)})  # fmt: skip
+
+
+def test_a_dynamic_dimension_needs_a_shape(capsys, tmp_path: Path) -> None:
+    assert refused_model(capsys, relu(("batch", 3, "height", 8)), tmp_path) == (
+        "error[dynamic-shape]: dimension 2 ('height') of the input is open: "
+        "['batch', 3, 'height', 8]\n"
+        "  --> input 'x'\n"
+        "  help: fix it with --input-shape x=1,3,N,8\n"
+    )
+
+
+@pytest.mark.parametrize("shape", ["x=1,3,4", "x=1,4,5,8", "z=1"])
+def test_wrong_input_shape(capsys, tmp_path: Path, shape: str) -> None:
+    text = refused_model(capsys, relu(("batch", 3, "h", 8)), tmp_path, "--input-shape", shape)
+
+    assert text.startswith("error[wrong-input-shape]")
+
+
+def test_quantization_axis_out_of_range(capsys, tmp_path: Path) -> None:
+    constants = {"s": np.ones(3, np.float32), "z": np.zeros(3, np.int8)}
+    nodes = [make_node("QuantizeLinear", ["x", "s", "z"], ["y"], name="q", axis=7)]
+    model = onnx_model(nodes, {"x": ("float32", (1, 3))}, {"y": ("int8", (1, 3))}, constants)
+
+    text = refused_model(capsys, model, tmp_path)
+
+    assert "node 'q' (QuantizeLinear): its axis 7 lies outside a tensor of 2 dimensions" in text
+
+
+def dense(n: int) -> onnx.ModelProto:
+    constants = {"w": np.ones((n, n), np.float32)}
+    nodes = [make_node("MatMul", ["x", "w"], ["y"], name="big")]
+    return onnx_model(nodes, {"x": ("float32", (1, n))}, {"y": ("float32", (1, n))}, constants)
+
+
+TARGET = """\
+isa = "host"
+features = []
+alignment = 4
+emulator = ""
+timing = ""
+cflags = []
+
+[[regions]]
+name = "flash"
+kind = "flash"
+origin = 0
+bytes = 10000
+
+[[regions]]
+name = "sram"
+kind = "ram"
+origin = 0x20000000
+bytes = 1000
+
+[[compilers]]
+name = "gcc"
+flags = []
+"""
+
+
+def test_weights_larger_than_the_flash(capsys, tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(TARGET)
+    path = tmp_path / "m.onnx"
+    onnx.save(dense(64), str(path))
+
+    text = refused(capsys, "compile", path, "--target", tmp_path / "tiny.toml")
+
+    assert text == (
+        "error[out-of-flash]: the weights need 16384 bytes of flash, "
+        "6384 more than the 10000 of tiny\n"
+        "  --> model 'm'\n"
+        "  help: choose a target with more flash, or quantize the model to int8\n"
+    )
+
+
+def test_arena_larger_than_the_ram(capsys, tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(TARGET)
+    nodes = [make_node("Relu", ["x"], ["a"], name="one"), make_node("Softmax", ["a"], ["y"])]
+    model = onnx_model(nodes, {"x": ("float32", (1, 400))}, {"y": ("float32", (1, 400))})
+    path = tmp_path / "m.onnx"
+    onnx.save(model, str(path))
+
+    text = refused(
+        capsys, "compile", path, "--target", tmp_path / "tiny.toml", "-o", tmp_path / "o"
+    )
+
+    assert text == (
+        "error[out-of-ram]: the arena needs 1600 bytes of RAM, 600 more than the 1000 of tiny\n"
+        "  --> the peak is at 'one' and 'Softmax_1'\n"
+        "  help: choose a target with more RAM, or a smaller input\n"
+    )
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "expected"),
+    [
+        ({"x": np.zeros((2, 1, 8, 8))}, "the model needs float32, the data is float64"),
+        ({"x": np.zeros((2, 1, 7, 8), np.float32)}, "the data has the shape [2, 1, 7, 8]"),
+        ({"z": np.zeros((2, 3), np.float32)}, "the data has no arrays for the model's inputs"),
+        ({"x": np.zeros((0, 1, 8, 8), np.float32)}, "the data has the shape [0, 1, 8, 8]"),
+    ],
+)
+def test_wrong_data(capsys, tmp_path: Path, arrays: dict[str, np.ndarray], expected: str) -> None:
+    np.savez(tmp_path / "d.npz", **arrays)
+
+    text = refused(capsys, "run", MODEL, "--target", "host", "--input", tmp_path / "d.npz")
+
+    assert text.startswith("error[wrong-input]") and expected in text
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip", None])
+def test_data_that_is_no_npz(capsys, tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "d.npz"
+    if content is not None:
+        path.write_bytes(content)
+
+    text = refused(capsys, "run", MODEL, "--target", "host", "--input", path)
+
+    assert text.startswith("error[bad-data]: the data cannot be read")
+
+
+def test_output_folder_that_is_a_file(capsys, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+
+    text = refused(capsys, "compile", MODEL, "--target", "host", "-o", tmp_path / "out")
+
+    assert text.startswith("error[cannot-write]: the output folder cannot be written")
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_a_full_disk_leaves_nothing(capsys, tmp_path: Path, monkeypatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+
+    text = refused(capsys, "compile", MODEL, "--target", "host", "-o", tmp_path / "out")
+
+    assert "No space left on device" in text
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_compiler_is_named(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("PATH", "")
+
+    text = refused(
+        capsys, "run", MODEL, "--target", "cortex-m4", "--input", DATA, "--limit", "1",
+        "--compiler", "arm-none-eabi-gcc",
+    )  # fmt: skip
+
+    assert text.startswith("error[compiler-missing]") and "gcc-arm-none-eabi" in text
+
+
+def test_json_errors_are_json(capsys) -> None:
+    import json
+
+    assert main(["compile", str(MODEL), "--target", "nothing", "--json"]) == 1
+
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "unknown-target"
