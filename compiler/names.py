@@ -12,7 +12,12 @@ KEYWORDS = frozenset(
     "export false friend mutable namespace new noexcept not not_eq nullptr operator or or_eq "
     "private protected public reinterpret_cast static_assert static_cast template this "
     "thread_local throw true try typeid typename using virtual wchar_t xor xor_eq arena main "
-    "NULL INFINITY NAN errno memcpy memset memmove y0 y1 yn j0 j1 jn exp log pow sin cos".split()
+    "NULL INFINITY NAN errno memcpy memset memmove memcmp "
+    # math.h, 7.12, and what compilers know of it without a header
+    "abs acos acosh asin asinh atan atan2 atanh cbrt ceil copysign cos cosh erf erfc exp exp2 "
+    "expm1 fabs fdim floor fma fmax fmin fmod frexp gamma hypot ilogb j0 j1 jn ldexp lgamma "
+    "log log10 log1p log2 logb lrint lround modf nan nearbyint nextafter pow remainder remquo "
+    "rint round scalbln scalbn signbit sin sinh sqrt tan tanh tgamma trunc y0 y1 yn".split()
 )
 
 

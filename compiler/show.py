@@ -213,10 +213,10 @@ def show_targets() -> None:
 
 def ops_json() -> dict[str, list[str]]:
     """The ONNX operators that are read, and tinyc's own that they become."""
-    from tinyc.compiler.onnx_import.operators import IMPORTERS
+    from tinyc.compiler.onnx_import.operators import READERS
     from tinyc.compiler.ops import OPS
 
-    return {"onnx": sorted(IMPORTERS), "tinyc": sorted(OPS)}
+    return {"onnx": sorted({name for _, name in READERS}), "tinyc": sorted(OPS)}
 
 
 def show_ops() -> None:

@@ -5,8 +5,11 @@ Move(Dequantize(x)) -> Dequantize(Move(x))      Quantize(Move(x)) -> Move(Quanti
 
 from dataclasses import replace
 
-from tinyc.compiler.graph import Graph, Node
-from tinyc.compiler.ops.clamp import NO_CLAMP
+import numpy as np
+
+from tinyc.compiler.graph import Graph, Node, Tensor
+from tinyc.compiler.ops.clamp import NO_CLAMP, quantize_real
+from tinyc.compiler.ops.pad import PadAttrs
 from tinyc.compiler.ops.pooling import Pool2DAttrs
 from tinyc.passes.rewrite import fresh_node, fresh_tensor, replace_nodes, rewrite
 from tinyc.targets import Target
@@ -23,12 +26,25 @@ def _moves(node: Node) -> bool:
     return node.op in MOVES and plain
 
 
+def _pads_with_stored_value(node: Node, stored: Tensor) -> bool:
+    """Whether `node` is a Pad whose border is exactly one of the reals that `stored` can hold."""
+    if not isinstance(node.attrs, PadAttrs) or stored.quant is None:
+        return False
+    (scale,), (zero_point,) = stored.quant.scale, stored.quant.zero_point
+    low, high = stored.dtype.limits
+    border = quantize_real(node.attrs.value, stored.quant)
+    exact = np.float32(scale) * np.float32(border - zero_point) == np.float32(node.attrs.value)
+    return node.attrs.mode != "constant" or bool(low <= border <= high and exact)
+
+
 def _after_dequantize(graph: Graph, node: Node) -> Graph | None:
     dequantize = graph.producer(node.inputs[0]) if node.inputs else None
-    if not _moves(node) or dequantize is None or dequantize.op != "Dequantize":
+    if dequantize is None or dequantize.op != "Dequantize":
         return None
     stored = graph.tensors[dequantize.inputs[0]]
     if stored.quant is None or stored.quant.axis is not None or stored.data is not None:
+        return None
+    if not _moves(node) and not _pads_with_stored_value(node, stored):
         return None
     output = graph.tensors[node.output]
     moved = replace(stored, name=fresh_tensor(graph, f"{output.name}\tstored"), shape=output.shape)

@@ -79,6 +79,33 @@ def _as_reshape(graph: Graph, node: Node) -> Graph | None:
     return graph.with_nodes(reshape if n is node else n for n in graph.nodes)
 
 
+def _sink_below_reshape(graph: Graph, node: Node) -> Graph | None:
+    """A Reshape that only adds or removes axes of size 1 can be done before the Transpose."""
+    perm = _perm(graph, node.inputs[0]) if node.op == "Reshape" else None
+    if perm is None:
+        return None
+    x, shape = graph.tensors[node.inputs[0]], graph.tensors[node.output].shape
+    wide, places = _wide(x.shape), _wide(shape)
+    if [x.shape[a] for a in wide] != [shape[i] for i in places] or len(wide) < 2:
+        return None
+    if x.quant is not None and x.quant.axis is not None:
+        return None
+    order = np.argsort([perm[a] for a in wide])  # of the wide axes in the Transpose's input
+    inner, after = list(shape), list(range(len(shape)))
+    for place, i in zip(places, order, strict=True):
+        inner[place] = shape[places[i]]
+        after[places[i]] = place
+    return _sunk(
+        graph, node, (graph.producers[x.name].inputs[0],), ReshapeAttrs(tuple(inner)),
+        tuple(inner), tuple(after), (),
+    )  # fmt: skip
+
+
+def _wide(shape: tuple[int, ...]) -> list[int]:
+    """The axes longer than 1."""
+    return [axis for axis, n in enumerate(shape) if n > 1]
+
+
 def _sink_one_operand(graph: Graph, node: Node) -> Graph | None:
     """F with one data operand: its axes are renamed, the Transpose follows."""
     if len(node.inputs) != 1 or (perm := _perm(graph, node.inputs[0])) is None:
@@ -195,4 +222,13 @@ def _back(values: tuple, perm: Perm) -> tuple:  # type: ignore[type-arg]
     return tuple(values[perm.index(axis)] for axis in range(len(perm)))
 
 
-RULES = (_merge, _drop, _as_reshape, join_reshapes, drop_reshape, _sink_reshape, _sink_several)
+RULES = (
+    _merge,
+    _drop,
+    _as_reshape,
+    join_reshapes,
+    drop_reshape,
+    _sink_reshape,
+    _sink_below_reshape,
+    _sink_several,
+)

@@ -1,4 +1,7 @@
-"""Conv(Pad(x)) -> Conv with larger pads, for a Pad of zeros over height and width."""
+"""Conv(Pad(x)) -> Conv with larger pads, for a Pad of zeros over height and width.
+
+Conv(Transpose(Pad(x))) -> Conv with larger pads of Transpose(x)
+"""
 
 from dataclasses import replace
 
@@ -7,17 +10,49 @@ from tinyc.compiler.ops.conv2d import Conv2DAttrs
 from tinyc.compiler.ops.depthwise_conv2d import DepthwiseConv2DAttrs
 from tinyc.compiler.ops.pad import PadAttrs
 from tinyc.compiler.ops.pooling import Pool2DAttrs
-from tinyc.passes.rewrite import joined_origin, rewrite
+from tinyc.compiler.ops.transpose import TransposeAttrs
+from tinyc.passes.rewrite import (
+    fresh_node,
+    fresh_tensor,
+    joined_origin,
+    replace_nodes,
+    rewrite,
+)
 from tinyc.targets import Target
+
+SPATIAL = (Conv2DAttrs, DepthwiseConv2DAttrs, Pool2DAttrs)
 
 
 def fuse_pads(graph: Graph, target: Target) -> Graph:
-    return rewrite(graph, _fuse)
+    return rewrite(graph, _below_transpose, _fuse)
+
+
+def _below_transpose(graph: Graph, node: Node) -> Graph | None:
+    """Transpose(Pad(x)) -> Pad(Transpose(x)) where all that read it have pads of their own."""
+    pad = graph.producer(node.inputs[0]) if isinstance(node.attrs, TransposeAttrs) else None
+    if pad is None or not isinstance(pad.attrs, PadAttrs) or node.output in graph.outputs:
+        return None
+    readers = graph.readers[node.output]
+    if not all(isinstance(r.attrs, SPATIAL) for r in readers):
+        return None
+    assert isinstance(node.attrs, TransposeAttrs)
+    perm, x = node.attrs.perm, graph.tensors[pad.inputs[0]]
+    shape = tuple(x.shape[axis] for axis in perm)
+    inner = replace(x, name=fresh_tensor(graph, f"{node.output}\tinside"), shape=shape)
+    early = replace(node, inputs=pad.inputs, outputs=(inner.name,))
+    late = replace(
+        pad,
+        name=fresh_node(graph, f"{pad.name}\tlate"),
+        inputs=(inner.name,),
+        outputs=node.outputs,
+        attrs=replace(pad.attrs, pads=tuple(pad.attrs.pads[axis] for axis in perm)),
+    )
+    return replace_nodes(graph, [node], [early, late], (inner,))
 
 
 def _fuse(graph: Graph, node: Node) -> Graph | None:
     attrs = node.attrs
-    if not isinstance(attrs, Conv2DAttrs | DepthwiseConv2DAttrs | Pool2DAttrs):
+    if not isinstance(attrs, SPATIAL):
         return None
     pad = graph.producer(node.inputs[0])
     if pad is None or not isinstance(pad.attrs, PadAttrs):

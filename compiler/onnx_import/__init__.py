@@ -1,1 +1,1 @@
-"""ONNX files as tinyc graphs. `reading.read_onnx` is the entry."""
+"""ONNX files -> Graph: `reading.read_onnx` is the way in."""

@@ -1,172 +1,238 @@
-"""The graph under construction: what the importers of single operators write to."""
+"""The graph while it grows: the one mutable thing of the import."""
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
-from onnx import numpy_helper
 
-from tinyc.compiler.graph import Array, DType, Node, QParams, Tensor, read_only
+from tinyc.compiler.errors import CompileError
+from tinyc.compiler.graph import Array, DType, Node, QParams, Shape, Tensor, constant, elements
+from tinyc.compiler.onnx_import.foreign import guarded
+from tinyc.compiler.onnx_import.loading import MOST_ELEMENTS
+from tinyc.compiler.onnx_import.model_node import ModelNode
 from tinyc.compiler.ops import OPS
-from tinyc.compiler.ops.transpose import TransposeAttrs
+from tinyc.compiler.ops.elementwise import BinaryAttrs
+from tinyc.compiler.ops.op import Call
+from tinyc.compiler.ops.pad import PadAttrs
+from tinyc.compiler.ops.reshape import ReshapeAttrs
 
-DTYPES = {
-    onnx.TensorProto.FLOAT: DType.FLOAT32,
-    onnx.TensorProto.DOUBLE: DType.FLOAT64,
-    onnx.TensorProto.INT8: DType.INT8,
-    onnx.TensorProto.UINT8: DType.UINT8,
-    onnx.TensorProto.INT16: DType.INT16,
-    onnx.TensorProto.UINT16: DType.UINT16,
-    onnx.TensorProto.INT32: DType.INT32,
-    onnx.TensorProto.UINT32: DType.UINT32,
-    onnx.TensorProto.INT64: DType.INT64,
-    onnx.TensorProto.UINT64: DType.UINT64,
-    onnx.TensorProto.BOOL: DType.BOOL,
-}
-
-
-class Unsupported(Exception):
-    """This node cannot be read; the message says why. Collected over the whole model."""
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One node of the model, with its attributes as Python values.
-
-    name    as in the model, or <OpType>_<index>
-    inputs  "" for an optional input that is absent
-    """
-
-    name: str
-    op: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    attributes: Mapping[str, Any]
-    opset: int
-
-    def input(self, index: int) -> str:
-        """The name of an input, "" when absent."""
-        return self.inputs[index] if index < len(self.inputs) else ""
-
-    def ints(self, name: str, default: Iterable[int]) -> tuple[int, ...]:
-        return tuple(int(v) for v in self.attributes.get(name, default))
-
-    def number(self, name: str, default: float) -> float:
-        """A float32 attribute as the decimal it was written as: 0.2, not 0.200000003."""
-        return float(np.format_float_positional(np.float32(self.attributes.get(name, default))))
+KEEP_STORED = ("Reshape", "Transpose", "Slice", "Pad", "MaxPool2D")  # one input, same QParams
+MEANINGLESS = ("Reshape", "Transpose", "Slice", "MaxPool2D")  # the same with and without QParams
 
 
 @dataclass(slots=True)
-class Building:
-    """Grows node by node; the only mutable thing of the import."""
+class Builder:
+    """values: the tensor that each value of the model became; reserved: names not to take.
 
+    producers and readers give positions in `nodes`, by tensor; bound: tensors that are values.
+    """
+
+    reserved: frozenset[str]
     tensors: dict[str, Tensor] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
-    producers: dict[str, Node] = field(default_factory=dict)
+    values: dict[str, str] = field(default_factory=dict)
+    producers: dict[str, int] = field(default_factory=dict)
+    readers: dict[str, list[int]] = field(default_factory=dict)
+    node_names: set[str] = field(default_factory=set)
+    bound: set[str] = field(default_factory=set)
+    elements: int = 0
 
-    def tensor(self, name: str) -> Tensor:
-        if name not in self.tensors:
-            raise Unsupported(f"its input '{name}' is not there")
-        return self.tensors[name]
+    def operand(self, node: ModelNode, index: int) -> Tensor:
+        """A required input."""
+        found = self.optional(node, index)
+        if found is None:
+            node.malformed(f"input {index} is missing")
+        return found
 
-    def constant(self, name: str) -> Array | None:
-        """The data of a constant; None for an activation or an absent input."""
-        return self.tensors[name].data if name in self.tensors else None
+    def optional(self, node: ModelNode, index: int) -> Tensor | None:
+        if index >= len(node.inputs) or not node.inputs[index]:
+            return None
+        if node.inputs[index] not in self.values:
+            node.malformed(f"it reads '{node.inputs[index]}' before that is written")
+        return self.tensors[self.values[node.inputs[index]]]
 
-    def needed_constant(self, name: str, what: str) -> Array:
-        data = self.constant(name)
-        if data is None:
-            raise Unsupported(f"its {what} must be constant")
-        return data
-
-    def add_constant(self, hint: str, values: Any, dtype: str, quant: QParams | None = None) -> str:
-        name = self.fresh(hint)
-        data = read_only(values, dtype)
-        self.tensors[name] = Tensor(name, data.shape, DType(dtype), data, quant)
+    def unused_name(self, name: str) -> str:
+        while name in self.tensors or name in self.reserved:
+            name += "_"
         return name
 
-    def fresh(self, hint: str) -> str:
-        """A tensor name that is not taken; ONNX names hold no tab."""
-        name, number = hint, 1
-        while name in self.tensors:
-            number += 1
-            name = f"{hint}\t{number}"
-        return name
+    def hold(self, tensor: Tensor) -> Tensor:
+        """Add `tensor`, unless the model becomes too large to be meant for a microcontroller."""
+        self.elements += elements(tensor.shape)
+        if self.elements > MOST_ELEMENTS or min(tensor.shape, default=0) < 0:
+            raise CompileError(
+                "too-large",
+                f"the tensors have more than {MOST_ELEMENTS} elements",
+                f"tensor '{tensor.name}' {list(tensor.shape)}",
+            )
+        self.tensors[tensor.name] = tensor
+        return tensor
 
-    def emit(
+    def constant(
+        self, name: str, values: npt.ArrayLike, dtype: DType, quant: QParams | None = None
+    ) -> Tensor:
+        return self.hold(constant(self.unused_name(name), values, dtype, quant))
+
+    def add(
         self,
-        source: Source,
+        node: ModelNode,
         op: str,
-        inputs: Iterable[str],
-        attrs: Any = None,
-        output: str = "",
+        inputs: tuple[Tensor, ...],
+        attrs: object = None,
         dtype: DType | None = None,
         quant: QParams | None = None,
-    ) -> str:
-        """Append a node; the name of its output. Shape and dtype are inferred."""
-        names = tuple(inputs)
-        tensors = tuple(self.tensor(n) for n in names)
-        ((shape, inferred),) = OPS[op].infer(tensors, attrs)
-        if any(size < 1 for size in shape):
-            raise Unsupported(f"its output would have the shape {list(shape)}")
-        name = output or self.fresh(f"{source.outputs[0]}\t{op}")
-        self.tensors[name] = Tensor(name, shape, dtype or inferred, None, quant)
-        node = Node(self._node_name(source.name), op, names, (name,), attrs, (source.name,))
-        self.nodes.append(node)
-        self.producers[name] = node
-        return name
+    ) -> Tensor:
+        """Append a node; `dtype` where the operator cannot infer it."""
+        name = self._node_name(node.name)
+        ((shape, inferred),) = OPS[op].infer(inputs, attrs)
+        if min(shape, default=1) < 1:
+            node.malformed(f"its output has the shape {list(shape)}")
+        if op in KEEP_STORED:
+            quant = inputs[0].quant
+        output = self.hold(Tensor(self.unused_name(name), shape, dtype or inferred, None, quant))
+        for tensor in inputs:
+            self.readers.setdefault(tensor.name, []).append(len(self.nodes))
+        self.producers[output.name] = len(self.nodes)
+        names = tuple(t.name for t in inputs)
+        self.nodes.append(Node(name, op, names, (output.name,), attrs, (node.name,)))
+        return output
+
+    def binary(self, node: ModelNode, op: str, a: Tensor, b: Tensor) -> Tensor:
+        """Append an operator of two operands that must broadcast."""
+        try:
+            np.broadcast_shapes(a.shape, b.shape)
+        except ValueError:
+            node.malformed(f"{list(a.shape)} and {list(b.shape)} do not fit together")
+        return self.add(node, op, (a, b), BinaryAttrs())
+
+    def layout(self, node: ModelNode, op: str, x: Tensor, attrs: object) -> Tensor:
+        """Append a node that the model does not have: a change of layout."""
+        if x.data is not None:
+            data = _evaluate(op, x, x, attrs)
+            return self.constant(f"{x.name}/{op.lower()}", data, x.dtype, x.quant)
+        output = self.add(node, op, (x,), attrs)
+        self.nodes[-1] = replace(self.nodes[-1], origin=())
+        return output
+
+    def reshaped(self, node: ModelNode, x: Tensor, shape: Shape) -> Tensor:
+        return x if x.shape == shape else self.layout(node, "Reshape", x, ReshapeAttrs(shape))
+
+    def bind(self, value: str, tensor: Tensor) -> None:
+        """Say that `tensor` is the model's `value`; it takes the name when it is the first."""
+        at = self.producers.get(tensor.name)
+        if at is not None and tensor.name not in self.bound and tensor.name not in self.readers:
+            del self.tensors[tensor.name], self.producers[tensor.name]
+            tensor = replace(tensor, name=value)
+            self.tensors[value], self.producers[value] = tensor, at
+            self.nodes[at] = replace(self.nodes[at], outputs=(value,))
+        self.values[value] = tensor.name
+        self.bound.add(tensor.name)
+
+    def real_constant(self, tensor: Tensor) -> Array | None:
+        """The data of a constant, or of a dequantized constant; None for an activation."""
+        if tensor.data is not None:
+            return tensor.data
+        stored = self.dequantized_constant(tensor)
+        return None if stored is None else _evaluate("Dequantize", stored, tensor, None)
+
+    def dequantized_constant(self, tensor: Tensor) -> Tensor | None:
+        """The stored constant that `tensor` is the Dequantize of; None when it is not."""
+        node = self._producer(tensor.name)
+        if node is None or node.op != "Dequantize":
+            return None
+        stored = self.tensors[node.inputs[0]]
+        return stored if stored.data is not None else None
+
+    def as_stored(self, node: ModelNode, x: Tensor, quant: QParams) -> Tensor:
+        """`x`, known to hold integers that `quant` gives a meaning."""
+        if x.quant == quant:
+            return x
+        if x.data is not None:
+            return self.constant(f"{x.name}/stored", x.data, x.dtype, quant)
+        if self._lacks_meaning(x):
+            return self._annotate(x, quant)
+        again = self.layout(node, "Reshape", x, ReshapeAttrs(x.shape))
+        self.tensors[again.name] = replace(again, quant=quant)
+        return self.tensors[again.name]
+
+    def _lacks_meaning(self, x: Tensor) -> bool:
+        """Whether nobody has relied on `x` being plain integers yet."""
+        readers = (self.nodes[i].op for i in self.readers.get(x.name, ()))
+        return x.quant is None and x.data is None and all(op in MEANINGLESS for op in readers)
+
+    def _annotate(self, x: Tensor, quant: QParams) -> Tensor:
+        """Give `x` its meaning, and the integers that are merely moved into it, too."""
+        self.tensors[x.name] = annotated = replace(x, quant=quant)
+        node = self._producer(x.name)
+        if node is None or node.op not in KEEP_STORED or quant.axis is not None:
+            return annotated
+        source = self.tensors[node.inputs[0]]
+        if isinstance(node.attrs, PadAttrs):
+            real = (node.attrs.value - quant.zero_point[0]) * quant.scale[0]
+            position = self.producers[x.name]
+            self.nodes[position] = replace(node, attrs=replace(node.attrs, value=real))
+            if self.readers[source.name] == [position] and source.quant is None:
+                self._annotate(source, quant)
+        elif self._lacks_meaning(source):
+            self._annotate(source, quant)
+        return annotated
+
+    def _producer(self, name: str) -> Node | None:
+        position = self.producers.get(name)
+        return None if position is None else self.nodes[position]
 
     def _node_name(self, name: str) -> str:
-        taken = {n.name for n in self.nodes}
-        number, candidate = 1, name
-        while candidate in taken:
-            number += 1
-            candidate = f"{name}\t{number}"
-        return candidate
-
-    def transposed(self, source: Source, name: str, perm: tuple[int, ...], output: str = "") -> str:
-        """`name` with its axes permuted; constants at once, also behind a Dequantize."""
-        tensor, producer = self.tensor(name), self.producers.get(name)
-        if tensor.data is not None and not output:
-            values = tensor.data.transpose(perm)
-            return self.add_constant(name, values, tensor.dtype, _moved(tensor.quant, perm))
-        if producer is not None and producer.op == "Dequantize" and not output:
-            stored = self.tensor(producer.inputs[0])
-            if stored.data is not None:
-                moved = _moved(stored.quant, perm)
-                constant = self.add_constant(
-                    stored.name, stored.data.transpose(perm), stored.dtype, moved
-                )
-                return self.emit(source, "Dequantize", [constant])
-        return self.emit(source, "Transpose", [name], TransposeAttrs(perm), output)
-
-    def with_quant(self, name: str, quant: QParams) -> None:
-        """State how the stored integers of `name` are to be read."""
-        self.tensors[name] = replace(self.tensors[name], quant=quant)
+        number, free = 2, name
+        while free in self.node_names:
+            free, number = f"{name}_{number}", number + 1
+        self.node_names.add(free)
+        return free
 
 
-def _moved(quant: QParams | None, perm: tuple[int, ...]) -> QParams | None:
-    if quant is None or quant.axis is None:
-        return quant
-    return replace(quant, axis=perm.index(quant.axis))
+def _evaluate(op: str, x: Tensor, output: Tensor, attrs: object) -> Array:
+    """The result of a node on the constant `x`."""
+    assert x.data is not None, f"'{x.name}' is no constant"
+    call = Call(Node(op, op, (x.name,), (output.name,), attrs), (x,), (output,))
+    return OPS[op].reference(call, (x.data,))[0]
 
 
-def source_of(proto: onnx.NodeProto, index: int, opset: int) -> Source:
-    """The node with plain Python attributes."""
-    attributes = {a.name: onnx.helper.get_attribute_value(a) for a in proto.attribute}
-    decoded = {k: v.decode() if isinstance(v, bytes) else v for k, v in attributes.items()}
-    name = proto.name or f"{proto.op_type}_{index}"
-    return Source(name, proto.op_type, tuple(proto.input), tuple(proto.output), decoded, opset)
+def element_type(dtype: "np.dtype[np.generic]", where: str) -> DType:
+    """The DType of a NumPy type.
 
-
-def array_of(proto: onnx.TensorProto) -> Array:
-    """The data of an initializer."""
-    if proto.data_type not in DTYPES:
-        kind = onnx.TensorProto.DataType.Name(proto.data_type)
-        raise Unsupported(f"the constant '{proto.name}' has the type {kind}")
+    Raises CompileError("unsupported-type").
+    """
     try:
-        return read_only(numpy_helper.to_array(proto), DTYPES[proto.data_type])
-    except (ValueError, TypeError, OverflowError) as error:
-        raise Unsupported(f"the data of '{proto.name}' does not fit its shape") from error
+        return DType(dtype.name)
+    except ValueError as error:
+        raise CompileError(
+            "unsupported-type", f"the element type {dtype.name} is not supported", where
+        ) from error
+
+
+def onnx_element_type(number: int, where: str) -> DType:
+    """The DType of an ONNX element type.
+
+    Raises CompileError("unsupported-type").
+    """
+    dtype = guarded(
+        lambda: np.dtype(onnx.helper.tensor_dtype_to_np_dtype(number)),
+        "unsupported-type",
+        f"the element type {number} is unknown",
+        where,
+    )
+    return element_type(dtype, where)
+
+
+def positive_axis(node: ModelNode, axis: int, rank: int) -> int:
+    """`axis` counted from the front."""
+    if not -rank <= axis < rank:
+        node.malformed(f"the axis {axis} is out of range for {rank} dimensions")
+    return axis % rank if rank else 0
+
+
+def positive_axes(node: ModelNode, axes: tuple[int, ...], rank: int) -> tuple[int, ...]:
+    found = tuple(positive_axis(node, axis, rank) for axis in axes)
+    if len(set(found)) != len(found):
+        node.malformed(f"an axis stands twice in {list(axes)}")
+    return found

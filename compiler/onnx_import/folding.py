@@ -1,82 +1,118 @@
-"""Nodes whose result is known at compile time, by onnx's own reference evaluator."""
+"""Nodes of the model that are constants: Constant, Shape, Size, and operators on constants."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 
-from tinyc.compiler.graph import Array, DType, Tensor, read_only
-from tinyc.compiler.onnx_import.building import Building, Source, Unsupported, array_of
+from tinyc.compiler.errors import CompileError
+from tinyc.compiler.graph import Array, Shape
+from tinyc.compiler.onnx_import.building import Builder
+from tinyc.compiler.onnx_import.foreign import guarded
+from tinyc.compiler.onnx_import.model_node import ModelNode, tensor_array
+from tinyc.compiler.onnx_import.operators import FOLDABLE
 
-MOST_FOLDED_ELEMENTS = 1 << 24
-KEPT = ("DequantizeLinear",)  # of constants: quantized weights stay quantized
-GROWING = ("ConstantOfShape", "Expand", "Tile", "Range", "OneHot", "Pad", "Resize", "Upsample")
-CONTROL = ("If", "Loop", "Scan")
+MOST_ELEMENTS = 1 << 24  # of a folded constant: beyond any microcontroller's flash
+SMALL = 1 << 16  # elements of inputs whose values can decide the shape of a result
+SHAPE_ONLY = ("Shape", "Size")  # their input need not be constant
 
 
-def is_foldable(proto: onnx.NodeProto, building: Building) -> bool:
-    """Whether all inputs are constants, or only their shape matters."""
-    if proto.domain not in ("", "ai.onnx") or proto.op_type in KEPT + CONTROL:
+def is_constant(node: ModelNode, constants: frozenset[str] | set[str]) -> bool:
+    """Whether `node` can be evaluated when only `constants` are known."""
+    if node.domain:
         return False
-    if proto.op_type in ("Shape", "Size"):
-        return proto.input[0] in building.tensors
-    if proto.op_type.startswith(("Random", "Multinomial", "Bernoulli")):
-        return False
-    return all(not n or building.constant(n) is not None for n in proto.input)
+    if node.op == "Constant" or node.op in SHAPE_ONLY:
+        return True
+    return node.op in FOLDABLE and all(not name or name in constants for name in node.inputs)
 
 
-def evaluate(proto: onnx.NodeProto, source: Source, building: Building, opset: int) -> None:
-    """Add the node's results as constants."""
-    if proto.op_type == "Constant" and proto.attribute and proto.attribute[0].name == "value":
-        _add(building, proto.output[0], array_of(proto.attribute[0].t))
-        return
-    if proto.op_type in ("Shape", "Size"):
-        shape = np.array(building.tensor(proto.input[0]).shape, np.int64)
-        begin, end = source.attributes.get("start", 0), source.attributes.get("end", len(shape))
-        whole = shape[begin:end] if proto.op_type == "Shape" else shape.prod(dtype=np.int64)
-        _add(building, proto.output[0], np.asarray(whole))
-        return
-    feed = {n: building.tensors[n].data for n in proto.input if n}
-    total = sum(a.size for a in feed.values() if a is not None)
-    if total > MOST_FOLDED_ELEMENTS or _grows_too_far(proto, feed):
-        raise Unsupported("its constant result is too large")
-    inputs = [
-        onnx.helper.make_tensor_value_info(
-            n, onnx.helper.np_dtype_to_tensor_dtype(a.dtype), a.shape
+def evaluate(build: Builder, node: ModelNode) -> tuple[Array, ...]:
+    """The values of the outputs of a node for which `is_constant` holds."""
+    if node.op == "Constant":
+        return (_constant(node),)
+    if node.op in SHAPE_ONLY:
+        return (_shape(node, build.operand(node, 0).shape),)
+    inputs: dict[str, Array] = {}
+    for index, name in enumerate(node.inputs):
+        tensor = build.optional(node, index)
+        if tensor is not None:
+            assert tensor.data is not None, f"'{name}' is a constant"
+            inputs[name] = tensor.data
+    shapes = _result_shapes(node, inputs)
+    if sum(map(math.prod, shapes)) > MOST_ELEMENTS:
+        raise CompileError(
+            "too-large",
+            f"its constant results have the shapes {list(map(list, shapes))}",
+            node.where,
         )
-        for n, a in feed.items()
-        if a is not None
-    ]
-    outputs = [onnx.ValueInfoProto(name=n) for n in proto.output if n]
-    graph = onnx.helper.make_graph([proto], "fold", inputs, outputs)
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
-    try:
-        values = ReferenceEvaluator(model).run(None, feed)
-    # the evaluator runs whatever the file says; on nonsense it raises whatever NumPy raises
-    except Exception as error:
-        raise Unsupported(f"its constant result cannot be computed: {error}"[:200]) from error
-    for name, value in zip((n for n in proto.output if n), values, strict=True):
-        _add(building, name, np.asarray(value))
-
-
-def _grows_too_far(proto: onnx.NodeProto, feed: dict[str, Array | None]) -> bool:
-    """Whether a result may be much larger than its inputs, as in a hostile file."""
-    if proto.op_type not in GROWING:
-        return False
-    sizes = [a for a in feed.values() if a is not None and a.dtype.kind in "iuf"]
-    if proto.op_type == "Range" and len(sizes) == 3:
-        start, limit, delta = (float(a.reshape(-1)[0]) for a in sizes)
-        return delta == 0 or abs((limit - start) / delta) > MOST_FOLDED_ELEMENTS
-    product = math.prod(
-        abs(int(v)) or 1 for a in sizes if a.size <= 16 for v in a.reshape(-1) if abs(v) < 2**62
+    model = _single(node, inputs, values=False)
+    results = guarded(
+        lambda: ReferenceEvaluator(model).run(None, dict(inputs)),
+        "bad-model",
+        "it cannot be evaluated",
+        node.where,
     )
-    return product > MOST_FOLDED_ELEMENTS
+    return tuple(np.asarray(r) for r in results)
 
 
-def _add(building: Building, name: str, value: Array) -> None:
-    try:
-        dtype = DType(str(value.dtype))
-    except ValueError as error:
-        raise Unsupported(f"its result has the type {value.dtype}") from error
-    building.tensors[name] = Tensor(name, value.shape, dtype, read_only(value, dtype))
+def _constant(node: ModelNode) -> Array:
+    for kind, dtype in (("value_float", "float32"), ("value_int", "int64")):
+        for name in (kind, f"{kind}s"):
+            if name in node.attributes:
+                return np.array(node.attributes[name], dtype)
+    value = node.attributes.get("value")
+    if not isinstance(value, onnx.TensorProto):
+        node.refuse("only constants that are tensors or numbers are supported")
+    return tensor_array(value, node.where)
+
+
+def _shape(node: ModelNode, shape: Shape) -> Array:
+    if node.op == "Size":
+        return np.array(math.prod(shape), np.int64)
+    end = node.integer("end", len(shape))
+    return np.array(shape[node.integer("start", 0) : end], np.int64)
+
+
+def _single(node: ModelNode, inputs: Mapping[str, Array], values: bool) -> onnx.ModelProto:
+    """`node` as a model of its own; small inputs with their values, on demand."""
+    known = {n: a for n, a in inputs.items() if values and a.size <= SMALL}
+    graph = onnx.helper.make_graph(
+        [node.proto],
+        "constant",
+        [
+            onnx.helper.make_tensor_value_info(
+                n, onnx.helper.np_dtype_to_tensor_dtype(a.dtype), a.shape
+            )
+            for n, a in inputs.items()
+            if n not in known
+        ],
+        [onnx.ValueInfoProto(name=name) for name in node.outputs if name],
+        [onnx.numpy_helper.from_array(a, n) for n, a in known.items()],
+    )
+    opset = onnx.helper.make_opsetid("", node.opset)
+    return onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8)
+
+
+def _result_shapes(node: ModelNode, inputs: Mapping[str, Array]) -> list[Shape]:
+    """The shapes of the results, before anything as large as them is allocated."""
+    if node.op == "NonZero":
+        return [(a.ndim, a.size) for a in inputs.values()]
+    inferred = guarded(
+        lambda: onnx.shape_inference.infer_shapes(
+            _single(node, inputs, values=True), strict_mode=True, data_prop=True
+        ),
+        "bad-model",
+        "its inputs do not fit together",
+        node.where,
+    )
+    shapes = []
+    for output in inferred.graph.output:
+        dims = output.type.tensor_type.shape.dim
+        if not output.type.tensor_type.HasField("shape") or any(
+            not d.HasField("dim_value") for d in dims
+        ):
+            node.refuse("the shape of its constant result is not known")
+        shapes.append(tuple(d.dim_value for d in dims))
+    return shapes

@@ -1,117 +1,139 @@
-"""A file on disk as a checked ONNX model with its weights loaded."""
+"""An ONNX file and its side files -> a ModelProto that holds all its data and is well formed."""
 
+import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import external_data_helper
 
 from tinyc.compiler.errors import CompileError
+from tinyc.compiler.onnx_import.foreign import guarded
 
-OLDEST_OPSET = 7
-MOST_ELEMENTS = 1 << 28  # of all constants together; no microcontroller holds more
+MOST_ELEMENTS = 1 << 28  # of all tensors of a model together: 1 GiB of floats
+MOST_BYTES = 1 << 31  # a protobuf message cannot be larger
+OLDEST_OPSET = 7  # the readers know every version from this one on
+NOT_ONNX = "give a model in ONNX format (.onnx)"
 
 
 def load_model(path: Path) -> onnx.ModelProto:
-    """Parse, load side files, check.
+    """Read, complete and check the model at `path`.
 
-    Raises CompileError for whatever is wrong with the file.
+    Raises CompileError: "not-onnx", "missing-file", "truncated-file", "bad-path", "bad-model".
     """
     model = _parse(path)
-    for tensor in external_data_helper._get_all_tensors(model):
-        if external_data_helper.uses_external_data(tensor):
-            _load_side_file(tensor, path)
-    _check(model, path)
-    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
-    if opset < OLDEST_OPSET:
-        raise CompileError(
-            "old-opset",
-            f"the model uses opset {opset}, tinyc reads {OLDEST_OPSET} and newer",
-            f"file '{path}'",
-            "export the model again, or convert it with onnx.version_converter",
-        )
-    return model
+    for tensor in _stored_tensors(model.graph):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            _fetch(tensor, path.parent)
+    where = f"file '{path}'"
+    guarded(lambda: onnx.checker.check_model(model), "bad-model", "the model is malformed", where)
+    return _in_known_opset(model, where)
 
 
 def _parse(path: Path) -> onnx.ModelProto:
+    where, model = f"file '{path}'", onnx.ModelProto()
+    if path.is_dir():
+        raise CompileError("not-onnx", "this is a folder, not an ONNX file", where, NOT_ONNX)
     try:
-        data = path.read_bytes()
-    except OSError as error:
+        if path.stat().st_size >= MOST_BYTES:
+            raise CompileError("not-onnx", "the file is larger than 2 GiB", where, NOT_ONNX)
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise CompileError("missing-file", "there is no such file", where) from error
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise CompileError("missing-file", f"cannot be read: {reason.lower()}", where) from error
+    if not content:
+        raise CompileError("not-onnx", "the file is empty", where, NOT_ONNX)
+    try:
+        model.ParseFromString(content)
+    except (DecodeError, ValueError) as error:
         raise CompileError(
-            "cannot-read", f"the model cannot be read: {error.strerror}", f"file '{path}'"
+            "not-onnx", "the file is no ONNX model, or a damaged or truncated one", where, NOT_ONNX
         ) from error
-    model = onnx.ModelProto()
-    try:
-        model.ParseFromString(data)
-    except DecodeError as error:
-        raise _not_onnx(path, "it does not parse; it may be truncated") from error
-    if not model.HasField("graph") or (not model.graph.node and not model.graph.output):
-        raise _not_onnx(path, "it holds no graph")
+    if not model.ir_version or not model.HasField("graph"):
+        raise CompileError("not-onnx", "the file holds no ONNX model", where, NOT_ONNX)
     return model
 
 
-def _not_onnx(path: Path, reason: str) -> CompileError:
-    return CompileError(
-        "not-onnx", f"the file is no ONNX model: {reason}", f"file '{path}'", "export it again"
+def _stored_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            if attribute.HasField("g"):
+                yield from _stored_tensors(attribute.g)
+            for inner in attribute.graphs:
+                yield from _stored_tensors(inner)
+
+
+def _fetch(tensor: onnx.TensorProto, folder: Path) -> None:
+    """Replace the reference to a side file by its bytes."""
+    fields = {entry.key: entry.value for entry in tensor.external_data}
+    location, where = fields.get("location", ""), f"tensor '{tensor.name}'"
+    if "\0" in location or not (folder / location).resolve().is_relative_to(folder.resolve()):
+        raise CompileError(
+            "bad-path",
+            f"the side file '{location}' lies outside of the model's folder",
+            where,
+            "save the model again with its data beside it",
+        )
+    try:
+        offset, length = int(fields.get("offset", 0)), _byte_count(tensor, where)
+        length = int(fields.get("length", length))
+    except ValueError as error:
+        raise CompileError("bad-model", f"of '{location}': {error}", where) from error
+    try:
+        with (folder / location).open("rb") as file:
+            size = file.seek(0, 2)
+            if offset < 0 or length < 0 or offset + length > size:
+                raise CompileError(
+                    "truncated-file",
+                    f"the side file '{location}' has {size} bytes; "
+                    f"bytes {offset} to {offset + length} are needed",
+                    where,
+                    "copy the file again, whole",
+                )
+            file.seek(offset)
+            data = file.read(length)
+    except OSError as error:
+        raise CompileError(
+            "missing-file",
+            f"the side file '{location}' is missing or cannot be read",
+            where,
+            f"put '{location}' into the folder of the model",
+        ) from error
+    tensor.ClearField("external_data")
+    tensor.data_location = onnx.TensorProto.DEFAULT
+    tensor.raw_data = data
+
+
+def _byte_count(tensor: onnx.TensorProto, where: str) -> int:
+    count = math.prod(tensor.dims)
+    if min(tensor.dims, default=0) < 0 or count > MOST_ELEMENTS:
+        raise CompileError("too-large", f"it declares the shape {list(tensor.dims)}", where)
+    try:
+        return int(count * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+    except KeyError as error:
+        raise ValueError(f"the element type {tensor.data_type} is unknown") from error
+
+
+def _in_known_opset(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
+    """The model in an operator set that the readers know."""
+    version = opset_of(model)
+    if version >= OLDEST_OPSET:
+        return model
+    return guarded(
+        lambda: onnx.version_converter.convert_version(model, 13),
+        "old-opset",
+        f"opset {version} cannot be converted to opset 13",
+        where,
     )
 
 
-def _load_side_file(tensor: onnx.TensorProto, model: Path) -> None:
-    """Read a tensor's data from the file beside the model that it names."""
-    entries = {e.key: e.value for e in tensor.external_data}
-    location = entries.get("location", "")
-    where = f"tensor '{tensor.name}' of '{model}'"
-    side = model.parent / location
-    inside = model.parent.resolve() in side.resolve().parents
-    if not location or not inside:
-        raise CompileError(
-            "bad-side-file", f"the side file '{location}' lies outside the model's folder", where
-        )
-    try:
-        offset = int(entries.get("offset", 0))
-        length = int(entries.get("length", -1))
-        with open(side, "rb") as file:
-            file.seek(offset)
-            data = file.read(length)
-    except FileNotFoundError as error:
-        raise CompileError(
-            "missing-side-file",
-            f"the side file '{location}' with the weights is missing",
-            where,
-            f"put '{location}' beside the model",
-        ) from error
-    except (OSError, ValueError, OverflowError) as error:
-        raise CompileError("bad-side-file", f"'{location}' cannot be read", where) from error
-    if length >= 0 and len(data) != length:
-        raise CompileError(
-            "bad-side-file",
-            f"'{location}' is too short: {length} bytes from {offset} on, {len(data)} are there",
-            where,
-            "copy the file again",
-        )
-    tensor.raw_data = data
-    tensor.data_location = onnx.TensorProto.DEFAULT
-    del tensor.external_data[:]
-
-
-def _check(model: onnx.ModelProto, path: Path) -> None:
-    elements = 0
-    for tensor in external_data_helper._get_all_tensors(model):
-        count = 1
-        for size in tensor.dims:
-            count *= max(size, 0)
-        elements += count
-    if elements > MOST_ELEMENTS:
-        raise CompileError(
-            "too-large",
-            f"the constants hold {elements} elements, more than {MOST_ELEMENTS}",
-            f"file '{path}'",
-        )
-    try:
-        onnx.checker.check_model(model)
-    # onnx raises ValidationError, and from its C++ side any of the others, on broken models
-    except (onnx.checker.ValidationError, RuntimeError, ValueError, IndexError, TypeError) as error:
-        first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-        raise CompileError(
-            "invalid-model", f"the model breaks the ONNX rules: {first}", f"file '{path}'"
-        ) from error
+def opset_of(model: onnx.ModelProto) -> int:
+    """The version of the standard operators that the model uses."""
+    versions = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")]
+    return int(max(versions, default=1))

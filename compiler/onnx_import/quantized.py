@@ -1,182 +1,188 @@
-"""QuantizeLinear, DequantizeLinear, and the operators that are both at once.
+"""QuantizeLinear, DequantizeLinear, and the QLinear and Integer operators in terms of them."""
 
-QLinearConv and its like are read as what they mean: Dequantize, the operator, Quantize.
-"""
-
+import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
-from tinyc.compiler.graph import DType, QParams
-from tinyc.compiler.onnx_import.building import DTYPES, Building, Source, Unsupported
-from tinyc.compiler.onnx_import.spatial import convolution
-from tinyc.compiler.ops.cast import CastAttrs
-from tinyc.compiler.ops.dense import DenseAttrs
-from tinyc.compiler.ops.elementwise import BinaryAttrs
-from tinyc.compiler.ops.matmul import MatMulAttrs
-from tinyc.compiler.ops.reshape import ReshapeAttrs
+from tinyc.compiler.graph import Array, DType, QParams, Tensor
+from tinyc.compiler.onnx_import.arguments import constant_values
+from tinyc.compiler.onnx_import.building import Builder, positive_axis
+from tinyc.compiler.onnx_import.linear import matrix_product
+from tinyc.compiler.onnx_import.model_node import ModelNode
+from tinyc.compiler.onnx_import.spatial import convolution, global_average_pool
+from tinyc.compiler.ops.concat import ConcatAttrs
+from tinyc.compiler.ops.quantize import quantized
 from tinyc.compiler.ops.unary import UnaryAttrs
 
-STORED = (DType.INT8, DType.UINT8, DType.INT16, DType.UINT16, DType.INT32)
+STORED_TYPES = (DType.INT8, DType.UINT8, DType.INT16, DType.UINT16, DType.INT32)
+ONNX_UINT8, ONNX_INT8 = 2, 3
 
 
-def qparams(b: Building, s: Source, scale: str, zero: str, rank: int, axis: int) -> QParams:
-    """Constant scales and zero points, as the QParams of a tensor of `rank` axes."""
-    scales = b.needed_constant(scale, "scale").astype(np.float32).reshape(-1)
-    zeros = np.zeros(scales.size, np.int64)
-    if zero:
-        zeros = b.needed_constant(zero, "zero point").reshape(-1).astype(np.int64)
-    if zeros.size != scales.size or scales.size == 0:
-        raise Unsupported(f"it has {scales.size} scales and {zeros.size} zero points")
-    if not np.isfinite(scales).all() or (scales <= 0).any():
-        raise Unsupported("its scale is not a positive number")
-    if scales.size == 1:
-        return QParams((float(scales[0]),), (int(zeros[0]),))
-    if not -rank <= axis < rank:
-        raise Unsupported(f"its axis {axis} lies outside a tensor of {rank} dimensions")
-    return QParams(tuple(map(float, scales)), tuple(map(int, zeros)), axis % rank)
+def read_quantize(build: Builder, node: ModelNode) -> Tensor:
+    x, zero_point = build.operand(node, 0), constant_values(build, node, 2)
+    kind = node.integer("output_dtype", 0) or ONNX_UINT8
+    if zero_point is not None:
+        dtype = _stored_type(node, zero_point)
+    elif kind in (ONNX_UINT8, ONNX_INT8):
+        dtype = DType.UINT8 if kind == ONNX_UINT8 else DType.INT8
+    else:
+        node.refuse("an output type other than uint8 and int8 needs a zero point")
+    if dtype == DType.INT32:
+        node.refuse("quantizing to int32 is not supported", "quantize to int8 or uint8")
+    return _quantize(build, node, x, dtype, _parameters(build, node, x, 1, 2))
 
 
-def _check(b: Building, s: Source, name: str, quant: QParams, axis: int) -> None:
-    """The axis is in range, and the scales fit the tensor."""
-    shape = b.tensor(name).shape
-    if s.attributes.get("block_size", 0):
-        raise Unsupported("blocked quantization")
-    rank = max(len(shape), 1)
-    if "axis" in s.attributes and quant.axis is None and not -rank <= axis < rank:
-        raise Unsupported(f"its axis {axis} lies outside a tensor of {len(shape)} dimensions")
-    if quant.axis is not None and shape[quant.axis] != len(quant.scale):
-        raise Unsupported(f"{len(quant.scale)} scales for {shape[quant.axis]} slices")
+def read_dequantize(build: Builder, node: ModelNode) -> Tensor:
+    x = build.operand(node, 0)
+    return _dequantize(build, node, x, _parameters(build, node, x, 1, 2))
 
 
-def _dequantize(b: Building, s: Source) -> None:
-    tensor = b.tensor(s.inputs[0])
-    axis = int(s.attributes.get("axis", 1))
-    quant = qparams(b, s, s.inputs[1], s.input(2), len(tensor.shape), axis)
-    _check(b, s, s.inputs[0], quant, axis)
-    if tensor.dtype not in STORED:
-        raise Unsupported(f"it reads {tensor.dtype}")
-    dequantize(b, s, s.inputs[0], quant, s.outputs[0])
+def _quantize(build: Builder, node: ModelNode, x: Tensor, dtype: DType, quant: QParams) -> Tensor:
+    if x.dtype != DType.FLOAT32:
+        node.refuse(f"quantizing {x.dtype} is not supported", "use float32")
+    if x.data is not None:
+        return build.constant(f"{node.name}/stored", quantized(x.data, dtype, quant), dtype, quant)
+    return build.add(node, "Quantize", (x,), None, dtype, quant)
 
 
-def dequantize(b: Building, s: Source, name: str, quant: QParams, output: str = "") -> str:
-    """A Dequantize of `name`, whose stored integers mean `quant` here."""
-    tensor = b.tensor(name)
-    if tensor.quant is None:
-        b.with_quant(name, quant)
-    elif tensor.quant != quant:  # the same integers, read in two ways
-        if tensor.data is not None:
-            name = b.add_constant(name, tensor.data, tensor.dtype, quant)
-        else:
-            attrs = ReshapeAttrs(tensor.shape)
-            name = b.emit(s, "Reshape", [name], attrs, dtype=tensor.dtype, quant=quant)
-    return b.emit(s, "Dequantize", [name], None, output)
+def _dequantize(build: Builder, node: ModelNode, x: Tensor, quant: QParams) -> Tensor:
+    if x.dtype not in STORED_TYPES:
+        node.refuse(f"dequantizing {x.dtype} is not supported", "quantize to int8 or uint8")
+    return build.add(node, "Dequantize", (build.as_stored(node, x, quant),))
 
 
-def _quantize(b: Building, s: Source) -> None:
-    shape = b.tensor(s.inputs[0]).shape
-    axis = int(s.attributes.get("axis", 1))
-    quant = qparams(b, s, s.inputs[1], s.input(2), len(shape), axis)
-    _check(b, s, s.inputs[0], quant, axis)
-    dtype = DTYPES.get(int(s.attributes.get("output_dtype", 0)), DType.UINT8)
-    if s.input(2):
-        dtype = b.tensor(s.inputs[2]).dtype
-    if dtype not in (DType.INT8, DType.UINT8):
-        raise Unsupported(f"activations of {dtype} are not supported; use int8 or uint8")
-    if b.tensor(s.inputs[0]).dtype != DType.FLOAT32:
-        raise Unsupported(f"it quantizes {b.tensor(s.inputs[0]).dtype}")
-    b.emit(s, "Quantize", [s.inputs[0]], None, s.outputs[0], dtype, quant)
+def _parameters(
+    build: Builder, node: ModelNode, x: Tensor, scale_index: int, zero_index: int
+) -> QParams:
+    """The QParams that inputs of `node` give to `x`."""
+    if node.integer("block_size", 0):
+        node.refuse("blocked quantization is not supported", "quantize per tensor or per channel")
+    scales = constant_values(build, node, scale_index)
+    zeros = constant_values(build, node, zero_index)
+    if scales is None or scales.dtype != np.float32:
+        node.refuse("the scale must be float32")
+    zeros = np.zeros(scales.shape, np.int32) if zeros is None else zeros
+    _stored_type(node, zeros)
+    if zeros.size != scales.size or scales.ndim > 1 or not scales.size:
+        node.malformed(f"{scales.size} scales on {scales.ndim} axes, {zeros.size} zero points")
+    values = tuple(float(v) for v in scales.reshape(-1).tolist())
+    if not all(math.isfinite(v) and v > 0 for v in values):
+        node.malformed("a scale is not a positive number")
+    zero_points = tuple(int(v) for v in zeros.reshape(-1).tolist())
+    axis = positive_axis(node, node.integer("axis", 1), len(x.shape)) if scales.ndim else 0
+    if len(values) == 1 and (not x.shape or x.shape[axis] != 1 or x.data is None):
+        return QParams(values, zero_points)
+    if not x.shape or x.shape[axis] != len(values):
+        node.malformed(f"{len(values)} scales for axis {axis} of {list(x.shape)}")
+    return QParams(values, zero_points, axis if len(values) > 1 else None)
 
 
-def _operand(b: Building, s: Source, first: int, axis: int = 0) -> str:
-    """Inputs first, first + 1, first + 2 (values, scale, zero point) as a dequantized tensor."""
-    name = s.inputs[first]
-    rank = len(b.tensor(name).shape)
-    quant = qparams(b, s, s.inputs[first + 1], s.input(first + 2), rank, axis)
-    return dequantize(b, s, name, quant)
+def _stored_type(node: ModelNode, zero_points: Array) -> DType:
+    name = zero_points.dtype.name
+    if name not in [str(t) for t in STORED_TYPES]:
+        node.refuse(f"quantization to {name} is not supported", "quantize to int8 or uint8")
+    return DType(name)
 
 
-def _result(b: Building, s: Source, value: str, first: int) -> None:
-    """Quantize `value` by the scale and zero point at inputs first and first + 1."""
-    shape = b.tensor(value).shape
-    quant = qparams(b, s, s.inputs[first], s.input(first + 1), len(shape), 0)
-    dtype = b.tensor(s.inputs[first + 1]).dtype if s.input(first + 1) else DType.UINT8
-    b.emit(s, "Quantize", [value], None, s.outputs[0], dtype, quant)
+def _real(build: Builder, node: ModelNode, at: int) -> Tensor:
+    """Inputs at, at + 1, at + 2 are stored integers, their scale and zero point: the reals."""
+    x = build.operand(node, at)
+    return _dequantize(build, node, x, _parameters(build, node, x, at + 1, at + 2))
 
 
-def _qlinear_conv(b: Building, s: Source) -> None:
-    x, w = _operand(b, s, 0), _operand(b, s, 3)
-    bias = ""
-    if s.input(8):
-        stored = b.tensor(s.inputs[8])
-        x_quant = b.tensor(b.producers[x].inputs[0]).quant
-        w_quant = b.tensor(b.producers[w].inputs[0]).quant
-        assert x_quant and w_quant, "_operand has set them"
-        scales = tuple(float(np.float32(x_quant.scale[0] * v)) for v in w_quant.scale)
-        axis = 0 if len(scales) > 1 else None
-        bias = dequantize(b, s, stored.name, QParams(scales, (0,) * len(scales), axis))
-    value = b.fresh(f"{s.outputs[0]}\treal")
-    convolution(b, s, x, w, bias, value)
-    _result(b, s, value, 6)
+def _stored(build: Builder, node: ModelNode, real: Tensor, at: int) -> Tensor:
+    """`real` by the output scale and zero point that are inputs at and at + 1."""
+    zero_points = constant_values(build, node, at + 1)
+    dtype = DType.UINT8 if zero_points is None else _stored_type(node, zero_points)
+    return _quantize(build, node, real, dtype, _parameters(build, node, real, at, at + 1))
 
 
-def _qlinear_matmul(b: Building, s: Source) -> None:
-    a, w = _operand(b, s, 0), _operand(b, s, 3, axis=1)
-    _result(b, s, _product(b, s, a, w), 6)
+def read_qlinear_conv(build: Builder, node: ModelNode) -> Tensor:
+    along_outputs = _with_axis(node, 0)
+    x, bias = _real(build, node, 0), build.optional(node, 8)
+    weights = _real(build, along_outputs, 3)
+    if bias is not None:
+        x_scale = _parameters(build, node, x, 1, 2).scale[0]
+        w_scales = _parameters(build, along_outputs, build.operand(node, 3), 4, 5).scale
+        scales = tuple(float(np.float32(s * x_scale)) for s in w_scales)
+        axis = None if len(scales) == 1 else 0
+        if axis is not None and bias.shape != (len(scales),):
+            node.malformed(f"a bias {list(bias.shape)} for {len(scales)} output channels")
+        bias = _dequantize(build, node, bias, QParams(scales, (0,) * len(scales), axis))
+    return _stored(build, node, convolution(build, node, x, weights, bias), 6)
 
 
-def _product(b: Building, s: Source, a: str, w: str) -> str:
-    """Dense where the second operand is a constant matrix, else MatMul."""
-    fixed = b.constant(b.producers[w].inputs[0]) is not None
-    if fixed and len(b.tensor(w).shape) == 2:
-        return b.emit(s, "Dense", [a, b.transposed(s, w, (1, 0))], DenseAttrs())
-    return b.emit(s, "MatMul", [a, w], MatMulAttrs())
+def read_qlinear_matmul(build: Builder, node: ModelNode) -> Tensor:
+    a, b = _real(build, node, 0), _real(build, _with_axis(node, -1), 3)
+    return _stored(build, node, matrix_product(build, node, a, b), 6)
 
 
-def _integer_operand(b: Building, s: Source, index: int) -> str:
-    """An operand of ConvInteger or MatMulInteger: reals are stored - zero point."""
-    zeros = np.zeros(1, np.int64)
-    if s.input(index + 2):
-        zeros = b.needed_constant(s.input(index + 2), "zero point").reshape(-1)
-    axis = 0 if zeros.size > 1 else None
-    if axis is not None and s.op == "MatMulInteger":
-        axis = 1 if index == 1 else 0
-    quant = QParams((1.0,) * zeros.size, tuple(int(z) for z in zeros), axis)
-    return dequantize(b, s, s.inputs[index], quant)
+def qlinear_binary(op: str) -> Callable[[Builder, ModelNode], Tensor]:
+    """The reader of QLinearAdd or QLinearMul."""
 
-
-def _conv_integer(b: Building, s: Source) -> None:
-    value = b.fresh(f"{s.outputs[0]}\treal")
-    convolution(b, s, _integer_operand(b, s, 0), _integer_operand(b, s, 1), "", value)
-    b.emit(s, "Cast", [value], CastAttrs(DType.INT32), s.outputs[0])
-
-
-def _matmul_integer(b: Building, s: Source) -> None:
-    value = _product(b, s, _integer_operand(b, s, 0), _integer_operand(b, s, 1))
-    b.emit(s, "Cast", [value], CastAttrs(DType.INT32), s.outputs[0])
-
-
-def _qlinear_binary(op: str) -> Callable[[Building, Source], None]:
-    def read(b: Building, s: Source) -> None:
-        value = b.emit(s, op, [_operand(b, s, 0), _operand(b, s, 3)], BinaryAttrs())
-        _result(b, s, value, 6)
+    def read(build: Builder, node: ModelNode) -> Tensor:
+        a, b = _real(build, node, 0), _real(build, node, 3)
+        return _stored(build, node, build.binary(node, op, a, b), 6)
 
     return read
 
 
-def _qlinear_sigmoid(b: Building, s: Source) -> None:
-    value = b.emit(s, "Unary", [_operand(b, s, 0)], UnaryAttrs("sigmoid"))
-    _result(b, s, value, 3)
+def qlinear_unary(function: str, **defaults: float) -> Callable[[Builder, ModelNode], Tensor]:
+    """The reader of a QLinear activation whose parameters are attributes with these defaults."""
+
+    def read(build: Builder, node: ModelNode) -> Tensor:
+        parameters = tuple(node.real(name, value) for name, value in defaults.items())
+        x = _real(build, node, 0)
+        y = build.add(node, "Unary", (x,), UnaryAttrs(function, parameters))
+        return _stored(build, node, y, 3)
+
+    return read
 
 
-QUANTIZED_IMPORTERS: dict[str, Callable[[Building, Source], None]] = {
-    "ConvInteger": _conv_integer,
-    "DequantizeLinear": _dequantize,
-    "MatMulInteger": _matmul_integer,
-    "QLinearAdd": _qlinear_binary("Add"),
-    "QLinearConv": _qlinear_conv,
-    "QLinearMatMul": _qlinear_matmul,
-    "QLinearMul": _qlinear_binary("Mul"),
-    "QLinearSigmoid": _qlinear_sigmoid,
-    "QuantizeLinear": _quantize,
-}
+def read_qlinear_global_average_pool(build: Builder, node: ModelNode) -> Tensor:
+    if node.integer("channels_last", 0):
+        node.refuse("channels_last is not supported")
+    x = _real(build, node, 0)
+    return _stored(build, node, global_average_pool(build, node, x), 3)
+
+
+def read_qlinear_concat(build: Builder, node: ModelNode) -> Tensor:
+    if len(node.inputs) < 5 or (len(node.inputs) - 2) % 3:
+        node.malformed(f"it has {len(node.inputs)} inputs")
+    parts = tuple(_real(build, node, at) for at in range(2, len(node.inputs), 3))
+    axis = positive_axis(node, node.integer("axis", 0), len(parts[0].shape))
+    if len({(*p.shape[:axis], *p.shape[axis + 1 :]) for p in parts}) != 1 or not parts[0].shape:
+        node.malformed(f"the inputs {[list(p.shape) for p in parts]} do not fit together")
+    return _stored(build, node, build.add(node, "Concat", parts, ConcatAttrs(axis)), 0)
+
+
+def read_conv_integer(build: Builder, node: ModelNode) -> Tensor:
+    x, w = _integers(build, node, 0, 2), _integers(build, _with_axis(node, 0), 1, 3)
+    return convolution(build, node, x, w, None)
+
+
+def read_matmul_integer(build: Builder, node: ModelNode) -> Tensor:
+    a, b = _integers(build, node, 0, 2), _integers(build, _with_axis(node, -1), 1, 3)
+    return matrix_product(build, node, a, b)
+
+
+def _integers(build: Builder, node: ModelNode, at: int, zero_at: int) -> Tensor:
+    """Input `at` as stored integers of scale 1."""
+    x, zeros = build.operand(node, at), constant_values(build, node, zero_at)
+    whole = zeros is None or zeros.dtype.kind in "iu"
+    if x.dtype not in (DType.INT8, DType.UINT8) or not whole:
+        node.malformed(f"input {at} is {x.dtype}, it must be int8 or uint8")
+    zero_points = (0,) if zeros is None else tuple(int(v) for v in zeros.reshape(-1).tolist())
+    axis = None
+    if len(zero_points) != 1:
+        axis = positive_axis(node, node.integer("axis", 0), len(x.shape))
+        if not x.shape or x.shape[axis] != len(zero_points) or x.data is None:
+            node.refuse(f"{len(zero_points)} zero points for axis {axis} of {list(x.shape)}")
+    return build.as_stored(node, x, QParams((1.0,) * len(zero_points), zero_points, axis))
+
+
+def _with_axis(node: ModelNode, axis: int) -> ModelNode:
+    """`node`, whose per-channel weights lie along `axis`."""
+    return replace(node, attributes={**node.attributes, "axis": axis})

@@ -1,200 +1,147 @@
-"""Convolutions and pools: NCHW of one or two spatial axes, as NHWC operators.
+"""Convolutions and pools: NCHW with one or two spatial axes -> NHWC between two Transposes."""
 
-One spatial axis becomes the height, with a width of 1.
-"""
+import numpy as np
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-
-from tinyc.compiler.graph import DType
-from tinyc.compiler.onnx_import.building import Building, Source, Unsupported
+from tinyc.compiler.graph import DType, QParams, Tensor
+from tinyc.compiler.onnx_import.building import Builder
+from tinyc.compiler.onnx_import.model_node import ModelNode
+from tinyc.compiler.onnx_import.window import window_of
 from tinyc.compiler.ops.conv2d import Conv2DAttrs
 from tinyc.compiler.ops.depthwise_conv2d import DepthwiseConv2DAttrs
 from tinyc.compiler.ops.pooling import Pool2DAttrs
 from tinyc.compiler.ops.reduce import ReduceAttrs
-from tinyc.compiler.ops.reshape import ReshapeAttrs
 from tinyc.compiler.ops.transpose import TransposeAttrs
 
 
-@dataclass(frozen=True, slots=True)
-class Geometry:
-    """A window's movement over height and width."""
-
-    kernel: tuple[int, int]
-    strides: tuple[int, int]
-    dilations: tuple[int, int]
-    pads: tuple[int, int, int, int]  # top, left, bottom, right
-
-
-def _geometry(s: Source, sizes: tuple[int, ...], kernel: tuple[int, ...]) -> Geometry:
-    """The attributes of a window over `sizes`, one or two axes, as two."""
-    axes = len(sizes)
-    strides, dilations = s.ints("strides", [1] * axes), s.ints("dilations", [1] * axes)
-    pads = s.ints("pads", [0] * (2 * axes))
-    if not len(strides) == len(dilations) == len(kernel) == axes or len(pads) != 2 * axes:
-        raise Unsupported(f"its attributes do not fit {axes} spatial axes")
-    if min((*strides, *dilations, *kernel), default=1) < 1 or min(pads) < 0:
-        raise Unsupported("strides, dilations and kernels are 1 or more, pads not negative")
-    if max((*strides, *dilations, *kernel, *pads)) > 1 << 16:
-        raise Unsupported("its window is larger than 65536")
-    auto = s.attributes.get("auto_pad", "NOTSET")
-    before, after = list(pads[:axes]), list(pads[axes:])
-    for i in range(axes):
-        reach = (kernel[i] - 1) * dilations[i] + 1
-        if auto in ("SAME_UPPER", "SAME_LOWER"):
-            outputs = -(-sizes[i] // strides[i])
-            total = max((outputs - 1) * strides[i] + reach - sizes[i], 0)
-            small = total // 2
-            before[i], after[i] = (
-                (small, total - small) if auto == "SAME_UPPER" else (total - small, small)
-            )
-        elif auto == "VALID":
-            before[i] = after[i] = 0
-        elif s.attributes.get("ceil_mode", 0):
-            after[i] += _ceil_padding(sizes[i], reach, strides[i], before[i], after[i])
-        if sizes[i] + before[i] + after[i] < reach:
-            raise Unsupported(f"its window of {reach} is larger than the padded input")
-    filler = ((1,), (0,)) if axes == 1 else ((), ())
-    k, t, d = ((*v, *filler[0]) for v in (kernel, strides, dilations))
-    first, last = ((*v, *filler[1]) for v in (before, after))
-    return Geometry(
-        (k[0], k[1]), (t[0], t[1]), (d[0], d[1]), (first[0], first[1], last[0], last[1])
-    )
-
-
-def _ceil_padding(size: int, reach: int, stride: int, before: int, after: int) -> int:
-    """Padding behind, so that the last partial window counts; none that starts in the padding."""
-    space = size + before + after - reach
-    outputs = math.ceil(space / stride) + 1
-    if (outputs - 1) * stride >= size + before:
-        outputs -= 1
-    return max((outputs - 1) * stride - space, 0)
-
-
-def _to_nhwc(b: Building, s: Source, name: str) -> str:
-    """`name`, [n, c, h, w] or [n, c, length], as [n, h, w, c]."""
-    shape = b.tensor(name).shape
-    if len(shape) == 4:
-        return b.transposed(s, name, (0, 2, 3, 1))
-    flat = b.emit(s, "Reshape", [name], ReshapeAttrs((*shape, 1)))
-    return b.transposed(s, flat, (0, 2, 3, 1))
-
-
-def _to_nchw(b: Building, s: Source, name: str, rank: int, output: str) -> None:
-    """The way back."""
-    if rank == 4:
-        b.emit(s, "Transpose", [name], TransposeAttrs((0, 3, 1, 2)), output)
-        return
-    n, h, _, c = b.tensor(name).shape
-    moved = b.emit(s, "Transpose", [name], TransposeAttrs((0, 3, 1, 2)))
-    b.emit(s, "Reshape", [moved], ReshapeAttrs((n, c, h)), output)
-
-
-def _rank(b: Building, name: str) -> int:
-    rank = len(b.tensor(name).shape)
-    if rank not in (3, 4):
-        raise Unsupported(f"it has {rank - 2} spatial axes; 1 and 2 are supported")
-    return rank
-
-
-def _conv(b: Building, s: Source) -> None:
-    bias = s.input(2)
-    convolution(b, s, s.inputs[0], s.inputs[1], bias, s.outputs[0])
+def read_conv(build: Builder, node: ModelNode) -> Tensor:
+    x, w, bias = build.operand(node, 0), build.operand(node, 1), build.optional(node, 2)
+    return convolution(build, node, x, w, bias)
 
 
 def convolution(
-    b: Building, s: Source, x: str, w: str, bias: str, output: str, dtype: DType | None = None
-) -> None:
-    """A Conv whose operands are `x`, `w` and `bias` ("" for none)."""
-    rank = _rank(b, x)
-    shape, weights = b.tensor(x).shape, b.tensor(w).shape
-    groups = int(s.attributes.get("group", 1))
-    if len(weights) != rank or groups < 1 or shape[1] != weights[1] * groups or weights[0] % groups:
-        raise Unsupported(f"weights {list(weights)} do not fit the input {list(shape)}")
-    declared = s.ints("kernel_shape", weights[2:])
-    if declared != weights[2:]:
-        raise Unsupported(f"kernel_shape {list(declared)} is not that of the weights")
-    g = _geometry(s, shape[2:], weights[2:])
-    if bias and b.tensor(bias).shape != (weights[0],):
-        raise Unsupported(f"its bias has the shape {list(b.tensor(bias).shape)}")
-    if not _is_fixed(b, w):
-        raise Unsupported("its weights must be constant")
-    depthwise = groups == shape[1] and weights[1] == 1 and groups > 1
-    if rank == 3:
-        moved = b.transposed(s, w, (2, 0, 1) if depthwise else (0, 2, 1))
-        oc, ic, k = weights
-        moved = _reshaped_weights(b, s, moved, (k, 1, oc) if depthwise else (oc, k, 1, ic))
-    elif depthwise:
-        moved = b.transposed(s, w, (2, 3, 0, 1))
-        moved = _reshaped_weights(b, s, moved, (*weights[2:], weights[0]))
-    else:
-        moved = b.transposed(s, w, (0, 2, 3, 1))
-    operands = [_to_nhwc(b, s, x), moved, *([bias] if bias else [])]
+    build: Builder, node: ModelNode, x: Tensor, w: Tensor, bias: Tensor | None
+) -> Tensor:
+    """x NCHW or NCL, w OIHW or OIL."""
+    _check_rank(node, x)
+    if w.data is None and build.dequantized_constant(w) is None:
+        node.refuse("the weights are computed at run time, they must be constant")
+    if len(w.shape) != len(x.shape) or min(w.shape) < 1:
+        node.malformed(f"weights {list(w.shape)} for an input {list(x.shape)}")
+    channels, kernel, group = x.shape[1], w.shape[2:], node.integer("group", 1)
+    if group < 1 or w.shape[1] * group != channels or w.shape[0] % group:
+        node.malformed(f"weights {list(w.shape)} in {group} groups for {channels} channels")
+    if (node.integers("kernel_shape") or kernel) != kernel:
+        node.malformed(f"kernel_shape is not that of the weights {list(w.shape)}")
+    if bias is not None and bias.shape != w.shape[:1]:
+        node.malformed(f"a bias {list(bias.shape)} for {w.shape[0]} output channels")
+    window = window_of(node, x.shape[2:], kernel, ceil=False)
+    depthwise = group == channels > 1
+    weights = _weights(build, node, w, depthwise)
+    operands = (_channels_last(build, node, x), weights, *(() if bias is None else (bias,)))
     if depthwise:
-        attrs: object = DepthwiseConv2DAttrs(g.strides, g.pads, g.dilations)
-        value = b.emit(s, "DepthwiseConv2D", operands, attrs, dtype=dtype)
+        separate = DepthwiseConv2DAttrs(window.strides, window.pads, window.dilations)
+        y = build.add(node, "DepthwiseConv2D", operands, separate)
     else:
-        attrs = Conv2DAttrs(g.strides, g.pads, g.dilations, groups)
-        value = b.emit(s, "Conv2D", operands, attrs, dtype=dtype)
-    _to_nchw(b, s, value, rank, output)
+        attrs = Conv2DAttrs(window.strides, window.pads, window.dilations, group)
+        y = build.add(node, "Conv2D", operands, attrs)
+    return _channels_first(build, node, y, len(x.shape))
 
 
-def _is_fixed(b: Building, name: str) -> bool:
-    producer = b.producers.get(name)
-    if producer is not None and producer.op == "Dequantize":
-        name = producer.inputs[0]
-    return b.constant(name) is not None
+def _weights(build: Builder, node: ModelNode, w: Tensor, depthwise: bool) -> Tensor:
+    """OIHW or OIL, constant or dequantized constant -> [oc, kh, kw, ic] or [kh, kw, oc]."""
+    source = build.dequantized_constant(w) or w
+    quant, data = source.quant, source.data
+    if quant is not None and quant.axis not in (None, 0):
+        source, data, quant = w, build.real_constant(w), None
+    assert data is not None, f"'{w.name}' is a constant"
+    data = data.reshape(*data.shape, *(1,) * (4 - data.ndim))
+    if depthwise:
+        data = data[:, 0].transpose(1, 2, 0)
+        if quant is not None and quant.axis == 0:
+            quant = QParams(quant.scale, quant.zero_point, 2)
+    else:
+        data = data.transpose(0, 2, 3, 1)
+    constant = build.constant(f"{source.name}/weights", data, DType(data.dtype.name), quant)
+    return constant if source is w else build.add(node, "Dequantize", (constant,))
 
 
-def _reshaped_weights(b: Building, s: Source, name: str, shape: tuple[int, ...]) -> str:
-    """Constant weights under another shape; the axis of their scales moves along."""
-    producer = b.producers.get(name)
-    stored = b.tensor(producer.inputs[0] if producer else name)
-    assert stored.data is not None, "_is_fixed was asked before"
-    quant = stored.quant
-    if quant is not None and quant.axis is not None:
-        axis = next(i for i, n in enumerate(shape) if n == stored.shape[quant.axis] and n > 1)
-        quant = replace(quant, axis=axis)
-    constant = b.add_constant(stored.name, stored.data.reshape(shape), stored.dtype, quant)
-    return b.emit(s, "Dequantize", [constant]) if producer else constant
+def _check_rank(node: ModelNode, x: Tensor) -> None:
+    if len(x.shape) not in (3, 4):
+        node.refuse(f"{len(x.shape) - 2} spatial axes are not supported, only one or two")
 
 
-def _pool(op: str) -> Callable[[Building, Source], None]:
-    def read(b: Building, s: Source) -> None:
-        if len(s.outputs) > 1 and s.outputs[1]:
-            raise Unsupported("the indices of the maxima are not supported")
-        rank = _rank(b, s.inputs[0])
-        sizes = b.tensor(s.inputs[0]).shape[2:]
-        g = _geometry(s, sizes, s.ints("kernel_shape", ()))
-        include = bool(s.attributes.get("count_include_pad", 0)) and any(g.pads)
-        if include and s.attributes.get("ceil_mode", 0):
-            raise Unsupported("count_include_pad together with ceil_mode")
-        attrs = Pool2DAttrs(g.kernel, g.strides, g.pads, g.dilations, include)
-        value = b.emit(s, op, [_to_nhwc(b, s, s.inputs[0])], attrs)
-        _to_nchw(b, s, value, rank, s.outputs[0])
-
-    return read
+def _channels_last(build: Builder, node: ModelNode, x: Tensor) -> Tensor:
+    """NCHW -> NHWC; NCL -> NHWC with W = 1."""
+    x = build.reshaped(node, x, (*x.shape, *(1,) * (4 - len(x.shape))))
+    return build.layout(node, "Transpose", x, TransposeAttrs((0, 2, 3, 1)))
 
 
-def _global_pool(op: str, kind: str) -> Callable[[Building, Source], None]:
-    def read(b: Building, s: Source) -> None:
-        shape = b.tensor(s.inputs[0]).shape
-        if len(shape) not in (3, 4):
-            axes = tuple(range(2, len(shape)))
-            b.emit(s, "Reduce", [s.inputs[0]], ReduceAttrs(kind, axes), s.outputs[0])
-            return
-        kernel = (shape[2], shape[3] if len(shape) == 4 else 1)
-        value = b.emit(s, op, [_to_nhwc(b, s, s.inputs[0])], Pool2DAttrs(kernel, (1, 1)))
-        _to_nchw(b, s, value, len(shape), s.outputs[0])
-
-    return read
+def _channels_first(build: Builder, node: ModelNode, y: Tensor, rank: int) -> Tensor:
+    y = build.layout(node, "Transpose", y, TransposeAttrs((0, 3, 1, 2)))
+    return build.reshaped(node, y, y.shape[:rank])
 
 
-SPATIAL_IMPORTERS: dict[str, Callable[[Building, Source], None]] = {
-    "AveragePool": _pool("AveragePool2D"),
-    "Conv": _conv,
-    "GlobalAveragePool": _global_pool("AveragePool2D", "mean"),
-    "GlobalMaxPool": _global_pool("MaxPool2D", "max"),
-    "MaxPool": _pool("MaxPool2D"),
-}
+def read_max_pool(build: Builder, node: ModelNode) -> Tensor:
+    if any(node.outputs[1:]):
+        node.refuse("the output Indices is not supported")
+    return _pool(build, node, "MaxPool2D", include_pad=False)
+
+
+def read_average_pool(build: Builder, node: ModelNode) -> Tensor:
+    return _pool(build, node, "AveragePool2D", bool(node.integer("count_include_pad", 0)))
+
+
+def _pool(build: Builder, node: ModelNode, op: str, include_pad: bool) -> Tensor:
+    x, kernel = build.operand(node, 0), node.integers("kernel_shape")
+    _check_rank(node, x)
+    if kernel is None or len(kernel) != len(x.shape) - 2:
+        node.malformed("kernel_shape is missing or does not fit the input")
+    window = window_of(node, x.shape[2:], kernel, bool(node.integer("ceil_mode", 0)))
+    if include_pad and any(window.excess):
+        node.refuse("ceil_mode together with count_include_pad is not supported")
+    top, left, bottom, right = window.pads
+    pads = (top, left, bottom + window.excess[0], right + window.excess[1])
+    size = (kernel[0], kernel[1] if len(kernel) > 1 else 1)
+    attrs = Pool2DAttrs(size, window.strides, pads, window.dilations, include_pad and any(pads))
+    y = build.add(node, op, (_channels_last(build, node, x),), attrs)
+    return _channels_first(build, node, y, len(x.shape))
+
+
+def read_global_average_pool(build: Builder, node: ModelNode) -> Tensor:
+    return global_average_pool(build, node, build.operand(node, 0))
+
+
+def global_average_pool(build: Builder, node: ModelNode, x: Tensor) -> Tensor:
+    return _global_pool(build, node, x, "AveragePool2D", "mean")
+
+
+def read_global_max_pool(build: Builder, node: ModelNode) -> Tensor:
+    return _global_pool(build, node, build.operand(node, 0), "MaxPool2D", "max")
+
+
+def _global_pool(build: Builder, node: ModelNode, x: Tensor, op: str, kind: str) -> Tensor:
+    if len(x.shape) < 3:
+        node.malformed(f"the input {list(x.shape)} has no spatial axis")
+    if len(x.shape) > 4:
+        return build.add(node, "Reduce", (x,), ReduceAttrs(kind, tuple(range(2, len(x.shape)))))
+    y = _channels_last(build, node, x)
+    y = build.add(node, op, (y,), Pool2DAttrs((y.shape[1], y.shape[2])))
+    return _channels_first(build, node, y, len(x.shape))
+
+
+def read_batch_normalization(build: Builder, node: ModelNode) -> Tensor:
+    """y = x * a + b with a = scale / sqrt(variance + epsilon), b = shift - mean * a."""
+    x = build.operand(node, 0)
+    if node.integer("training_mode", 0) or any(node.outputs[1:]):
+        node.refuse("BatchNormalization in training mode is not supported", "export for inference")
+    parameters = [build.real_constant(build.operand(node, i)) for i in range(1, 5)]
+    if len(x.shape) < 2 or any(p is None or p.shape != (x.shape[1],) for p in parameters):
+        node.refuse("scale, shift, mean and variance must be constants, one for each channel")
+    scale, shift, mean, variance = (np.asarray(p, np.float64) for p in parameters)
+    with np.errstate(all="ignore"):
+        factor = scale / np.sqrt(variance + node.real("epsilon", 1e-5))
+        offset = shift - mean * factor
+    shape = (-1, *(1,) * (len(x.shape) - 2))
+    a = build.constant(f"{node.name}/factor", factor.reshape(shape), x.dtype)
+    b = build.constant(f"{node.name}/offset", offset.reshape(shape), x.dtype)
+    return build.binary(node, "Add", build.binary(node, "Mul", x, a), b)

@@ -21,7 +21,7 @@ from tinyc.compiler.ops.requantize import requantizer
 from tinyc.targets import Target
 
 EIGHT_BITS = (DType.INT8, DType.UINT8)
-MOST_FRACTION_BITS = 20  # of Add's multipliers: an error of 255 * 2^-21 steps at the most
+SIGNIFICANT_BITS = 17  # of the larger multiplier: 0.02 % of sums rounded otherwise than exactly
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +84,9 @@ def sum_scales(call: Call) -> SumScales | None:
     assert a.quant and b.quant and call.output.quant, "all three are quantized"
     unit = call.output.quant.scale[0]
     a_scale, b_scale = a.quant.scale[0] / unit, b.quant.scale[0] / unit
+    precise = math.log2((2**SIGNIFICANT_BITS - 0.5) / max(a_scale, b_scale))
     room = math.log2(2**31 / (512 * (a_scale + b_scale) + 260))
-    shift = min(MOST_FRACTION_BITS, math.floor(room))
+    shift = math.floor(min(precise, room))
     if shift < 1:
         return None
     sign = -1 if call.node.op == "Sub" else 1

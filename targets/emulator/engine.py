@@ -17,7 +17,7 @@ from tinyc.targets.timing.timing import Divide
 
 PAGE = 4096
 SYSTEM_CONTROL = (0xE0000000, 0x100000)  # Arm's private peripherals: CPACR
-MAX_INSTRUCTIONS = 20_000_000_000  # an hour or so of a real core
+MAX_INSTRUCTIONS = 20_000_000_000  # some minutes of a real core
 
 
 @dataclass(frozen=True, slots=True)

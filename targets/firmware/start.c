@@ -1,7 +1,7 @@
 /* Start-up of the emulated board: memory, FPU, main, exit. For Arm Cortex-M and RISC-V.
  *
- * The exit is the semihosting call SYS_EXIT (Arm IHI 0100, "Semihosting for AArch32 and AArch64",
- * section 6.7), which QEMU and debuggers know; tinyc's emulator stops at image_exit itself. */
+ * The exit is the semihosting call SYS_EXIT (Arm, "Semihosting for AArch32 and AArch64"), which
+ * QEMU and debuggers know; tinyc's emulator stops at image_exit itself. */
 #include <stddef.h>
 #include <stdint.h>
 

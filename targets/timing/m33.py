@@ -1,6 +1,6 @@
 """Cortex-M33: in order, 16-bit branches pair with the instruction before them.
 
-Source: pipeline tests of jnk0le on an RP2350 (github.com/jnk0le/random). Not validated.
+Source: pipeline tests of jnk0le on an RP2350. Not validated.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,7 @@
 """Cortex-M3 and M4: 3-stage, in order, no cache, no prediction.
 
-Sources: Arm DDI 0439 (Cortex-M4 TRM) table 3-1, FPU table 7-1, load/store timings 3.3.3; rules
-measured on an STM32F407 by jnk0le (github.com/jnk0le/random); fitted to published cycle counts.
+Sources: Arm DDI 0439 (Cortex-M4 TRM), instruction table 3.3.1, FPU table 7.2.3, "Load/store
+timings"; rules measured on an STM32F407 by jnk0le; fitted to published cycle counts.
 """
 
 from collections.abc import Mapping, Sequence

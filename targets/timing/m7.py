@@ -1,6 +1,6 @@
 """Cortex-M7: dual issue, early and late ALU; memory as fast as TCM. Expect an error of 10 %.
 
-Sources: pipeline tests of jnk0le on an STM32H743 (github.com/jnk0le/random), LLVM's
+Sources: pipeline tests of jnk0le on an STM32H743, LLVM's
 ARMScheduleM7.td. Keccak in three variants: 0.7 to 3.7 % off.
 """
 

@@ -1,0 +1,92 @@
+"""The inputs of a model with static shapes."""
+
+from collections.abc import Mapping
+
+import onnx
+
+from tinyc.compiler.errors import CompileError
+from tinyc.compiler.graph import Shape, Tensor
+from tinyc.compiler.onnx_import.building import onnx_element_type
+
+
+def read_inputs(
+    graph: onnx.GraphProto, shapes: Mapping[str, Shape]
+) -> tuple[tuple[Tensor, ...], tuple[str, ...]]:
+    """The inputs, and a note for each dimension that was taken as 1.
+
+    Raises CompileError when `shapes` does not fit, or a dimension stays open.
+    """
+    constants = {t.name for t in graph.initializer}
+    infos = [i for i in graph.input if i.name not in constants]
+    for name in shapes:
+        if name not in [i.name for i in infos]:
+            raise CompileError(
+                "unknown-input",
+                f"the model has no input '{name}'",
+                f"--input-shape {_option(name, shapes[name])}",
+                f"its inputs are: {', '.join(repr(i.name) for i in infos)}",
+            )
+    notes: list[str] = []
+    tensors = tuple(_input(info, shapes.get(info.name), notes) for info in infos)
+    return tensors, tuple(notes)
+
+
+def _input(info: onnx.ValueInfoProto, wanted: Shape | None, notes: list[str]) -> Tensor:
+    where, kind = f"input '{info.name}'", info.type.tensor_type
+    if not info.type.HasField("tensor_type"):
+        raise CompileError("unsupported-type", "the input is no tensor", where)
+    dtype = onnx_element_type(kind.elem_type, where)
+    if not kind.HasField("shape"):
+        if wanted is None:
+            raise CompileError("dynamic-shape", "the input has no shape", where, _help(info.name))
+        return Tensor(info.name, _checked(wanted, info.name), dtype)
+    dims = [d.dim_value if d.dim_value > 0 else d.dim_param or "?" for d in kind.shape.dim]
+    if wanted is not None:
+        _check_fits(info.name, dims, wanted)
+        return Tensor(info.name, _checked(wanted, info.name), dtype)
+    shape = []
+    for index, size in enumerate(dims):
+        if isinstance(size, int):
+            shape.append(size)
+        elif index == 0:
+            notes.append(f"dimension '{size}' of input '{info.name}' is taken as 1")
+            shape.append(1)
+        else:
+            raise CompileError(
+                "dynamic-shape",
+                f"dimension {index} of the input, '{size}', is not known",
+                f"{where} [{', '.join(map(str, dims))}]",
+                _help(info.name),
+            )
+    return Tensor(info.name, tuple(shape), dtype)
+
+
+def _check_fits(name: str, dims: list[int | str], wanted: Shape) -> None:
+    fits = len(dims) == len(wanted) and all(
+        size == n or isinstance(size, str) for size, n in zip(dims, wanted, strict=True)
+    )
+    if not fits:
+        raise CompileError(
+            "wrong-shape",
+            f"the shape {list(wanted)} does not fit [{', '.join(map(str, dims))}]",
+            f"--input-shape {_option(name, wanted)}",
+            "change only the dimensions that the model leaves open",
+        )
+
+
+def _checked(shape: Shape, name: str) -> Shape:
+    if min(shape, default=1) < 1:
+        raise CompileError(
+            "wrong-shape",
+            "every dimension must be 1 or more",
+            f"--input-shape {_option(name, shape)}",
+        )
+    return shape
+
+
+def _option(name: str, shape: Shape) -> str:
+    return f"{name}={','.join(map(str, shape))}"
+
+
+def _help(name: str) -> str:
+    return f"give its shape, as in `--input-shape {name}=1,3,96,96`"
