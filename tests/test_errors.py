@@ -129,7 +129,8 @@ def test_all_unknown_operators_are_listed(capsys, tmp_path: Path) -> None:
 
     assert refused_model(capsys, model, tmp_path) == (
         "error[unsupported-op]: 3 nodes have operators that are not supported\n"
-        "  --> node 'first' (GlobalLpPool), node 'second' (Det), node 'Foo_3' (Foo, domain my.domain)\n"
+        "  --> node 'first' (GlobalLpPool), node 'second' (Det), "
+        "node 'Foo_3' (Foo, domain my.domain)\n"
         "  help: express them by other operators; `tinyc ops` lists those that are supported\n"
     )
 

@@ -15,9 +15,9 @@ from tinyc.targets.objects import undefined_symbols
 from tinyc.targets.toolchain import build, find_compiler
 
 pytestmark = [NEEDS_MODELS, pytest.mark.slow]
-CORES = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "rv32imc")
+CORES = ("cortex-m0plus", "cortex-m4", "cortex-m7", "cortex-m33", "rv32imc")
 LABELLED = [m for m in MODELS if m.correct]
-SLOW_FLOATS = ("cortex-m0plus", "cortex-m3", "rv32imc")
+SLOW_FLOATS = ("cortex-m0plus", "rv32imc")
 
 
 def ids(models: object) -> list[str]:

@@ -1,6 +1,6 @@
 """Finds instructions in object files: to see that an integer model computes no floats."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from elftools.elf.constants import SH_FLAGS
@@ -25,10 +25,30 @@ def disassemble_float_instructions(
     found: dict[str, tuple[str, ...]] = {}
     for path in objects:
         with path.open("rb") as file:
-            for section in ELFFile(file).iter_sections():
+            elf = ELFFile(file)
+            for index, section in enumerate(elf.iter_sections()):
                 if section["sh_flags"] & SH_FLAGS.SHF_EXECINSTR and section["sh_size"]:
-                    decoded = decode_section(section.data(), target.isa.startswith("arm"))
-                    texts = tuple(i.text for i in decoded if i.kind in COMPUTING)
+                    texts = tuple(
+                        i.text
+                        for code in _code_pieces(elf, index, section.data())
+                        for i in decode_section(code, target.isa.startswith("arm"))
+                        if i.kind in COMPUTING
+                    )
                     if texts:
                         found[section.name] = found.get(section.name, ()) + texts
     return found
+
+
+def _code_pieces(elf: ELFFile, index: int, data: bytes) -> Iterator[bytes]:
+    """The instructions of a section without the literals between them.
+
+    Source: ELF for the Arm Architecture (IHI 0044), mapping symbols: $d starts data, $t and $x code.
+    """
+    marks = {0: True}
+    for symbol in elf.get_section_by_name(".symtab").iter_symbols():
+        if symbol["st_shndx"] == index and symbol.name[:2] in ("$t", "$x", "$d"):
+            marks[symbol["st_value"]] = symbol.name[:2] != "$d"
+    starts = sorted(marks)
+    for begin, end in zip(starts, [*starts[1:], len(data)], strict=True):
+        if marks[begin] and end > begin:
+            yield data[begin:end]
