@@ -91,17 +91,18 @@ def _call(e: Any) -> str:
         return f"({expr(e.args[0])} {OPERATOR_CALLS[name]} {expr(e.args[1])})"
     if name == "tirx.bitwise_not":
         return f"(~{expr(e.args[0])})"
-    if name == "tirx.tvm_access_ptr":
-        return _address(e.args[1].args[0].name, e.args[2])  # buffer_data(x)
+    if name == "tirx.address_of":
+        return _address(e.args[0])
     if name == "tirx.if_then_else":
         return f"({expr(e.args[0])} ? {expr(e.args[1])} : {expr(e.args[2])})"
     assert name in ("tirx.call_extern", "tirx.call_pure_extern"), f"no C for {name}"
     return f"{e.args[0].value}({', '.join(bare(a) for a in e.args[1:])})"
 
 
-def _address(name: str, offset: Any) -> str:
+def _address(element: Any) -> str:
+    source, offset = getattr(element, "buffer", None) or element.source, element.indices[0]
     zero = type(offset).__name__ == "IntImm" and int(offset.value) == 0
-    return str(name) if zero else f"&{name}[{bare(offset)}]"
+    return str(source.name) if zero else f"&{source.name}[{bare(offset)}]"
 
 
 def _minmax(function: str) -> Callable[[Any], str]:

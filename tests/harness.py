@@ -1,6 +1,7 @@
 """What the tests share: small graphs, and their C run on this machine or an emulated core."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,11 @@ from tinyc.targets.firmware.program import Port, Program
 from tinyc.targets.runner import run_program
 
 HOST = load_target("host")
+WARNINGS = (
+    "-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wcast-qual -Wmissing-prototypes "
+    "-Wstrict-prototypes -Wundef -Werror"
+).split()
+STRICT_HOST = replace(HOST, cflags=(*HOST.cflags, *WARNINGS))
 
 
 def run_c(
@@ -39,7 +45,8 @@ def run_c(
         "caller",
     )
     data = [tuple(np.ascontiguousarray(s[p.name]).tobytes() for p in inputs) for s in samples]
-    results = run_program(program, load_target(on or target), data).outputs
+    machine = STRICT_HOST if (on or target) == "host" else load_target(on or target)
+    results = run_program(program, machine, data).outputs
     return [
         {
             port.name: np.frombuffer(bytes_, port.dtype.value).reshape(port.shape)

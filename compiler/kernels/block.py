@@ -18,7 +18,7 @@ from tinyc.compiler.ops.kernel import Constant, Microkernel
 from tinyc.compiler.ops.op import Call
 from tinyc.compiler.ops.requantize import Requantizer, requantizer
 from tinyc.targets import Target
-from tinyc.targets.intrinsics.arm_dsp import DSP_INTRINSICS
+from tinyc.targets.intrinsics.arm_dsp import dsp, extension
 
 WORD = 4  # bytes of one load of the SMLAD form
 
@@ -88,7 +88,7 @@ def _float_epilogue(call: Call) -> Epilogue:
     return Epilogue((bias,), (table,), lambda c: loops.load(table, c), finish)
 
 
-def plain_product(weights: Array) -> Product:
+def plain_product(weights: Array, x_dtype: str) -> Product:
     """One multiply-accumulate a step; asymmetric weights are widened to int16.
 
     weights  centred, [channels, products]; float32 or whole numbers
@@ -100,13 +100,14 @@ def plain_product(weights: Array) -> Product:
     return Product(read_only(table.reshape(-1)), weights.shape[1], 1, (), "plain C")
 
 
-def smlad_product(weights: Array) -> Product:
+def smlad_product(weights: Array, x_dtype: str) -> Product:
     """Two multiply-accumulates an instruction on pairs that SXTB16 takes out of words."""
     channels, products = weights.shape
     pitch = -(-products // WORD) * WORD
     table = np.zeros((channels, pitch), np.int8)
     table[:, :products] = weights
-    return Product(read_only(table.reshape(-1)), pitch, WORD, (DSP_INTRINSICS,), "smlad")
+    needed = dsp("load_word", *extension(x_dtype), *extension("int8"), "smlad")
+    return Product(read_only(table.reshape(-1)), pitch, WORD, needed, "smlad")
 
 
 def block(
@@ -199,12 +200,11 @@ def _smlad_step(x_side: Side, w_side: Side, acc: Accumulators) -> list[Any]:
 def _split(side: Side) -> list[Any]:
     """Words as two pairs of halfwords: values 0 and 2, and values 1 and 3."""
     source, indices, operands = side
-    extend = "tinyc_uxtb16" if str(source.dtype) == "uint8" else "tinyc_sxtb16"
     lines = []
     for at, (word, even, odd) in zip(indices, operands, strict=True):
         loaded = loops.call("tinyc_load_word", loops.pointer(source, at), dtype="uint32")
         lines.append(loops.store(word, 0, loaded))
-        for half, suffix in ((even, ""), (odd, "_ror8")):
-            value = loops.call(f"{extend}{suffix}", loops.load(word, 0), dtype="uint32")
+        for half, name in zip((even, odd), extension(str(source.dtype)), strict=True):
+            value = loops.call(f"tinyc_{name}", loops.load(word, 0), dtype="uint32")
             lines.append(loops.store(half, 0, value))
     return lines

@@ -15,10 +15,10 @@ from tinyc.compiler.kernels.block import WORD, Epilogue, epilogue
 from tinyc.compiler.kernels.gemm_conv import suits_smlad as suits_smlad_weights
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.accumulate import centred
-from tinyc.compiler.ops.kernel import Constant, Kernel
+from tinyc.compiler.ops.kernel import Constant, Kernel, Microkernel
 from tinyc.compiler.ops.op import Call
 from tinyc.targets import Target
-from tinyc.targets.intrinsics.arm_dsp import DSP_INTRINSICS
+from tinyc.targets.intrinsics.arm_dsp import dsp, extension
 
 MOST_UNROLLED_TAPS = 12  # a 3x3 is written out, larger windows are loops
 
@@ -109,11 +109,15 @@ def _kernel(
         name=f"depthwise_{kh}x{kw}",
         function=function,
         constants=(Constant("weights", table), *finished.constants),
-        microkernels=(DSP_INTRINSICS,) if step == WORD else (),
+        microkernels=_four_channel_microkernels(x.dtype) if step == WORD else (),
         rows=oh if batch == 1 else 0,
         float_code=x.dtype.is_float,
         note=note,
     )
+
+
+def _four_channel_microkernels(x_dtype: str) -> tuple[Microkernel, ...]:
+    return dsp("load_word", *extension(x_dtype), *extension("int8"), "smlabb", "smlatt")
 
 
 def _taps(
@@ -175,7 +179,7 @@ def _four_channels(
     x = call.inputs[0]
     channels = x.shape[3]
     zero = (x.quant.zero_point[0] if x.quant else 0) & 0xFF
-    extend = "tinyc_uxtb16" if x.dtype == DType.UINT8 else "tinyc_sxtb16"
+    x_extend, w_extend = extension(x.dtype), extension("int8")
     prefix = "border_" if checked else ""
     acc = [loops.local(f"{prefix}acc_{c}") for c in range(WORD)]
     word, weight = (loops.local(f"{prefix}{n}", "uint32") for n in ("x_word", "w_word"))
@@ -187,12 +191,12 @@ def _four_channels(
             "tinyc_load_word", loops.pointer(weights, number * channels + channel), dtype="uint32"
         )
         lines = [loops.store(word, 0, value), loops.store(weight, 0, taken)]
-        for parity, suffix in enumerate(("", "_ror8")):
+        for parity in range(2):
             for pair, source_word, name in (
-                (x_pairs[parity], word, extend),
-                (w_pairs[parity], weight, "tinyc_sxtb16"),
+                (x_pairs[parity], word, x_extend[parity]),
+                (w_pairs[parity], weight, w_extend[parity]),
             ):
-                half = loops.call(f"{name}{suffix}", loops.load(source_word, 0), dtype="uint32")
+                half = loops.call(f"tinyc_{name}", loops.load(source_word, 0), dtype="uint32")
                 lines.append(loops.store(pair, 0, half))
             for half_number, instruction in enumerate(("tinyc_smlabb", "tinyc_smlatt")):
                 target = acc[2 * half_number + parity]

@@ -71,7 +71,7 @@ def _kernel(
     call: Call,
     target: Target,
     schedule: Schedule,
-    product_of: Callable[[Array], Product],
+    product_of: Callable[[Array, str], Product],
     rows: int,
     columns: int,
     unroll: int,
@@ -81,7 +81,7 @@ def _kernel(
     assert w.data is not None, "the weights are constant"
     values = w.data if x.dtype.is_float else centred(w.data, w)
     matrix = np.asarray(values.reshape(oc, -1))
-    product, finished = product_of(matrix), epilogue(call, matrix, target)
+    product, finished = product_of(matrix, x.dtype), epilogue(call, matrix, target)
     direct = (kh, kw, a.groups) == (1, 1, 1) and not any(a.pads)
     direct = direct and product.pitch == matrix.shape[1]
     rows = min(schedule.rows or rows, y.shape[2] * (y.shape[1] if direct else 1))
@@ -206,11 +206,11 @@ def _gather(conv: Convolution, n: Any, oy: Any, ox: Any, g: Any, row: int) -> li
     def move(iy: Any, ix: Any, at: Any, count: int) -> Any:
         source = loops.pointer(conv.source, ((n * h + iy) * w + ix) * c + g * ic)
         size = loops.const(count * x.dtype.size)
-        return loops.run("memcpy", loops.pointer(conv.scratch, at, "w"), source, size)
+        return loops.run("memcpy", loops.pointer(conv.scratch, at), source, size)
 
     def fill(at: Any, count: int) -> Any:
         size = loops.const(count * x.dtype.size)
-        return loops.run("memset", loops.pointer(conv.scratch, at, "w"), loops.const(zero), size)
+        return loops.run("memset", loops.pointer(conv.scratch, at), loops.const(zero), size)
 
     def cells(iy: Any, at: Any) -> Any:
         def cell(j: Any) -> list[Any]:

@@ -42,7 +42,7 @@ def _kernel(
     call: Call,
     target: Target,
     schedule: Schedule,
-    product_of: Callable[[Array], Product],
+    product_of: Callable[[Array, str], Product],
     columns: int,
     unroll: int,
 ) -> Kernel:
@@ -50,7 +50,7 @@ def _kernel(
     n, k = w.shape
     assert w.data is not None, "the weights are constant"
     matrix = np.asarray(w.data if x.dtype.is_float else centred(w.data, w))
-    product, finished = product_of(matrix), epilogue(call, matrix, target)
+    product, finished = product_of(matrix, x.dtype), epilogue(call, matrix, target)
     source = loops.buffer("x", x.elements, x.dtype)
     result = loops.buffer("y", y.elements, y.dtype)
     weights = loops.buffer("weights", product.weights.size, str(product.weights.dtype))

@@ -96,9 +96,9 @@ def run(function: str, *arguments: Expr) -> Stmt:
     return tirx.Evaluate(tirx.call_extern("void", function, *arguments))
 
 
-def pointer(target: Any, offset: Expr = 0, access: str = "r") -> Any:
-    """`&target[offset]`; access is "r", "w" or "rw"."""
-    return target.access_ptr(access, offset=offset)
+def pointer(target: Any, offset: Expr = 0) -> Any:
+    """`&target[offset]`."""
+    return tirx.address_of(tirx.BufferLoad(target, [offset]))
 
 
 def maximum(a: Expr, b: Expr) -> Any:

@@ -42,7 +42,7 @@ def disassemble_float_instructions(
 def _code_pieces(elf: ELFFile, index: int, data: bytes) -> Iterator[bytes]:
     """The instructions of a section without the literals between them.
 
-    Source: ELF for the Arm Architecture (IHI 0044), mapping symbols: $d starts data, $t and $x code.
+    Source: ELF for the Arm Architecture (IHI 0044), mapping symbols: $d is data, $t, $x code.
     """
     marks = {0: True}
     for symbol in elf.get_section_by_name(".symtab").iter_symbols():
