@@ -8,6 +8,8 @@ is printed as a cast, so that the C is clean under -Wconversion.
 from collections.abc import Callable
 from typing import Any
 
+from tvm import sym
+
 C_TYPES = {
     "bool": "bool",
     "int8": "int8_t",
@@ -32,6 +34,7 @@ OPERATOR_CALLS = {  # TensorIR's spelling of C operators that have no node kind
 }  # fmt: skip
 ASSIGNING = {"Add": "+=", "Sub": "-=", "Mul": "*="}
 INDENT = "  "
+ANALYZER = sym.Analyzer()
 
 
 def expr(e: Any) -> str:
@@ -132,7 +135,7 @@ def _load(e: Any) -> str:
 
 
 def _for(s: Any, depth: int) -> list[str]:
-    i, stop = s.loop_var.name, bare(s.min + s.extent)
+    i, stop = s.loop_var.name, bare(ANALYZER.simplify(s.min + s.extent))
     head = f"for (int32_t {i} = {bare(s.min)}; {i} < {stop}; ++{i}) {{"
     return [INDENT * depth + head, *stmt(s.body, depth + 1), INDENT * depth + "}"]
 

@@ -76,9 +76,11 @@ def unrolled(
 def _for(
     name: str, extent: Expr, body: Callable[[Any], Iterable[Stmt]], begin: Expr, kind: Any
 ) -> Stmt:
+    first, count = (const(v) if isinstance(v, int) else v for v in (begin, extent))
+    if isinstance(count, tirx.IntImm) and int(count.value) == 1:
+        return block(body(first))
     var = tirx.Var(name, "int32")
-    as_expr = [const(v) if isinstance(v, int) else v for v in (begin, extent)]
-    return tirx.For(var, *as_expr, kind, block(body(var)))
+    return tirx.For(var, first, count, kind, block(body(var)))
 
 
 def when(condition: Expr, then: Iterable[Stmt], otherwise: Iterable[Stmt] | None = None) -> Stmt:

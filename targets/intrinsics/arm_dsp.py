@@ -30,7 +30,8 @@ static inline int32_t tinyc_{name}(uint32_t x, uint32_t y, int32_t acc) {{
   __asm__("{name} %0, %1, %2, %3" : "=r"(sum) : "r"(x), "r"(y), "r"(acc));
   return sum;
 #else
-  return acc + {product};
+  return acc
+      + {product};
 #endif
 }}
 """
@@ -48,7 +49,11 @@ _HIGH = "(int16_t)(uint16_t)({} >> 16)"
 _BOTTOM = f"{_LOW.format('x')} * {_LOW.format('y')}"
 _TOP = f"{_HIGH.format('x')} * {_HIGH.format('y')}"
 _PRODUCTS = (
-    ("smlad", "acc + low(x) * low(y) + high(x) * high(y), halfwords.", f"{_BOTTOM} + {_TOP}"),
+    (
+        "smlad",
+        "acc + low(x) * low(y) + high(x) * high(y), halfwords.",
+        f"{_BOTTOM}\n      + {_TOP}",
+    ),
     ("smlabb", "acc + low(x) * low(y), halfwords.", _BOTTOM),
     ("smlatt", "acc + high(x) * high(y), halfwords.", _TOP),
 )
