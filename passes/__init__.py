@@ -17,6 +17,7 @@ from tinyc.passes.pad_fusion import fuse_pads
 from tinyc.passes.quantization_absorption import absorb_quantization
 from tinyc.passes.requantization import simplify_requantizations
 from tinyc.passes.reshape_merging import merge_reshapes
+from tinyc.passes.residual_fusion import fuse_residuals
 from tinyc.targets import Target
 
 Pass = Callable[[Graph, Target], Graph]
@@ -46,6 +47,7 @@ INT8_PASSES: tuple[Pass, ...] = (
     fold_constants,
     merge_common_subexpressions,
     merge_reshapes,
+    fuse_residuals,
     remove_dead_nodes,
 )
 

@@ -46,6 +46,7 @@ from tinyc.passes.pad_fusion import fuse_pads
 from tinyc.passes.quantization_absorption import absorb_quantization
 from tinyc.passes.requantization import simplify_requantizations
 from tinyc.passes.reshape_merging import merge_reshapes
+from tinyc.passes.residual_fusion import fuse_residuals
 from tinyc.targets import Target, load_target
 
 HOST = load_target("host")
@@ -300,6 +301,25 @@ def two_requantizations() -> Graph:
     return graph_of(x, [], steps, {"b": X_QUANT, "y": Y_QUANT})
 
 
+def conv_and_add() -> Graph:
+    steps = [
+        ("r", "Unary", ["x"], UnaryAttrs("tanh")),
+        ("c", "Conv2D", ["x", "w", "b"], Conv2DAttrs(pads=(1, 1, 1, 1), clamp=Clamp(low=0.0))),
+        ("y", "Add", ["r", "c"], BinaryAttrs(Clamp(high=2.0))),
+    ]
+    return graph_of(real(1, 4, 4, 3), [floats("w", 3, 3, 3, 3), floats("b", 3)], steps)
+
+
+def stored_conv_and_add() -> Graph:
+    x = Tensor("x", (1, 4, 4, 3), DType.INT8, None, X_QUANT)
+    bias = random_constant("b", (3,), DType.INT32)
+    steps = [
+        ("c", "Conv2D", ["x", "w", "b"], Conv2DAttrs()),
+        ("y", "Add", ["c", "x"], BinaryAttrs(Clamp(low=0.0))),
+    ]
+    return graph_of(x, [weights((3, 1, 1, 3)), bias], steps, {"c": Y_QUANT, "y": Y_QUANT})
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """steps  that a stored result may move: absorbing rounds once, the model more often."""
@@ -335,6 +355,8 @@ CASES = (
     Case(absorb_quantization, bias_of_another_scale, steps=1),
     Case(absorb_quantization, quantized_product_with_a_number, steps=1),
     Case(simplify_requantizations, two_requantizations),
+    Case(fuse_residuals, conv_and_add),
+    Case(fuse_residuals, stored_conv_and_add),
 )
 
 

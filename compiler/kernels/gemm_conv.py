@@ -24,6 +24,7 @@ from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.accumulate import EIGHT_BITS, centred
 from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import Call
+from tinyc.compiler.ops.residual import adder, first_stage
 from tinyc.targets import Target
 
 
@@ -47,6 +48,15 @@ class Convolution:
     result: Any
     weights: Any
     scratch: Any
+    residual: "Addend | None"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Addend:
+    """What is added to each finished result: its buffer, and the sum as TensorIR."""
+
+    buffer: Any
+    add: Callable[[Any, Any], Any]
 
 
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
@@ -81,7 +91,7 @@ def _kernel(
     assert w.data is not None, "the weights are constant"
     values = w.data if x.dtype.is_float else centred(w.data, w)
     matrix = np.asarray(values.reshape(oc, -1))
-    product, finished = product_of(matrix, x.dtype), epilogue(call, matrix, target)
+    product, finished = product_of(matrix, x.dtype), epilogue(first_stage(call), matrix, target)
     direct = (kh, kw, a.groups) == (1, 1, 1) and not any(a.pads)
     direct = direct and product.pitch == matrix.shape[1]
     rows = min(schedule.rows or rows, y.shape[2] * (y.shape[1] if direct else 1))
@@ -89,12 +99,16 @@ def _kernel(
     result = loops.buffer("y", y.elements, y.dtype)
     weights = loops.buffer("weights", product.weights.size, str(product.weights.dtype))
     scratch = None if direct else loops.buffer("scratch", rows * product.pitch, x.dtype)
+    residual = None
+    if a.residual is not None:
+        residual = Addend(loops.buffer("residual", y.elements, y.dtype), adder(call, target))
     conv = Convolution(
         call, product, finished, rows, min(schedule.columns or columns, oc // a.groups),
         schedule.unroll or unroll, direct, direct and a.strides == (1, 1),
-        source, result, weights, scratch,
+        source, result, weights, scratch, residual,
     )  # fmt: skip
-    parameters = [source, result, weights, *finished.buffers]
+    moving = [source] if residual is None else [source, residual.buffer]
+    parameters = [*moving, result, weights, *finished.buffers]
     parameters += [] if scratch is None else [scratch]
     batch = x.shape[0]
     begin, end = loops.variable("row_begin"), loops.variable("row_end")
@@ -112,7 +126,7 @@ def _kernel(
         microkernels=product.microkernels,
         rows=y.shape[1] if batch == 1 else 0,
         float_code=x.dtype.is_float,
-        note=f"gemm {conv.rows}x{conv.columns}, {product.note}",
+        note=f"gemm {conv.rows}x{conv.columns}, {product.note}{', add' if residual else ''}",
     )
 
 
@@ -178,6 +192,8 @@ def _channels(
 
     def store(row: int, channel: Any, value: Any) -> Any:
         at = ((n * oh + oy) * ow + ox + row) * oc + channel
+        if conv.residual is not None:
+            value = conv.residual.add(value, loops.load(conv.residual.buffer, at))
         return loops.store(conv.result, at, value)
 
     def columns(first: Any, count: int, name: str) -> list[Any]:

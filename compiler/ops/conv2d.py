@@ -22,19 +22,24 @@ from tinyc.compiler.ops.accumulate import (
 )
 from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp
 from tinyc.compiler.ops.kernel import Kernel
-from tinyc.compiler.ops.op import Call, Op, RowWindows, Type, Window
+from tinyc.compiler.ops.op import ROW, Call, Op, RowWindows, Type, Window
+from tinyc.compiler.ops.residual import Residual, added, first_stage
 from tinyc.targets import Target
 
 
 @dataclass(frozen=True, slots=True)
 class Conv2DAttrs:
-    """strides, dilations: (height, width); pads: top, left, bottom, right."""
+    """strides, dilations: (height, width); pads: top, left, bottom, right.
+
+    residual  the last input is added to the result
+    """
 
     strides: tuple[int, int] = (1, 1)
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
     dilations: tuple[int, int] = (1, 1)
     groups: int = 1
     clamp: Clamp = NO_CLAMP
+    residual: Residual | None = None
 
 
 def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
@@ -61,6 +66,8 @@ def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
             for g in range(a.groups):
                 mine = slice(g * per_group, (g + 1) * per_group)
                 acc[:, rows, cols, mine] += seen[..., g * ic : (g + 1) * ic] @ w[mine, i, j].T
+    if a.residual is not None:
+        return (added(call, output_of(first_stage(call), acc, arrays[2]), arrays[3]),)
     return (output_of(call, acc, arrays[2] if len(arrays) > 2 else None),)
 
 
@@ -69,6 +76,8 @@ def windows(call: Call) -> RowWindows | None:
     if call.inputs[0].shape[0] != 1:
         return None
     window = Window((kh - 1) * a.dilations[0] + 1, a.strides[0], a.pads[0])
+    if a.residual is not None:
+        return (window, None, None, ROW)
     return (window, *(None for _ in call.inputs[1:]))
 
 

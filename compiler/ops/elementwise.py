@@ -170,7 +170,7 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         for letter, t in zip("ab", call.inputs, strict=True)
     ]
     result = loops.buffer("y", y.elements, y.dtype)
-    expression, constants, buffers = _expression(call, target)
+    expression, constants, buffers = expression_of(call, target)
     for role, tensor in zip(("a", "b"), call.inputs, strict=True):
         if tensor.data is not None:
             constants = (*constants, Constant(f"operand_{role}", tensor.data.reshape(-1)))
@@ -187,7 +187,7 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     return Kernel(name, function, constants, float_code=y.dtype.is_float)
 
 
-def _expression(
+def expression_of(
     call: Call, target: Target
 ) -> tuple[Callable[[Any, Any], Any], tuple[Constant, ...], tuple[Any, ...]]:
     """The value to store for two loaded operands, and the tables it reads."""
