@@ -113,6 +113,8 @@ def minimum(a: Expr, b: Expr) -> Any:
 
 def clamp(value: Expr, low: int, high: int) -> Any:
     """The int32 `value` limited to low..high (both included)."""
+    if (low, high) == (-128, 127):
+        return call("tinyc_saturate_int8", value)
     return tirx.min(tirx.max(value, const(low)), const(high))
 
 

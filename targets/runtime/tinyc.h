@@ -35,7 +35,24 @@ static inline int32_t tinyc_max(int32_t a, int32_t b) {
 /* zero_point + floor((acc * m + 2^31) / 2^32), 0 <= m < 2^31, |zero_point| < 2^16.
  * The narrow form of compiler/ops/fixed_point.py; needs a 32 x 32 -> 64 multiply. */
 static inline int32_t tinyc_requantize(int32_t acc, int32_t m, int32_t zero_point) {
+#if defined(__ARM_FEATURE_DSP)
+  int32_t y;
+  __asm__("smmlar %0, %1, %2, %3" : "=r"(y) : "r"(acc), "r"(m), "r"(zero_point));
+  return y;
+#else
   return (int32_t)(((int64_t)acc * m + INT64_C(0x80000000)) >> 32) + zero_point;
+#endif
+}
+
+/* The value limited to an int8. */
+static inline int32_t tinyc_saturate_int8(int32_t value) {
+#if defined(__ARM_FEATURE_SAT)
+  int32_t y;
+  __asm__("ssat %0, #8, %1" : "=r"(y) : "r"(value));
+  return y;
+#else
+  return tinyc_min(tinyc_max(value, -128), 127);
+#endif
 }
 
 /* The same integers from 16-bit halves, for cores without a long multiply.
