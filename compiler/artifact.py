@@ -47,6 +47,7 @@ class Layer:
     weights_bytes   tables in flash: weights, bias, multipliers
     scratch_bytes   working memory in the arena during the call
     arena           bytes [begin, end) of each activation and of the scratch that lie in the arena
+    blocks          C functions that the kernel calls, which other layers may call too
     """
 
     name: str
@@ -58,6 +59,7 @@ class Layer:
     weights_bytes: int
     scratch_bytes: int
     arena: Mapping[str, tuple[int, int]]
+    blocks: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,6 +201,7 @@ def _layer(program: Program, node_name: str, function: str) -> Layer:
         weights_bytes=sum(c.array.nbytes for c in kernel.constants),
         scratch_bytes=kernel.scratch_bytes,
         arena=arena,
+        blocks=tuple(m.name for m in kernel.microkernels),
     )
 
 

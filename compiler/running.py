@@ -78,14 +78,21 @@ def _cycles_by_function(execution: runner.Execution) -> dict[str, int]:
 
 
 def cycles_by_layer(artifact: Artifact, result: RunResult) -> tuple[int, ...]:
-    """Cycles of each layer of the report; layers that share a function share its cycles equally."""
-    users: dict[str, int] = {}
-    for layer in artifact.report.layers:
-        users[layer.function] = users.get(layer.function, 0) + 1
-    return tuple(
-        result.cycles_by_function.get(layer.function, 0) // users[layer.function]
-        for layer in artifact.report.layers
-    )
+    """Cycles of each layer of the report, from those of the functions.
+
+    Layers of equal code share their kernel's cycles equally; a block that several kernels call
+    is shared by their multiply-accumulates.
+    """
+    layers = artifact.report.layers
+    cycles = [0.0] * len(layers)
+    for function, spent in result.cycles_by_function.items():
+        users = {i: 1 for i, layer in enumerate(layers) if layer.function == function}
+        if not users:
+            users = {i: layer.macs for i, layer in enumerate(layers) if function in layer.blocks}
+        total = sum(users.values())
+        for i, share in users.items():
+            cycles[i] += spent * share / max(total, 1)
+    return tuple(map(round, cycles))
 
 
 def split_samples(

@@ -116,13 +116,13 @@ def cost_rows(artifact: Artifact, result: RunResult) -> dict[str, str]:
 
 def _cycle_table(artifact: Artifact, result: RunResult) -> Table:
     """Cycles by layer, and by the functions that are not a layer's kernel."""
-    table = _table("cycles by layer (layers of equal code share their function's cycles equally)")
+    table = _table("cycles by layer (shared code: equally among equal layers, blocks by MACs)")
     table.add_column("layer", no_wrap=True)
     table.add_column("function", no_wrap=True)
     for heading in ("cycles", "cycles/MAC", "share"):
         table.add_column(heading, justify="right", no_wrap=True)
     total = sum(result.cycles_by_function.values()) or 1
-    kernels = {layer.function for layer in artifact.report.layers}
+    kernels = {f for layer in artifact.report.layers for f in (layer.function, *layer.blocks)}
     by_layer = cycles_by_layer(artifact, result)
     for layer, cycles in zip(artifact.report.layers, by_layer, strict=True):
         per_mac = f"{cycles / layer.macs:.2f}" if layer.macs else ""

@@ -20,6 +20,7 @@ from tinyc.compiler.kernels.block import (
     plain_product,
     smlad_product,
 )
+from tinyc.compiler.kernels.gather import gather_window
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.accumulate import EIGHT_BITS, centred
 from tinyc.compiler.ops.kernel import Constant, Kernel
@@ -213,44 +214,5 @@ def _channels(
 
 def _gather(conv: Convolution, n: Any, oy: Any, ox: Any, g: Any, row: int) -> list[Any]:
     """The window of pixel (oy, ox) as a column of the scratch."""
-    x, a = conv.call.inputs[0], conv.call.attrs
-    _, h, w, c = x.shape
-    _, kh, kw, ic = conv.call.inputs[1].shape
-    zero = x.quant.zero_point[0] & 0xFF if x.quant else 0
-    first_x = ox * a.strides[1] - a.pads[1]
-
-    def move(iy: Any, ix: Any, at: Any, count: int) -> Any:
-        source = loops.pointer(conv.source, ((n * h + iy) * w + ix) * c + g * ic)
-        size = loops.const(count * x.dtype.size)
-        return loops.run("memcpy", loops.pointer(conv.scratch, at), source, size)
-
-    def fill(at: Any, count: int) -> Any:
-        size = loops.const(count * x.dtype.size)
-        return loops.run("memset", loops.pointer(conv.scratch, at), loops.const(zero), size)
-
-    def cells(iy: Any, at: Any) -> Any:
-        def cell(j: Any) -> list[Any]:
-            ix = first_x + j * a.dilations[1]
-            inside = loops.every([ix >= 0, ix < w])
-            if not (a.pads[1] or a.pads[3]):
-                return [move(iy, ix, at + j * ic, ic)]
-            return [loops.when(inside, [move(iy, ix, at + j * ic, ic)], [fill(at + j * ic, ic)])]
-
-        return loops.loop("j", kw, cell)
-
-    def line(i: Any) -> list[Any]:
-        iy = oy * a.strides[0] + i * a.dilations[0] - a.pads[0]
-        at = row * conv.product.pitch + i * (kw * ic)
-        one_run = a.dilations[1] == 1 and a.groups == 1
-        if not one_run:
-            inside = [cells(iy, at)]
-        elif a.pads[1] or a.pads[3]:
-            within = loops.every([first_x >= 0, first_x <= w - kw])
-            inside = [loops.when(within, [move(iy, first_x, at, kw * ic)], [cells(iy, at)])]
-        else:
-            inside = [move(iy, first_x, at, kw * ic)]
-        if not (a.pads[0] or a.pads[2]):
-            return inside
-        return [loops.when(loops.every([iy >= 0, iy < h]), inside, [fill(at, kw * ic)])]
-
-    return [loops.loop("i", kh, line)]
+    at = loops.const(row * conv.product.pitch)
+    return gather_window(conv.call, conv.source, conv.scratch, n, oy, ox, g, at)

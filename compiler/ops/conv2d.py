@@ -11,7 +11,7 @@ import numpy as np
 
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.graph import Array, Tensor
-from tinyc.compiler.kernels import gemm_conv
+from tinyc.compiler.kernels import gemm_blocks, gemm_conv
 from tinyc.compiler.ops.accumulate import (
     can_quantize,
     centred,
@@ -89,6 +89,7 @@ def macs(call: Call) -> int:
 ALGORITHMS: dict[str, Callable[[Call, Target, Schedule], Kernel]] = {
     "gemm": gemm_conv.kernel,
     "gemm-smlad": gemm_conv.kernel_smlad,
+    "gemm-blocks": gemm_blocks.kernel,
 }
 
 
@@ -99,6 +100,8 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
 
 def rule_of_thumb(call: Call, target: Target) -> str:
     """The algorithm when nothing was measured."""
+    if gemm_blocks.suits(call, target):
+        return "gemm-blocks"
     return "gemm-smlad" if gemm_conv.suits_smlad(call, target) else "gemm"
 
 

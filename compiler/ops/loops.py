@@ -111,6 +111,11 @@ def minimum(a: Expr, b: Expr) -> Any:
     return tirx.min(a, b)
 
 
+def end_pointer(target: Any) -> Any:
+    """The address behind the last element of a buffer parameter."""
+    return tirx.address_of(tirx.BufferLoad(target, [int(target.shape[0])]))
+
+
 def clamp(value: Expr, low: int, high: int) -> Any:
     """The int32 `value` limited to low..high (both included)."""
     if (low, high) == (-128, 127):
