@@ -27,8 +27,8 @@ def check_plan(
         if step.element_order:
             _run_elements(arena, step)
         else:
-            for row in range(step.rows):
-                _run_row(arena, step, row)
+            for row in range(0, step.rows, step.band):
+                _run_rows(arena, step, row, min(row + step.band, step.rows))
     for storage in storages:
         if storage.kept:
             arena.read(storage.name, 0, storage.bytes, "the caller")
@@ -72,26 +72,27 @@ class _Arena:
         return begin, end
 
 
-def _run_row(arena: _Arena, step: Step, row: int) -> None:
-    """A kernel may write the first pixel of a row before it reads the last one's inputs."""
+def _run_rows(arena: _Arena, step: Step, begin: int, end: int) -> None:
+    """A kernel may write its first pixel before it reads the inputs of the last one."""
     scratch = arena.poison(step)
-    _read_row(arena, step, row)
+    _read_rows(arena, step, begin, end)
     for name in step.writes:
         row_bytes = arena.sizes[name] // step.rows
-        arena.write(name, row * row_bytes, (row + 1) * row_bytes)
-    _read_row(arena, step, row)
+        arena.write(name, begin * row_bytes, end * row_bytes)
+    _read_rows(arena, step, begin, end)
     assert (arena.tags[slice(*scratch)] == POISON).all(), f"'{step.node}' overwrites its scratch"
 
 
-def _read_row(arena: _Arena, step: Step, row: int) -> None:
+def _read_rows(arena: _Arena, step: Step, begin: int, end: int) -> None:
     for name in step.reads:
         window = step.windows.get(name)
         if window is None:
             arena.read(name, 0, arena.sizes[name], step.node)
             continue
         row_bytes = arena.sizes[name] // step.input_rows[name]
-        first = max(row * window.stride - window.before, 0)
-        last = min(row * window.stride - window.before + window.size, step.input_rows[name])
+        first = max(begin * window.stride - window.before, 0)
+        last = (end - 1) * window.stride - window.before + window.size
+        last = min(last, step.input_rows[name])
         if first < last:
             arena.read(name, first * row_bytes, last * row_bytes, step.node)
 

@@ -82,10 +82,10 @@ def _claim(storage: Storage, step: Step | None, index: int) -> Array:
         return ends if born else ends * storage.bytes
     if step.rows <= 1:
         return whole
-    rows = np.arange(step.rows, dtype=np.int64)
+    rows = np.arange(0, step.rows, step.band, dtype=np.int64)  # the first of each band
     if born:
-        row_bytes = storage.bytes // step.rows
-        return np.stack([np.zeros_like(rows), (rows + 1) * row_bytes], axis=1)
+        ends = np.minimum(rows + step.band, step.rows) * (storage.bytes // step.rows)
+        return np.stack([np.zeros_like(rows), ends], axis=1)
     window = step.windows.get(storage.name)
     if dying and window is not None:
         row_bytes = storage.bytes // step.input_rows[storage.name]

@@ -33,6 +33,7 @@ class Step:
     """One kernel call over all its rows, top to bottom; names are those of storages.
 
     rows           output rows; 1 when the call is one piece
+    band           rows that are computed together, in any order
     windows        rows that an output row reads, for the inputs that are read row by row
     input_rows     how many rows those inputs have
     element_order  element i of the output is written right after element i of the inputs is read
@@ -48,6 +49,7 @@ class Step:
     input_rows: Mapping[str, int] = field(default_factory=dict)
     element_order: bool = False
     aligned_reads: frozenset[str] = frozenset()
+    band: int = 1
 
 
 def materialize_outputs(graph: Graph) -> Graph:
@@ -133,6 +135,7 @@ def _step(graph: Graph, node: Node, kernel: Kernel, roots: Mapping[str, str]) ->
         return Step(
             base.node, reads, writes, base.scratch_bytes,
             rows=kernel.rows,
+            band=kernel.band,
             windows={name: w for name, (_, w) in rowwise.items()},
             input_rows={name: t.shape[1] for name, (t, _) in rowwise.items()},
         )  # fmt: skip

@@ -12,7 +12,7 @@ import numpy as np
 
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.graph import Array, Tensor
-from tinyc.compiler.kernels import depthwise
+from tinyc.compiler.kernels import depthwise, depthwise_planes
 from tinyc.compiler.ops.accumulate import (
     can_quantize,
     centred,
@@ -78,6 +78,7 @@ def macs(call: Call) -> int:
 ALGORITHMS: dict[str, Callable[[Call, Target, Schedule], Kernel]] = {
     "direct": depthwise.kernel,
     "direct-smlad": depthwise.kernel_smlad,
+    "planes": depthwise_planes.kernel,
 }
 
 
@@ -88,6 +89,8 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
 
 def rule_of_thumb(call: Call, target: Target) -> str:
     """The algorithm when nothing was measured."""
+    if depthwise_planes.suits(call, target):
+        return "planes"
     return "direct-smlad" if depthwise.suits_smlad(call, target) else "direct"
 
 

@@ -42,6 +42,7 @@ class Kernel:
     scratch_bytes  working memory from the arena during the call, aligned like every buffer
     microkernels   C functions that `function` calls
     rows           output rows that row_begin..row_end counts; 0: no row range
+    band           rows from row_begin on that are computed together, in any order
     float_code     whether it computes with floats
     note           one line for the report: the algorithm and block ("gemm 4x2, smlad")
     """
@@ -52,5 +53,6 @@ class Kernel:
     scratch_bytes: int = 0
     microkernels: tuple[Microkernel, ...] = ()
     rows: int = 0
+    band: int = 1
     float_code: bool = False
     note: str = "plain C"

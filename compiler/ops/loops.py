@@ -49,12 +49,6 @@ def declare(*buffers: Any) -> list[Stmt]:
     return [tirx.AllocBuffer(b) for b in buffers]
 
 
-def let(name: str, value: Expr, body: Callable[[Any], Iterable[Stmt]]) -> Stmt:
-    """`const T name = value;` for the statements of `body(name)`."""
-    var = tirx.Var(name, str(value.ty) if hasattr(value, "ty") else "int32")
-    return block([tirx.Bind(var, tirx.convert(value)), *body(var)])
-
-
 def block(statements: Iterable[Stmt]) -> Stmt:
     """The statements one after the other."""
     flat = list(statements)
