@@ -9,6 +9,7 @@ from tinyc.passes.bias_fusion import fuse_biases
 from tinyc.passes.common_subexpressions import merge_common_subexpressions
 from tinyc.passes.constant_folding import fold_constants
 from tinyc.passes.data_movement import move_data_in_stored_form
+from tinyc.passes.dead_channels import remove_dead_channels
 from tinyc.passes.dead_code import remove_dead_nodes
 from tinyc.passes.dense_layout import fold_layout_into_dense
 from tinyc.passes.hard_swish import recognize_hard_swish
@@ -48,6 +49,7 @@ INT8_PASSES: tuple[Pass, ...] = (
     merge_common_subexpressions,
     merge_reshapes,
     fuse_residuals,
+    remove_dead_channels,
     remove_dead_nodes,
 )
 

@@ -20,7 +20,7 @@ import numpy as np
 from tinyc.compiler.graph import Array
 from tinyc.passes.storage import Step, Storage
 
-SEARCH_TURNS = 400  # moves of the local search; past this, gains on 200 random problems were < 1 %
+SEARCH_TURNS = 4000  # moves of the local search; past this, gains on 200 random problems were < 1 %
 ENTRY = -1  # the event before the first step, when the inputs are in place
 
 

@@ -25,6 +25,7 @@ from tinyc.compiler.ops.clamp import Clamp
 from tinyc.compiler.ops.concat import ConcatAttrs
 from tinyc.compiler.ops.conv2d import Conv2DAttrs
 from tinyc.compiler.ops.dense import DenseAttrs
+from tinyc.compiler.ops.depthwise_conv2d import DepthwiseConv2DAttrs
 from tinyc.compiler.ops.elementwise import BinaryAttrs
 from tinyc.compiler.ops.pad import PadAttrs
 from tinyc.compiler.ops.reshape import ReshapeAttrs
@@ -38,6 +39,7 @@ from tinyc.passes.boundary import strip_boundary_quantization
 from tinyc.passes.common_subexpressions import merge_common_subexpressions
 from tinyc.passes.constant_folding import fold_constants
 from tinyc.passes.data_movement import move_data_in_stored_form
+from tinyc.passes.dead_channels import remove_dead_channels
 from tinyc.passes.dead_code import remove_dead_nodes
 from tinyc.passes.dense_layout import fold_layout_into_dense
 from tinyc.passes.hard_swish import recognize_hard_swish
@@ -301,6 +303,41 @@ def two_requantizations() -> Graph:
     return graph_of(x, [], steps, {"b": X_QUANT, "y": Y_QUANT})
 
 
+def conv_chain(bias_of_dead: int, pads: tuple[int, int, int, int]) -> Graph:
+    """A convolution with 6 of 12 channels without weights, a depthwise one, one that reads both."""
+    rng = np.random.default_rng(3)
+    first = rng.integers(-127, 128, (12, 1, 1, 3)).astype(np.int8)
+    first[[1, 2, 5, 7, 8, 11]] = 0
+    bias = rng.integers(-500, 500, 12)
+    bias[[1, 2, 5, 7, 8, 11]] = bias_of_dead
+    one, spread = QParams((0.02,), (0,)), QParams(tuple([0.01] * 12), (0,) * 12, 2)
+    constants = [
+        constant("w0", first, DType.INT8, one),
+        constant("b0", bias, DType.INT32),
+        random_constant("w1", (3, 3, 12), DType.INT8, quant=spread),
+        random_constant("b1", (12,), DType.INT32),
+        random_constant("w2", (4, 3, 3, 12), DType.INT8, quant=one),
+        random_constant("b2", (4,), DType.INT32),
+    ]
+    relu = Clamp(low=0.0)
+    steps = [
+        ("a", "Conv2D", ["x", "w0", "b0"], Conv2DAttrs(clamp=relu)),
+        ("d", "DepthwiseConv2D", ["a", "w1", "b1"], DepthwiseConv2DAttrs(pads=(1, 1, 1, 1))),
+        ("y", "Conv2D", ["d", "w2", "b2"], Conv2DAttrs(pads=pads)),
+    ]
+    x = Tensor("x", (1, 5, 5, 3), DType.INT8, None, X_QUANT)
+    low = QParams((0.1,), (-128,))
+    return graph_of(x, constants, steps, {"a": low, "d": QParams((0.3,), (5,)), "y": Y_QUANT})
+
+
+def channels_that_never_change() -> Graph:
+    return conv_chain(-100, (0, 0, 0, 0))
+
+
+def constants_before_padding() -> Graph:
+    return conv_chain(-100, (1, 1, 1, 1))
+
+
 def conv_and_add() -> Graph:
     steps = [
         ("r", "Unary", ["x"], UnaryAttrs("tanh")),
@@ -356,6 +393,8 @@ CASES = (
     Case(absorb_quantization, quantized_product_with_a_number, steps=1),
     Case(simplify_requantizations, two_requantizations),
     Case(fuse_residuals, conv_and_add),
+    Case(remove_dead_channels, channels_that_never_change),
+    Case(remove_dead_channels, constants_before_padding),
     Case(fuse_residuals, stored_conv_and_add),
 )
 
@@ -398,6 +437,16 @@ def test_an_absorbed_layer_has_no_float_left(case: Case) -> None:
     absorbed = case.run(case.build(), HOST)
 
     assert [n.name for n in absorbed.nodes if absorbed.tensors[n.output].dtype.is_float] == []
+
+
+def test_constant_channels_go_but_not_before_padding() -> None:
+    plain, padded = (
+        remove_dead_channels(build(), HOST)
+        for build in (channels_that_never_change, constants_before_padding)
+    )
+
+    assert plain.tensors["a"].shape[-1] == plain.tensors["d"].shape[-1] == 8
+    assert padded.tensors["a"].shape[-1] == 12  # the border would see the zero point instead
 
 
 def test_every_pass_has_a_case() -> None:

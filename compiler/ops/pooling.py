@@ -87,7 +87,7 @@ def reference_average(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...
         result = np.clip(total / divisor, a.clamp.low, a.clamp.high)
         return (result.astype(np.float32),)
     assert call.inputs[0].quant and y.quant
-    to = _multipliers(call)
+    to = average_requantization(call)
     zero_point, bounds = y.quant.zero_point[0], stored_bounds(y, a.clamp)
     acc = total - count * call.inputs[0].quant.zero_point[0]
     one_each = Requantization(
@@ -97,7 +97,7 @@ def reference_average(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...
     return (requantize(acc, one_each, zero_point, *bounds).astype(y.dtype.value),)
 
 
-def _multipliers(call: Call) -> Requantization:
+def average_requantization(call: Call) -> Requantization:
     """One multiplier, or one for every count of cells where borders count fewer."""
     (x,), a, y = call.inputs, call.attrs, call.output
     assert x.quant and y.quant
@@ -148,7 +148,7 @@ def kernel_average(call: Call, target: Target, schedule: Schedule) -> Kernel:
     counted = any(a.pads) and not a.include_pad
     wide = "int32" if call.quantized else "float32"
     total, count = loops.local("total", wide), loops.local("count")
-    to = requantizer(_multipliers(call), target) if call.quantized else None
+    to = requantizer(average_requantization(call), target) if call.quantized else None
     zero = x.quant.zero_point[0] if x.quant else 0
 
     def start() -> list[Any]:

@@ -1,0 +1,143 @@
+"""The stored values that each channel of a quantized tensor can take, for every possible input."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinyc.compiler.graph import Array, Graph, Tensor
+from tinyc.compiler.ops.accumulate import centred, output_requantization
+from tinyc.compiler.ops.clamp import stored_bounds
+from tinyc.compiler.ops.fixed_point import requantize
+from tinyc.compiler.ops.op import Call, call_of
+from tinyc.compiler.ops.pooling import average_requantization
+from tinyc.compiler.ops.unary import table_of
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Range:
+    """Lowest and highest stored value of each channel (the last axis), int64, both included."""
+
+    low: Array
+    high: Array
+
+    @property
+    def is_constant(self) -> Array:
+        return np.asarray(self.low == self.high)
+
+
+Ranges = Mapping[str, Range]
+
+
+def channel_ranges(graph: Graph) -> Ranges:
+    """The range of every activation of stored integers, as far as it is known."""
+    ranges: dict[str, Range] = {}
+    for name in graph.inputs:
+        if graph.tensors[name].quant is not None:
+            ranges[name] = _any(graph.tensors[name])
+    for node in graph.nodes:
+        call = call_of(graph, node)
+        for output in call.outputs:
+            if output.quant is not None and output.quant.axis is None:
+                ranges[output.name] = _any(output)
+        rule, x = RULES.get(node.op), ranges.get(node.inputs[0])
+        if rule is not None and x is not None and call.output.name in ranges:
+            ranges[call.output.name] = rule(call, x)
+    return ranges
+
+
+def _any(tensor: Tensor) -> Range:
+    low, high = tensor.dtype.limits
+    channels = tensor.shape[-1] if tensor.shape else 1
+    return Range(np.full(channels, low, np.int64), np.full(channels, high, np.int64))
+
+
+def _products(call: Call, x: Range) -> tuple[Array, Array] | None:
+    """Lowest and highest (x - zero point) per channel; padding adds the zero point itself."""
+    quant = call.inputs[0].quant
+    if quant is None or getattr(call.attrs, "residual", None) is not None:
+        return None
+    low, high = x.low - quant.zero_point[0], x.high - quant.zero_point[0]
+    if any(getattr(call.attrs, "pads", ())):
+        low, high = np.minimum(low, 0), np.maximum(high, 0)
+    return low, high
+
+
+def _requantized(call: Call, low: Array, high: Array) -> Range:
+    """Stored results of accumulators between `low` and `high`, bias not yet added."""
+    y = call.output
+    assert y.quant is not None
+    bias = call.inputs[2].data if len(call.inputs) > 2 else None
+    if bias is not None:
+        low, high = low + bias, high + bias
+    to, bounds = output_requantization(call), stored_bounds(y, call.attrs.clamp)
+    ends = [requantize(a, to, y.quant.zero_point[0], *bounds) for a in (low, high)]
+    return Range(ends[0].astype(np.int64), ends[1].astype(np.int64))
+
+
+def _layer(call: Call, x: Range) -> Range:
+    """Conv2D and Dense: each weight meets the worst value of its input channel."""
+    products, w = _products(call, x), call.inputs[1]
+    if products is None or w.data is None or getattr(call.attrs, "groups", 1) != 1:
+        return _any(call.output)
+    low, high = products
+    weights = centred(w.data, w).astype(np.int64).reshape(w.shape[0], -1, w.shape[-1])
+    up, down = np.maximum(weights, 0), np.minimum(weights, 0)
+    lowest = (up * low + down * high).sum(axis=(1, 2))
+    highest = (up * high + down * low).sum(axis=(1, 2))
+    return _requantized(call, lowest, highest)
+
+
+def _depthwise(call: Call, x: Range) -> Range:
+    products, w = _products(call, x), call.inputs[1]
+    if products is None or w.data is None:
+        return _any(call.output)
+    multiplier = w.shape[2] // call.inputs[0].shape[3]
+    low, high = (np.repeat(p, multiplier) for p in products)
+    weights = centred(w.data, w).astype(np.int64).reshape(-1, w.shape[2])
+    up, down = np.maximum(weights, 0), np.minimum(weights, 0)
+    return _requantized(
+        call, (up * low + down * high).sum(axis=0), (up * high + down * low).sum(axis=0)
+    )
+
+
+def _table(call: Call, x: Range) -> Range:
+    """Every value between the ends, through the table."""
+    lowest = call.inputs[0].dtype.limits[0]
+    table = np.roll(table_of(call).astype(np.int64), 128 if lowest < 0 else 0)
+    seen = [table[a - lowest : b - lowest + 1] for a, b in zip(x.low, x.high, strict=True)]
+    return Range(np.array([s.min() for s in seen]), np.array([s.max() for s in seen]))
+
+
+def _reshape(call: Call, x: Range) -> Range:
+    source, y = call.inputs[0], call.output
+    kept = source.quant == y.quant and y.shape[-1] == source.shape[-1]
+    return x if kept and y.shape[:1] == source.shape[:1] else _any(y)
+
+
+def _maximum(call: Call, x: Range) -> Range:
+    low, high = stored_bounds(call.output, call.attrs.clamp)
+    return Range(np.clip(x.low, low, high), np.clip(x.high, low, high))
+
+
+def _average(call: Call, x: Range) -> Range:
+    """The mean of n values between the ends lies between the means of n ends."""
+    quant, y, a = call.inputs[0].quant, call.output, call.attrs
+    if quant is None or y.quant is None or any(a.pads):
+        return _any(y)
+    cells, bounds = a.kernel[0] * a.kernel[1], stored_bounds(y, a.clamp)
+    sums = [cells * (end - quant.zero_point[0]) for end in (x.low, x.high)]
+    to = average_requantization(call)
+    ends = [requantize(s, to, y.quant.zero_point[0], *bounds).astype(np.int64) for s in sums]
+    return Range(*ends)
+
+
+RULES: dict[str, Callable[[Call, Range], Range]] = {
+    "AveragePool2D": _average,
+    "Conv2D": _layer,
+    "Dense": _layer,
+    "DepthwiseConv2D": _depthwise,
+    "MaxPool2D": _maximum,
+    "Reshape": _reshape,
+    "Unary": _table,
+}
