@@ -32,7 +32,7 @@ class Blocks:
 
     groups     of 4 products of one output, padded
     row_groups of one row of the window, 0 when its rows are not whole groups
-    columns    bytes of the scratch before the gathered columns
+    columns    bytes of the scratch before the gathered columns, or a padded strip of the image
     """
 
     call: Call
@@ -72,9 +72,11 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     padded[:, :products] = matrix
     to = output_requantization(stage)
     stream = packed_stream(padded, folded_bias(stage, matrix), to.multipliers)
-    direct = (kh, kw) == (1, 1) and not any(a.pads) and products % GROUP == 0
     whole_rows = kw * ic % GROUP == 0 and a.dilations[1] == 1
-    columns = 0 if direct else BLOCKS[0] * groups * GROUP
+    columns = BLOCKS[0] * groups * GROUP
+    if whole_rows:
+        span = (BLOCKS[0] - 1) * a.strides[1] + kw
+        columns = span * x.shape[3] if any(a.pads) else 0
     block_bytes = 2 * BLOCKS[0] * groups * GROUP
     blocks = Blocks(
         call,
@@ -194,27 +196,54 @@ def _expand(blocks: Blocks, pixels: int, x: Any, stride: int, groups: int, block
 
 def _expanded(blocks: Blocks, oy: Any, ox: Any, pixels: int) -> list[Any]:
     """The windows of the pixels in the scratch, as expanded values."""
+    if not blocks.row_groups:
+        return _gathered(blocks, oy, ox, pixels)
     a, (_, h, w, c) = blocks.call.attrs, blocks.call.inputs[0].shape
     _, kh, kw, _ = blocks.call.inputs[1].shape
-    first_y, first_x = oy * a.strides[0] - a.pads[0], ox * a.strides[1] - a.pads[1]
-    gathered = _gathered(blocks, oy, ox, pixels)
-    if not blocks.row_groups:
-        return gathered
+    first_x, step = ox * a.strides[1] - a.pads[1], a.strides[1] * c
+    span = (pixels - 1) * a.strides[1] + kw  # pixels of the image that a row of windows covers
 
-    def straight(i: Any) -> list[Any]:
-        source = loops.pointer(blocks.source, ((first_y + i * a.dilations[0]) * w + first_x) * c)
+    def expand_row(i: Any, source: Any) -> Any:
         place = loops.pointer(blocks.scratch, i * (blocks.row_groups * 8 * pixels))
-        step = a.strides[1] * c
-        return [_expand(blocks, pixels, source, step, blocks.row_groups, place)]
+        return _expand(blocks, pixels, source, step, blocks.row_groups, place)
 
-    reach = (kh - 1) * a.dilations[0]
-    inside = [first_y >= 0] if a.pads[0] else []
-    inside += [first_y < h - reach] if a.pads[2] else []
-    inside += [first_x >= 0] if a.pads[1] else []
-    if a.pads[3]:
-        inside.append(first_x + (pixels - 1) * a.strides[1] <= w - kw)
-    rows = [loops.loop("i", kh, straight)]
-    return [loops.when(loops.every(inside), rows, gathered)] if inside else rows
+    def row(i: Any) -> list[Any]:
+        iy = oy * a.strides[0] + i * a.dilations[0] - a.pads[0]
+        straight = [expand_row(i, loops.pointer(blocks.source, (iy * w + first_x) * c))]
+        rows = [iy >= 0] if a.pads[0] else []
+        rows += [iy < h] if a.pads[2] else []
+        columns = [first_x >= 0] if a.pads[1] else []
+        columns += [first_x <= w - span] if a.pads[3] else []
+        if not rows and not columns:
+            return straight
+        padded = [
+            *_padded_strip(blocks, iy, first_x, span, rows),
+            expand_row(i, loops.pointer(blocks.scratch, blocks.columns)),
+        ]
+        return [loops.when(loops.every([*rows, *columns]), straight, padded)]
+
+    return [loops.loop("i", kh, row)]
+
+
+def _padded_strip(blocks: Blocks, iy: Any, first_x: Any, span: int, rows: list[Any]) -> list[Any]:
+    """`span` pixels of an image row from `first_x` on, behind the block; the zero where it ends."""
+    x, (_, _, w, c) = blocks.call.inputs[0], blocks.call.inputs[0].shape
+    zero = (x.quant.zero_point[0] if x.quant else 0) & 0xFF
+    strip = blocks.columns
+    fill = loops.run(
+        "memset", loops.pointer(blocks.scratch, strip), loops.const(zero), loops.const(span * c)
+    )
+    begin, end = (
+        loops.maximum(first_x, loops.const(0)),
+        loops.minimum(first_x + span, loops.const(w)),
+    )
+    copy = loops.run(
+        "memcpy",
+        loops.pointer(blocks.scratch, (begin - first_x) * c + strip),
+        loops.pointer(blocks.source, (iy * w + begin) * c),
+        ((end - begin) * c).astype("uint32"),
+    )
+    return [fill, loops.when(loops.every([*rows, begin < end]), [copy])]
 
 
 def _gathered(blocks: Blocks, oy: Any, ox: Any, pixels: int) -> list[Any]:
