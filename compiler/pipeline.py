@@ -76,7 +76,8 @@ def plan_program(
 ) -> Program:
     """Kernels chosen and memory planned, and the plan proved."""
     program = build_program(materialize_outputs(graph), target, io, schedules)
-    check_plan(program.plan, program.steps, program.storages, target.alignment)
+    if program.plan.arena_bytes <= target.ram_bytes:  # else emit_artifact refuses it, at once
+        check_plan(program.plan, program.steps, program.storages, target.alignment)
     return program
 
 

@@ -7,7 +7,7 @@ from tinyc.passes.activation_fusion import fuse_activations
 from tinyc.passes.batchnorm_folding import fold_batchnorms
 from tinyc.passes.bias_fusion import fuse_biases
 from tinyc.passes.common_subexpressions import merge_common_subexpressions
-from tinyc.passes.constant_folding import fold_constants
+from tinyc.passes.constant_folding import fold_all_constants, fold_constants
 from tinyc.passes.data_movement import move_data_in_stored_form
 from tinyc.passes.dead_channels import remove_dead_channels
 from tinyc.passes.dead_code import remove_dead_nodes
@@ -45,7 +45,7 @@ INT8_PASSES: tuple[Pass, ...] = (
     merge_reshapes,
     absorb_quantization,
     simplify_requantizations,
-    fold_constants,
+    fold_all_constants,
     merge_common_subexpressions,
     merge_reshapes,
     fuse_residuals,

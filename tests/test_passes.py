@@ -37,7 +37,7 @@ from tinyc.passes.batchnorm_folding import fold_batchnorms
 from tinyc.passes.bias_fusion import fuse_biases
 from tinyc.passes.boundary import strip_boundary_quantization
 from tinyc.passes.common_subexpressions import merge_common_subexpressions
-from tinyc.passes.constant_folding import fold_constants
+from tinyc.passes.constant_folding import fold_all_constants, fold_constants
 from tinyc.passes.data_movement import move_data_in_stored_form
 from tinyc.passes.dead_channels import remove_dead_channels
 from tinyc.passes.dead_code import remove_dead_nodes
@@ -371,6 +371,7 @@ class Case:
 
 CASES = (
     Case(fold_constants, constants_alone),
+    Case(fold_all_constants, constants_alone),
     Case(merge_common_subexpressions, one_thing_twice),
     Case(remove_dead_nodes, unread_result),
     Case(merge_reshapes, reshapes),

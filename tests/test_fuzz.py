@@ -1,0 +1,33 @@
+"""Broken files give an error message or a compilation: never a traceback, a hang, or 2 GiB."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+WORKER = Path(__file__).parent / "fuzz_worker.py"
+
+
+def check(seed: int, count: int) -> None:
+    command = [sys.executable, "-P", str(WORKER), str(seed), str(count)]
+
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+
+    assert done.returncode == 0, done.stderr[-2000:]
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["crashes"] == []
+    assert result["compiled"] + result["refused"] == count
+    assert result["compiled"] > 0 and result["refused"] > 0
+    assert result["peak_bytes"] < 2 << 30
+
+
+def test_a_hundred_mutants_are_refused_or_compiled() -> None:
+    check(seed=0, count=100)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1, 7))
+def test_thousands_of_mutants_are_refused_or_compiled(seed: int) -> None:
+    check(seed, count=500)
