@@ -1,6 +1,7 @@
 """What a user's mistake prints: a code, what is wrong, where, what to do; never a traceback."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -299,6 +300,19 @@ def test_a_missing_compiler_is_named(capsys, monkeypatch) -> None:
     )  # fmt: skip
 
     assert text.startswith("error[compiler-missing]") and "gcc-arm-none-eabi" in text
+
+
+def test_the_readme_lists_every_code() -> None:
+    root = Path(__file__).parent.parent
+    sources = [p for f in ("compiler", "passes", "targets") for p in (root / f).rglob("*.py")]
+    calls = (
+        r"(?:CompileError|guarded|raise_error)\(\s*(?:lambda.*?,\s*)?\"([a-z0-9]+(?:-[a-z0-9]+)+)\""
+    )
+    raised = {c for p in sources for c in re.findall(calls, p.read_text(), re.DOTALL)}
+
+    listed = set(re.findall(r"`([a-z0-9]+(?:-[a-z0-9]+)+)`", (root / "README.md").read_text()))
+
+    assert raised and raised <= listed
 
 
 def test_json_errors_are_json(capsys) -> None:
