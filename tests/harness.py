@@ -1,14 +1,16 @@
 """What the tests share: small graphs, and their C run on this machine or an emulated core."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 
+from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.cprint import C_TYPES
 from tinyc.compiler.graph import Array, DType, Graph, Node, QParams, Tensor, constant
 from tinyc.compiler.onnx_import.reading import read_onnx
@@ -28,14 +30,18 @@ STRICT_HOST = replace(HOST, cflags=(*HOST.cflags, *WARNINGS))
 
 
 def run_c(
-    graph: Graph, samples: Sequence[dict[str, Array]], target: str = "host", on: str = ""
+    graph: Graph,
+    samples: Sequence[dict[str, Array]],
+    target: str = "host",
+    on: str = "",
+    schedules: Mapping[str, Schedule] = MappingProxyType({}),
 ) -> list[dict[str, Array]]:
     """The outputs for each sample, of the C that `graph` becomes, built with all warnings.
 
     target  the target the C is generated for
     on      the target it runs on; "host" gives the portable twins of a core's microkernels
     """
-    artifact = emit_artifact(plan_program(graph, load_target(target)))
+    artifact = emit_artifact(plan_program(graph, load_target(target), schedules=schedules))
     inputs, outputs = artifact.report.inputs, artifact.report.outputs
     program = Program(
         artifact.name,

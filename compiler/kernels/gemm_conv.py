@@ -4,6 +4,7 @@ A 1x1 convolution without padding reads its pixels where they lie. Any other one
 windows of a few pixels into the scratch (im2col of one block), the padding as the stored zero.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -126,9 +127,18 @@ def _kernel(
         scratch_bytes=0 if scratch is None else rows * product.pitch * x.dtype.size,
         microkernels=product.microkernels,
         rows=y.shape[1] if batch == 1 else 0,
+        band=_band(conv),
         float_code=x.dtype.is_float,
         note=f"gemm {conv.rows}x{conv.columns}, {product.note}{', add' if residual else ''}",
     )
+
+
+def _band(conv: Convolution) -> int:
+    """Rows after which blocks and rows end together: a block reads its pixels once a column block,
+    so that one that runs into the next row writes there before it has read the last time.
+    """
+    width = conv.call.output.shape[2]
+    return math.lcm(width, conv.rows) // width if conv.flat else 1
 
 
 def _image(conv: Convolution, n: Any, begin: Any, end: Any) -> list[Any]:

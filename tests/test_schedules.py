@@ -1,0 +1,65 @@
+"""Schedules choose how a kernel computes, never what; equal workloads are equal values."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.harness import optimized, read_model, run_c
+from tests.test_quantized_ops import CASES, inputs_for
+from tinyc.autotune.schedule import Schedule
+from tinyc.compiler.graph import Graph
+from tinyc.compiler.interpreter import run
+from tinyc.compiler.ops import conv2d, dense, depthwise_conv2d
+from tinyc.compiler.ops.op import call_of, workload
+
+ALGORITHMS = {
+    "conv 3x3": conv2d.ALGORITHMS,
+    "depthwise 3x3": depthwise_conv2d.ALGORITHMS,
+    "matmul": dense.ALGORITHMS,
+}
+CHOICES = [(case, name) for case, algorithms in ALGORITHMS.items() for name in algorithms]
+LAYERS = ("Conv2D", "DepthwiseConv2D", "Dense")
+BLOCKS = [(1, 1, 1), (1, 4, 2), (4, 2, 4), (3, 3, 1)]
+
+
+def graph_of(case: str, folder: Path) -> Graph:
+    return optimized(read_model(CASES[case](), folder))
+
+
+def scheduled(graph: Graph, schedule: Schedule) -> dict[str, Schedule]:
+    return {node.name: schedule for node in graph.nodes if node.op in LAYERS}
+
+
+@pytest.mark.parametrize(("case", "algorithm"), CHOICES)
+def test_every_algorithm_gives_the_same_bytes(case: str, algorithm: str, tmp_path: Path) -> None:
+    graph = graph_of(case, tmp_path)
+    inputs = inputs_for(graph, "random")
+
+    schedules = scheduled(graph, Schedule(algorithm))
+    (computed,) = run_c(graph, [inputs], "cortex-m4", "host", schedules)
+
+    np.testing.assert_array_equal(computed["y"], run(graph, inputs)["y"])
+
+
+@pytest.mark.parametrize(("rows", "columns", "unroll"), BLOCKS)
+def test_every_block_gives_the_same_bytes(
+    rows: int, columns: int, unroll: int, tmp_path: Path
+) -> None:
+    graph = graph_of("conv 1x1, odd channels", tmp_path)
+    inputs = inputs_for(graph, "random")
+
+    schedules = scheduled(graph, Schedule("gemm", rows, columns, unroll))
+    (computed,) = run_c(graph, [inputs], "host", "host", schedules)
+
+    np.testing.assert_array_equal(computed["y"], run(graph, inputs)["y"])
+
+
+def test_workloads_are_values(tmp_path: Path) -> None:
+    graphs = [graph_of(case, tmp_path) for case in ("conv 3x3", "conv 3x3", "conv 1x1")]
+
+    one, same, other = (
+        workload(call_of(g, next(n for n in g.nodes if n.op == "Conv2D"))) for g in graphs
+    )
+
+    assert one == same and hash(one) == hash(same) and one != other
