@@ -132,14 +132,6 @@ def function(parameters: Sequence[Any], body: Iterable[Stmt]) -> Any:
     return tirx.PrimFunc(list(parameters), block(body), ir.TupleType([]))
 
 
-def flat_index(shape: Sequence[int], indices: Sequence[Expr]) -> Any:
-    """The row-major flat index of `indices` in a tensor of `shape`."""
-    flat: Any = const(0)
-    for extent, index in zip(shape, indices, strict=True):
-        flat = flat * extent + index
-    return flat
-
-
 def quotient(value: Expr, divisor: int) -> Any:
     """`value / divisor` as C divides (towards zero); value >= 0."""
     return tirx.truncdiv(value, const(divisor))
