@@ -24,7 +24,7 @@ from tinyc.targets.intrinsics.arm_dsp import dsp, extension
 
 GROUP = 4  # values that are expanded together
 MOST_UNROLLED_GROUPS = 8  # a shorter product is written out, a longer one is a loop
-LOOP_GROUPS = 4  # groups in a turn of the loop: 136 cycles against 5 for its end
+TURN_GROUPS = range(12, 3, -1)  # groups in a turn of the loop, 34 cycles each; its end takes 6
 BLOCKS = (4, 2, 1)  # pixels of a block: the wide one, and two for what is left
 
 
@@ -133,9 +133,10 @@ def _assembly(pixels: int, groups: int, low: int, high: int) -> list[str]:
     s0 y of this pair, s1 end of the stream, s2 stride, s3 block, s4 zero point, s5 end of the
     block's loop. Accumulators r4 to r11, weights r2 and r3, values r12 and lr.
     """
-    looped = groups if groups > MOST_UNROLLED_GROUPS else 0
-    turns, rest = divmod(looped, LOOP_GROUPS) if looped else (0, groups)
+    turn_groups = next((n for n in TURN_GROUPS if groups % n == 0), TURN_GROUPS[-1])
+    turns, rest = divmod(groups, turn_groups) if groups > MOST_UNROLLED_GROUPS else (0, groups)
     group_bytes = 2 * pixels * 4
+    loop_bytes = turns * turn_groups * group_bytes
     lines = [
         "push.w {r4-r11, lr}",
         "vmov s0, r2",
@@ -145,9 +146,8 @@ def _assembly(pixels: int, groups: int, low: int, high: int) -> list[str]:
         "ldr.w r12, [sp, #40]",
         "vmov s4, r12",
         "vmov s3, r0",
-        f"addw r12, r0, #{turns * LOOP_GROUPS * group_bytes}"
-        if turns * LOOP_GROUPS * group_bytes < 4096
-        else f"add.w r12, r0, #{turns * LOOP_GROUPS * group_bytes}",
+        f"movw r12, #{loop_bytes}",
+        "add.w r12, r12, r0",
         "vmov s5, r12",
         ".balign 4",
         "1:",
@@ -158,10 +158,10 @@ def _assembly(pixels: int, groups: int, low: int, high: int) -> list[str]:
     lines += [f"mov.w r{4 + 2 * p + n}, r{4 + n}" for p in range(1, pixels) for n in range(2)]
     if turns:
         lines += [".balign 4", "2:"]
-        for g in range(LOOP_GROUPS):
+        for g in range(turn_groups):
             lines += _group(pixels, g)
         lines += [
-            f"add.w r0, r0, #{LOOP_GROUPS * group_bytes}",
+            f"addw r0, r0, #{turn_groups * group_bytes}",
             "vmov r12, s5",
             "cmp.w r0, r12",
             "bne.w 2b",
