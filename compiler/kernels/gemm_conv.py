@@ -63,8 +63,9 @@ class Addend:
 
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     """Multiply-accumulate by multiply-accumulate, for every core and for floats."""
-    rows, columns = (2, 2) if "long-multiply" in target.features else (1, 4)  # measured: notes of
-    return _kernel(call, target, schedule, plain_product, rows, columns, 1)  # bench/README.md
+    # a rule of thumb that was not compared with other blocks on these kernels
+    rows, columns = (2, 2) if "long-multiply" in target.features else (1, 4)
+    return _kernel(call, target, schedule, plain_product, rows, columns, 1)
 
 
 def kernel_smlad(call: Call, target: Target, schedule: Schedule) -> Kernel:
