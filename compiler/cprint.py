@@ -103,7 +103,7 @@ def _call(e: Any) -> str:
 
 
 def _address(element: Any) -> str:
-    source, offset = getattr(element, "buffer", None) or element.source, element.indices[0]
+    source, offset = element.source, element.indices[0]
     zero = type(offset).__name__ == "IntImm" and int(offset.value) == 0
     return str(source.name) if zero else f"&{source.name}[{bare(offset)}]"
 
@@ -130,8 +130,7 @@ def _is_scalar(b: Any) -> bool:
 
 
 def _load(e: Any) -> str:
-    source = getattr(e, "buffer", None) or e.source
-    return _lvalue(source, e.indices[0])
+    return _lvalue(e.source, e.indices[0])
 
 
 def _for(s: Any, depth: int) -> list[str]:

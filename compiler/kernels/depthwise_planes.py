@@ -8,7 +8,7 @@ from typing import Any
 
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.graph import DType
-from tinyc.compiler.kernels.gemm_conv import suits_smlad
+from tinyc.compiler.kernels.gemm_conv import suits_assembly
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.accumulate import centred, folded_bias, output_requantization
 from tinyc.compiler.ops.clamp import stored_bounds
@@ -29,11 +29,9 @@ BAND = 4  # output rows that are computed channel by channel
 def suits(call: Call, target: Target) -> bool:
     """3x3, stride 1 or 2, one output an input channel, int8 throughout, within reach of offsets."""
     (x, w), y, a = call.inputs[:2], call.output, call.attrs
-    if not suits_smlad(call, target) or "fpu" not in target.features or y.quant is None:
-        return False
     shape = w.shape == (3, 3, x.shape[3]) and a.dilations == (1, 1) and x.shape[0] == 1
     moves = a.strides in ((1, 1), (2, 2)) and y.shape[2] >= 2 and max(a.pads) <= 2
-    types = x.dtype == y.dtype == DType.INT8 and not output_requantization(call).is_wide
+    types = x.dtype == DType.INT8 and suits_assembly(call, target)
     row_bytes = y.shape[2] * y.shape[3]
     reach = max(2 * row_bytes + y.shape[3], 2 * 4 * _pitch(call) + 8)
     return shape and moves and types and reach <= MOST_OFFSET

@@ -5,21 +5,22 @@ inside the image, and their rows are whole groups, they are expanded straight fr
 are gathered as bytes first, the padding as the stored zero.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.graph import DType, read_only
+from tinyc.compiler.graph import Array, DType
 from tinyc.compiler.kernels.gather import gather_window
-from tinyc.compiler.kernels.gemm_conv import suits_smlad
+from tinyc.compiler.kernels.gemm_conv import suits_assembly
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.accumulate import centred, folded_bias, output_requantization
 from tinyc.compiler.ops.clamp import stored_bounds
 from tinyc.compiler.ops.kernel import Constant, Kernel, Microkernel
 from tinyc.compiler.ops.op import Call
-from tinyc.compiler.ops.residual import adder, first_stage
+from tinyc.compiler.ops.residual import Addend, addend, first_stage
 from tinyc.targets import Target
 from tinyc.targets.intrinsics.arm_gemm import BLOCKS, GROUP, expand, gemm, packed_stream
 
@@ -28,111 +29,107 @@ MOST_PRODUCTS = 4096  # keeps the block's offsets and the scratch in reach
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Blocks:
-    """A call's buffers and sizes.
+    """A call's buffers, sizes and functions.
 
+    stage      the convolution alone, without the residual
     groups     of 4 products of one output, padded
     row_groups of one row of the window, 0 when its rows are not whole groups
     columns    bytes of the scratch before the gathered columns, or a padded strip of the image
+    flat       whether neighbouring pixels lie behind each other over all rows
+    functions  that expand and that multiply a block, by its pixels: the widest first
     """
 
     call: Call
+    stage: Call
     groups: int
     row_groups: int
     columns: int
+    flat: bool
+    functions: Mapping[int, tuple[Microkernel, Microkernel]]
     source: Any
     result: Any
     stream: Any
     scratch: Any
-    residual: Any
-    target: Target
+    residual: Addend | None
 
 
 def suits(call: Call, target: Target) -> bool:
     """int8 results of symmetric int8 weights, an even number of channels, one group, one image."""
-    stage = first_stage(call)
-    w, y = call.inputs[1], stage.output
-    products = w.elements // w.shape[0]
-    if not suits_smlad(call, target) or "fpu" not in target.features or y.quant is None:
-        return False
+    w = call.inputs[1]
     plain = call.attrs.groups == 1 and call.inputs[0].shape[0] == 1 and w.shape[0] % 2 == 0
-    same_type = y.dtype == call.output.dtype == DType.INT8
-    narrow = same_type and not output_requantization(stage).is_wide
-    return plain and narrow and products <= MOST_PRODUCTS
+    if not plain or w.elements // w.shape[0] > MOST_PRODUCTS or call.output.dtype != DType.INT8:
+        return False
+    return suits_assembly(first_stage(call), target)
 
 
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
-    stage = first_stage(call)
-    (x, w), y, a = call.inputs[:2], call.output, call.attrs
-    oc, kh, kw, ic = w.shape
-    assert w.data is not None, "the weights are constant"
-    matrix = centred(w.data, w).reshape(oc, -1)
-    products = matrix.shape[1]
-    groups = -(-products // GROUP)
-    padded = np.zeros((oc, groups * GROUP), np.int8)
-    padded[:, :products] = matrix
-    to = output_requantization(stage)
-    stream = packed_stream(padded, folded_bias(stage, matrix), to.multipliers)
+    stage, x, y, a = first_stage(call), call.inputs[0], call.output, call.attrs
+    _, kh, kw, ic = call.inputs[1].shape
+    groups = -(-kh * kw * ic // GROUP)
     whole_rows = kw * ic % GROUP == 0 and a.dilations[1] == 1
-    columns = BLOCKS[0] * groups * GROUP
+    flat = whole_rows and (kh, kw) == (1, 1) and not any(a.pads) and a.strides == (1, 1)
+    block_bytes = 2 * BLOCKS[0] * groups * GROUP
     if whole_rows:
         span = (BLOCKS[0] - 1) * a.strides[1] + kw
-        columns = span * x.shape[3] if any(a.pads) else 0
-    block_bytes = 2 * BLOCKS[0] * groups * GROUP
+        column_bytes = span * x.shape[3] if any(a.pads) else 0
+    else:
+        column_bytes = BLOCKS[0] * groups * GROUP
+    low, high = stored_bounds(stage.output, stage.attrs.clamp)
+    stream = _stream(stage, groups)
     blocks = Blocks(
         call,
+        stage,
         groups,
         (kw * ic) // GROUP if whole_rows else 0,
         block_bytes,
+        flat,
+        {p: (expand(p, x.dtype), gemm(p, groups, low, high)) for p in _sizes(y.shape[2], flat)},
         loops.buffer("x", x.elements, x.dtype),
         loops.buffer("y", y.elements, y.dtype),
         loops.buffer("stream", stream.size, "int8"),
-        loops.buffer("scratch", block_bytes + columns, x.dtype),
-        None if a.residual is None else loops.buffer("residual", y.elements, y.dtype),
-        target,
+        loops.buffer("scratch", block_bytes + column_bytes, x.dtype),
+        addend(call, target),
     )
     begin, end = loops.variable("row_begin"), loops.variable("row_end")
-    moving = [blocks.source] + ([] if a.residual is None else [blocks.residual])
+    moving = [blocks.source] + ([] if blocks.residual is None else [blocks.residual.buffer])
     function = loops.function(
         [*moving, blocks.result, blocks.stream, blocks.scratch, begin, end],
         _image(blocks, begin, end),
     )
+    expansions, multiplications = zip(*blocks.functions.values(), strict=True)
     return Kernel(
         name=f"conv2d_{kh}x{kw}",
         function=function,
-        constants=(Constant("stream", read_only(stream)),),
-        scratch_bytes=block_bytes + columns,
-        microkernels=_microkernels(blocks),
+        constants=(Constant("stream", stream),),
+        scratch_bytes=block_bytes + column_bytes,
+        microkernels=(*expansions, *multiplications),
         rows=y.shape[1],
-        note="gemm 4x2, assembly" + (", add" if a.residual else ""),
+        note="gemm 4x2, assembly" + (", add" if blocks.residual else ""),
     )
 
 
-def _microkernels(blocks: Blocks) -> tuple[Microkernel, ...]:
-    stage = first_stage(blocks.call)
-    low, high = stored_bounds(stage.output, stage.attrs.clamp)
-    sizes = _sizes(blocks)
-    expansions = [expand(p, blocks.call.inputs[0].dtype) for p in sizes]
-    return (*expansions, *(gemm(p, blocks.groups, low, high) for p in sizes))
+def _stream(stage: Call, groups: int) -> Array:
+    """The weights, padded to whole groups, the biases and the multipliers."""
+    w = stage.inputs[1]
+    assert w.data is not None, "the weights are constant"
+    matrix = centred(w.data, w).reshape(w.shape[0], -1)
+    padded = np.zeros((w.shape[0], groups * GROUP), np.int8)
+    padded[:, : matrix.shape[1]] = matrix
+    return packed_stream(
+        padded, folded_bias(stage, matrix), output_requantization(stage).multipliers
+    )
 
 
-def _flat(blocks: Blocks) -> bool:
-    """Whether neighbouring pixels lie behind each other over all rows."""
-    a, w = blocks.call.attrs, blocks.call.inputs[1]
-    plain = w.shape[1:3] == (1, 1) and not any(a.pads) and a.strides == (1, 1)
-    return plain and blocks.row_groups > 0
-
-
-def _sizes(blocks: Blocks) -> list[int]:
-    """The blocks that a row, or a run of whole rows, is cut into."""
-    width = blocks.call.output.shape[2]
-    if _flat(blocks):
+def _sizes(width: int, flat: bool) -> list[int]:
+    """The blocks that a row of `width` pixels, or a run of whole rows, is cut into."""
+    if flat:
         return [b for b in BLOCKS if b == BLOCKS[0] or width % BLOCKS[0]]
     return [b for b in BLOCKS if (width // b if b == BLOCKS[0] else width % (2 * b) // b)]
 
 
 def _image(blocks: Blocks, begin: Any, end: Any) -> list[Any]:
     width = blocks.call.output.shape[2]
-    if _flat(blocks):
+    if blocks.flat:
         return _run(blocks, loops.const(0), begin * width, (end - begin) * width)
     return [
         loops.loop(
@@ -147,7 +144,7 @@ def _image(blocks: Blocks, begin: Any, end: Any) -> list[Any]:
 def _run(blocks: Blocks, oy: Any, first: Any, count: Any) -> list[Any]:
     """`count` neighbouring pixels, the widest blocks first."""
     lines, done = [], loops.const(0)
-    for pixels in _sizes(blocks):
+    for pixels in blocks.functions:
         shift = pixels.bit_length() - 1
         turns = (count - done) >> shift
         at = first + done
@@ -162,34 +159,32 @@ def _run(blocks: Blocks, oy: Any, first: Any, count: Any) -> list[Any]:
 
 def _block(blocks: Blocks, oy: Any, ox: Any, pixels: int) -> list[Any]:
     """Expand the windows of `pixels` pixels, multiply, and add the residual."""
-    stage = first_stage(blocks.call)
-    low, high = stored_bounds(stage.output, stage.attrs.clamp)
+    quant, residual = blocks.stage.output.quant, blocks.residual
     _, _, ow, oc = blocks.call.output.shape
     at = (oy * ow + ox) * oc
-    assert stage.output.quant is not None
+    assert quant is not None
     multiply = loops.run(
-        gemm(pixels, blocks.groups, low, high).name,
+        blocks.functions[pixels][1].name,
         loops.pointer(blocks.scratch),
         loops.pointer(blocks.stream),
         loops.pointer(blocks.result, at),
         loops.const(oc),
         loops.end_pointer(blocks.stream),
-        loops.const(stage.output.quant.zero_point[0]),
+        loops.const(quant.zero_point[0]),
     )
     lines = [*_expanded(blocks, oy, ox, pixels), multiply]
-    if blocks.residual is not None:
-        add = adder(blocks.call, blocks.target)
+    if residual is None:
+        return lines
 
-        def sum_at(i: Any) -> list[Any]:
-            total = add(loops.load(blocks.result, at + i), loops.load(blocks.residual, at + i))
-            return [loops.store(blocks.result, at + i, total)]
+    def sum_at(i: Any) -> list[Any]:
+        total = residual.add(loops.load(blocks.result, at + i), loops.load(residual.buffer, at + i))
+        return [loops.store(blocks.result, at + i, total)]
 
-        lines.append(loops.loop("i", pixels * oc, sum_at))
-    return lines
+    return [*lines, loops.loop("i", pixels * oc, sum_at)]
 
 
 def _expand(blocks: Blocks, pixels: int, x: Any, stride: int, groups: int, block: Any) -> Any:
-    name = expand(pixels, blocks.call.inputs[0].dtype).name
+    name = blocks.functions[pixels][0].name
     strides = [loops.const(stride)] if pixels > 1 else []
     return loops.run(name, x, *strides, loops.const(groups), block)
 

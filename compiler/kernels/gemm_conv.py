@@ -23,10 +23,10 @@ from tinyc.compiler.kernels.block import (
 )
 from tinyc.compiler.kernels.gather import gather_window
 from tinyc.compiler.ops import loops
-from tinyc.compiler.ops.accumulate import EIGHT_BITS, centred
+from tinyc.compiler.ops.accumulate import EIGHT_BITS, centred, output_requantization
 from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import Call
-from tinyc.compiler.ops.residual import adder, first_stage
+from tinyc.compiler.ops.residual import Addend, addend, first_stage
 from tinyc.targets import Target
 
 
@@ -50,15 +50,7 @@ class Convolution:
     result: Any
     weights: Any
     scratch: Any
-    residual: "Addend | None"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Addend:
-    """What is added to each finished result: its buffer, and the sum as TensorIR."""
-
-    buffer: Any
-    add: Callable[[Any, Any], Any]
+    residual: Addend | None
 
 
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
@@ -78,6 +70,14 @@ def suits_smlad(call: Call, target: Target) -> bool:
     x, w = call.inputs[:2]
     symmetric = w.quant is not None and not any(w.quant.zero_point) and w.dtype == DType.INT8
     return "dsp" in target.features and x.dtype in EIGHT_BITS and symmetric
+
+
+def suits_assembly(call: Call, target: Target) -> bool:
+    """As for SMLAD, and int8 results of narrow multipliers; the blocks keep values in the FPU."""
+    y = call.output
+    if not suits_smlad(call, target) or "fpu" not in target.features or y.quant is None:
+        return False
+    return y.dtype == DType.INT8 and not output_requantization(call).is_wide
 
 
 def _kernel(
@@ -102,9 +102,7 @@ def _kernel(
     result = loops.buffer("y", y.elements, y.dtype)
     weights = loops.buffer("weights", product.weights.size, str(product.weights.dtype))
     scratch = None if direct else loops.buffer("scratch", rows * product.pitch, x.dtype)
-    residual = None
-    if a.residual is not None:
-        residual = Addend(loops.buffer("residual", y.elements, y.dtype), adder(call, target))
+    residual = addend(call, target)
     conv = Convolution(
         call, product, finished, rows, min(schedule.columns or columns, oc // a.groups),
         schedule.unroll or unroll, direct, direct and a.strides == (1, 1),

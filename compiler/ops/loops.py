@@ -107,7 +107,7 @@ def minimum(a: Expr, b: Expr) -> Any:
 
 def end_pointer(target: Any) -> Any:
     """The address behind the last element of a buffer parameter."""
-    return tirx.address_of(tirx.BufferLoad(target, [int(target.shape[0])]))
+    return pointer(target, int(target.shape[0]))
 
 
 def clamp(value: Expr, low: int, high: int) -> Any:

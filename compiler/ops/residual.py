@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tinyc.compiler.graph import Array, DType, QParams, Tensor
-from tinyc.compiler.ops import elementwise
+from tinyc.compiler.ops import elementwise, loops
 from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp
 from tinyc.compiler.ops.op import Call
 from tinyc.targets import Target
@@ -53,8 +53,19 @@ def added(call: Call, stage: Array, residual: Array) -> Array:
     return elementwise.reference(second_stage(call), (stage, residual))[0]
 
 
-def adder(call: Call, target: Target) -> Callable[[Any, Any], Any]:
-    """The TensorIR value of the sum for a finished result and a loaded residual."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Addend:
+    """What is added to each finished result: its buffer, and the sum as TensorIR."""
+
+    buffer: Any
+    add: Callable[[Any, Any], Any]
+
+
+def addend(call: Call, target: Target) -> Addend | None:
+    """The residual of a kernel; None when the convolution has none."""
+    if call.attrs.residual is None:
+        return None
     expression, constants, _ = elementwise.expression_of(second_stage(call), target)
     assert not constants, "an Add needs no tables"
-    return expression
+    y = call.output
+    return Addend(loops.buffer("residual", y.elements, y.dtype), expression)

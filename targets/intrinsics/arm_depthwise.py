@@ -16,6 +16,7 @@ import numpy as np
 
 from tinyc.compiler.graph import Array, read_only
 from tinyc.compiler.ops.kernel import Microkernel
+from tinyc.targets.intrinsics.arm_assembly import bounds_suffix, quoted, requantized
 
 STREAM_BYTES = 32
 MOST_OFFSET = 4095  # of a load or store
@@ -70,13 +71,11 @@ def depthwise(
     columns   of the output, two at least
     channels  bytes from column to column of the output
     """
-    name = f"tinyc_depthwise_s{stride}r{rows}_{columns}x{channels}"
-    if (low, high) != (-128, 127):
-        name += f"_{low & 0xFF:02x}_{high & 0xFF:02x}"
+    name = f"tinyc_depthwise_s{stride}r{rows}_{columns}x{channels}{bounds_suffix(low, high)}"
     assembly = _assembly(stride, rows, pitch, columns, channels, low, high)
     text = TEXT.format(
         name=name, rows=rows, stride=stride, pitch=pitch, columns=columns, channels=channels,
-        low=low, high=high, assembly="\n".join(f'      "{line}\\n"' for line in assembly),
+        low=low, high=high, assembly=quoted(assembly),
     )  # fmt: skip
     return Microkernel(name, text)
 
@@ -162,10 +161,6 @@ def _block(
     lines += ["vmov r12, s2", "vmov lr, s1"]
     for row, pair in enumerate(accs):
         for column, acc in enumerate(pair):
-            lines += [f"smmlar {acc}, {acc}, lr, r12", f"ssat {acc}, #8, {acc}"]
-            if low != -128:
-                lines += [f"cmp.w {acc}, #{low}", "it lt", f"movlt.w {acc}, #{low}"]
-            if high != 127:
-                lines += [f"cmp.w {acc}, #{high}", "it gt", f"movgt.w {acc}, #{high}"]
+            lines += requantized(acc, "lr", "r12", low, high)
             lines.append(f"strb.w {acc}, [r1, #{(row * columns + column) * channels}]")
     return lines

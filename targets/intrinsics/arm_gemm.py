@@ -20,6 +20,7 @@ import numpy as np
 
 from tinyc.compiler.graph import Array, read_only
 from tinyc.compiler.ops.kernel import Microkernel
+from tinyc.targets.intrinsics.arm_assembly import bounds_suffix, quoted, requantized
 from tinyc.targets.intrinsics.arm_dsp import dsp, extension
 
 GROUP = 4  # values that are expanded together
@@ -70,14 +71,12 @@ def gemm(pixels: int, groups: int, low: int, high: int) -> Microkernel:
     y, y_stride  the first pixel's first output, and bytes from pixel to pixel
     end          behind the stream
     """
-    name = f"tinyc_gemm_{pixels}x2_k{groups * GROUP}"
-    if (low, high) != (-128, 127):
-        name += f"_{low & 0xFF:02x}_{high & 0xFF:02x}"
+    name = f"tinyc_gemm_{pixels}x2_k{groups * GROUP}{bounds_suffix(low, high)}"
     text = TEXT.format(
         name=name,
         pixels=pixels,
         products=groups * GROUP,
-        assembly="\n".join(f'      "{line}\\n"' for line in _assembly(pixels, groups, low, high)),
+        assembly=quoted(_assembly(pixels, groups, low, high)),
         groups=groups,
         low=low,
         high=high,
@@ -173,8 +172,7 @@ def _assembly(pixels: int, groups: int, low: int, high: int) -> list[str]:
     for p in range(pixels):
         for n in range(2):
             acc = f"r{4 + 2 * p + n}"
-            lines += [f"smmlar {acc}, {acc}, r{2 + n}, r12", f"ssat {acc}, #8, {acc}"]
-            lines += _clamp(acc, low, high)
+            lines += requantized(acc, f"r{2 + n}", "r12", low, high)
             lines.append(f"strb.w {acc}, [lr, #{n}]")
         if p + 1 < pixels:
             lines.append("add.w lr, lr, r0")
@@ -198,13 +196,4 @@ def _group(pixels: int, group: int) -> list[str]:
                 for n in range(2):
                     acc = f"r{4 + 2 * (begin + i) + n}"
                     lines.append(f"smlad {acc}, {x}, r{2 + n}, {acc}")
-    return lines
-
-
-def _clamp(acc: str, low: int, high: int) -> list[str]:
-    lines = []
-    if low != -128:
-        lines += [f"cmp.w {acc}, #{low}", "it lt", f"movlt.w {acc}, #{low}"]
-    if high != 127:
-        lines += [f"cmp.w {acc}, #{high}", "it gt", f"movgt.w {acc}, #{high}"]
     return lines

@@ -1,0 +1,26 @@
+"""What the assembly blocks of the Arm cores share: how they finish a result, how C holds them."""
+
+from collections.abc import Iterable
+
+
+def quoted(lines: Iterable[str]) -> str:
+    """Instructions as the string literals of an asm statement."""
+    return "\n".join(f'      "{line}\\n"' for line in lines)
+
+
+def bounds_suffix(low: int, high: int) -> str:
+    """What a block's name says of the bounds of its results; nothing when they are int8's."""
+    return "" if (low, high) == (-128, 127) else f"_{low & 0xFF:02x}_{high & 0xFF:02x}"
+
+
+def requantized(acc: str, multiplier: str, zero_point: str, low: int, high: int) -> list[str]:
+    """The accumulator in register `acc` becomes the int8 result: tinyc_requantize, then the clamp.
+
+    multiplier, zero_point  registers; the narrow form of ops/fixed_point.py
+    """
+    lines = [f"smmlar {acc}, {acc}, {multiplier}, {zero_point}", f"ssat {acc}, #8, {acc}"]
+    if low != -128:
+        lines += [f"cmp.w {acc}, #{low}", "it lt", f"movlt.w {acc}, #{low}"]
+    if high != 127:
+        lines += [f"cmp.w {acc}, #{high}", "it gt", f"movgt.w {acc}, #{high}"]
+    return lines
