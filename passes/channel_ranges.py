@@ -8,7 +8,7 @@ import numpy as np
 from tinyc.compiler.graph import Array, Graph, Tensor
 from tinyc.compiler.ops.accumulate import centred, output_requantization
 from tinyc.compiler.ops.clamp import stored_bounds
-from tinyc.compiler.ops.fixed_point import requantize
+from tinyc.compiler.ops.fixed_point import Requantization, requantize
 from tinyc.compiler.ops.op import Call, call_of
 from tinyc.compiler.ops.pooling import average_requantization
 from tinyc.compiler.ops.unary import table_of
@@ -24,6 +24,10 @@ class Range:
     @property
     def is_constant(self) -> Array:
         return np.asarray(self.low == self.high)
+
+    def of(self, channels: Array) -> "Range":
+        """The range of these channels alone."""
+        return Range(self.low[channels], self.high[channels])
 
 
 Ranges = Mapping[str, Range]
@@ -63,29 +67,35 @@ def _products(call: Call, x: Range) -> tuple[Array, Array] | None:
     return low, high
 
 
-def _requantized(call: Call, low: Array, high: Array) -> Range:
-    """Stored results of accumulators between `low` and `high`, bias not yet added."""
+def _weighted(call: Call, weights: Array, low: Array, high: Array, axes: tuple[int, ...]) -> Range:
+    """Stored results when each weight meets the worst product of its channel, summed over `axes`.
+
+    low, high  of the products, shaped to broadcast against `weights`
+    """
+    up, down = np.maximum(weights, 0), np.minimum(weights, 0)
+    ends = [(up * a + down * b).sum(axis=axes) for a, b in ((low, high), (high, low))]
+    bias = call.inputs[2].data if len(call.inputs) > 2 else None
+    return _stored(
+        call, output_requantization(call), [e if bias is None else e + bias for e in ends]
+    )
+
+
+def _stored(call: Call, to: Requantization, ends: list[Array]) -> Range:
+    """Results of accumulators between the two `ends`."""
     y = call.output
     assert y.quant is not None
-    bias = call.inputs[2].data if len(call.inputs) > 2 else None
-    if bias is not None:
-        low, high = low + bias, high + bias
-    to, bounds = output_requantization(call), stored_bounds(y, call.attrs.clamp)
-    ends = [requantize(a, to, y.quant.zero_point[0], *bounds) for a in (low, high)]
-    return Range(ends[0].astype(np.int64), ends[1].astype(np.int64))
+    bounds = stored_bounds(y, call.attrs.clamp)
+    low, high = (requantize(a, to, y.quant.zero_point[0], *bounds).astype(np.int64) for a in ends)
+    return Range(low, high)
 
 
 def _layer(call: Call, x: Range) -> Range:
-    """Conv2D and Dense: each weight meets the worst value of its input channel."""
+    """Conv2D and Dense."""
     products, w = _products(call, x), call.inputs[1]
     if products is None or w.data is None or getattr(call.attrs, "groups", 1) != 1:
         return _any(call.output)
-    low, high = products
     weights = centred(w.data, w).astype(np.int64).reshape(w.shape[0], -1, w.shape[-1])
-    up, down = np.maximum(weights, 0), np.minimum(weights, 0)
-    lowest = (up * low + down * high).sum(axis=(1, 2))
-    highest = (up * high + down * low).sum(axis=(1, 2))
-    return _requantized(call, lowest, highest)
+    return _weighted(call, weights, *products, axes=(1, 2))
 
 
 def _depthwise(call: Call, x: Range) -> Range:
@@ -95,10 +105,7 @@ def _depthwise(call: Call, x: Range) -> Range:
     multiplier = w.shape[2] // call.inputs[0].shape[3]
     low, high = (np.repeat(p, multiplier) for p in products)
     weights = centred(w.data, w).astype(np.int64).reshape(-1, w.shape[2])
-    up, down = np.maximum(weights, 0), np.minimum(weights, 0)
-    return _requantized(
-        call, (up * low + down * high).sum(axis=0), (up * high + down * low).sum(axis=0)
-    )
+    return _weighted(call, weights, low, high, axes=(0,))
 
 
 def _table(call: Call, x: Range) -> Range:
@@ -125,11 +132,9 @@ def _average(call: Call, x: Range) -> Range:
     quant, y, a = call.inputs[0].quant, call.output, call.attrs
     if quant is None or y.quant is None or any(a.pads):
         return _any(y)
-    cells, bounds = a.kernel[0] * a.kernel[1], stored_bounds(y, a.clamp)
+    cells = a.kernel[0] * a.kernel[1]
     sums = [cells * (end - quant.zero_point[0]) for end in (x.low, x.high)]
-    to = average_requantization(call)
-    ends = [requantize(s, to, y.quant.zero_point[0], *bounds).astype(np.int64) for s in sums]
-    return Range(*ends)
+    return _stored(call, average_requantization(call), sums)
 
 
 RULES: dict[str, Callable[[Call, Range], Range]] = {

@@ -16,13 +16,15 @@ import numpy as np
 from tinyc.compiler.graph import Array, DType, Graph, Node, QParams, Tensor, read_only
 from tinyc.compiler.ops.accumulate import centred
 from tinyc.compiler.ops.conv2d import Conv2DAttrs
+from tinyc.compiler.ops.reshape import ReshapeAttrs
 from tinyc.passes.channel_ranges import Ranges, channel_ranges
 from tinyc.passes.rewrite import fresh_tensor
 from tinyc.targets import Target
 
 GROUP = 4  # channels; a kernel's word
 KEEPING = ("DepthwiseConv2D", "MaxPool2D", "AveragePool2D", "Unary", "Reshape")
-AXES = {"Conv2D": (0, 3), "Dense": (0, 1)}  # of the weights: output and input channels
+CONSTANT_AXES = {"Conv2D": (0, 0), "DepthwiseConv2D": (2, 0)}  # written channels: weights, bias
+READ_AXES = {"Conv2D": 3, "Dense": 1}  # of the weights: the channels that are read
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,9 +52,10 @@ def remove_dead_channels(graph: Graph, target: Target) -> Graph:
         gone = np.flatnonzero(removable)[: channels - kept_count]
         kept = np.setdiff1d(np.arange(channels), gone)
         graph = _without(graph, ranges, chain, kept, gone)
+        outputs = [node.output for node in (source, *chain.members)]
+        ranges = {**ranges, **{n: ranges[n].of(kept) for n in outputs if n in ranges}}
         note = f"{len(gone)} of {channels} channels of '{_label(source)}' are never needed: removed"
         graph = replace(graph, notes=(*graph.notes, note))
-        ranges = channel_ranges(graph)
     return graph
 
 
@@ -95,7 +98,7 @@ def _keeps_channels(graph: Graph, node: Node) -> bool:
 
 
 def _can_do_without(node: Node, tensor: str) -> bool:
-    if node.op not in AXES or node.inputs.count(tensor) != 1 or node.inputs[0] != tensor:
+    if node.op not in READ_AXES or node.inputs.count(tensor) != 1 or node.inputs[0] != tensor:
         return False
     return getattr(node.attrs, "groups", 1) == 1
 
@@ -118,47 +121,37 @@ def _removable(graph: Graph, ranges: Ranges, chain: Chain) -> Array:
 
 def _without(graph: Graph, ranges: Ranges, chain: Chain, kept: Array, gone: Array) -> Graph:
     """The graph with only the `kept` channels of the chain."""
-    new: list[Tensor] = []
+    new: dict[str, Tensor] = {}
     changed: dict[str, Node] = {}
 
-    def sliced(name: str, axis: int) -> str:
-        tensor = graph.tensors[name]
-        assert tensor.data is not None, "weights are constant"
-        data = read_only(np.take(tensor.data, kept, axis), tensor.dtype)
-        quant = _kept_scales(tensor.quant, axis, kept)
-        constant = replace(
-            tensor,
-            name=fresh_tensor(graph, f"{name}\tkept"),
-            shape=data.shape,
-            data=data,
-            quant=quant,
-        )
-        new.append(constant)
-        return constant.name
+    def added(tensor: Tensor) -> str:
+        name = fresh_tensor(graph, tensor.name, new)
+        new[name] = replace(tensor, name=name)
+        return name
 
-    source = chain.source
-    weights = sliced(source.inputs[1], AXES[source.op][0])
-    rest = tuple(sliced(name, 0) for name in source.inputs[2:])
-    changed[source.name] = replace(source, inputs=(source.inputs[0], weights, *rest))
-    for node in chain.members:
-        constants = node.inputs[1:]
-        axes = (2, 0) if node.op == "DepthwiseConv2D" else ()
-        inputs = [sliced(name, axis) for name, axis in zip(constants, axes, strict=False)]
-        attrs = node.attrs
-        if node.op == "Reshape":
-            shape = (*graph.tensors[node.output].shape[:-1], len(kept))
-            attrs = replace(attrs, shape=shape)  # type: ignore[type-var]
-        changed[node.name] = replace(node, inputs=(node.inputs[0], *inputs), attrs=attrs)
-    for node, name in chain.readers:
-        bias = _folded(graph, ranges, node, name, gone)
-        new.append(bias)
-        weights = sliced(node.inputs[1], AXES[node.op][1])
-        inputs_ = (node.inputs[0], weights, bias.name, *node.inputs[3:])
-        changed[node.name] = replace(node, inputs=inputs_)
+    def sliced(node: Node, *axes: int) -> tuple[str, ...]:
+        """The constants that `node` reads, cut along one axis each."""
+        pairs = zip(node.inputs[1:], axes, strict=False)
+        return tuple(added(_sliced(graph.tensors[name], axis, kept)) for name, axis in pairs)
+
     for node in (chain.source, *chain.members):
-        tensor = graph.tensors[node.output]
-        new.append(replace(tensor, shape=(*tensor.shape[:-1], len(kept))))
-    return graph.with_nodes([changed.get(n.name, n) for n in graph.nodes], new)
+        constants = sliced(node, *CONSTANT_AXES.get(node.op, ()))
+        y = graph.tensors[node.output]
+        new[y.name] = replace(y, shape=(*y.shape[:-1], len(kept)))
+        attrs = ReshapeAttrs(new[y.name].shape) if node.op == "Reshape" else node.attrs
+        changed[node.name] = replace(node, inputs=(node.inputs[0], *constants), attrs=attrs)
+    for node, name in chain.readers:
+        bias = added(_folded(graph, ranges, node, name, gone))
+        weights = sliced(node, READ_AXES[node.op])
+        changed[node.name] = replace(node, inputs=(name, *weights, bias, *node.inputs[3:]))
+    return graph.with_nodes([changed.get(n.name, n) for n in graph.nodes], new.values())
+
+
+def _sliced(tensor: Tensor, axis: int, kept: Array) -> Tensor:
+    assert tensor.data is not None, "weights are constant"
+    data = read_only(np.take(tensor.data, kept, axis), tensor.dtype)
+    quant = _kept_scales(tensor.quant, axis, kept)
+    return replace(tensor, name=f"{tensor.name}\tkept", shape=data.shape, data=data, quant=quant)
 
 
 def _kept_scales(quant: QParams | None, axis: int, kept: Array) -> QParams | None:
@@ -181,4 +174,4 @@ def _folded(graph: Graph, ranges: Ranges, node: Node, name: str, gone: Array) ->
     old = graph.tensors[node.inputs[2]].data if len(node.inputs) > 2 else None
     data = read_only(total if old is None else old.astype(np.int64) + total, "int32")
     base = node.inputs[2] if len(node.inputs) > 2 else f"{node.name}\tbias"
-    return Tensor(fresh_tensor(graph, f"{base}\tfolded"), data.shape, DType.INT32, data)
+    return Tensor(f"{base}\tfolded", data.shape, DType.INT32, data)

@@ -1,6 +1,6 @@
 """Rewriting a graph node by node until nothing changes."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import replace
 
 from tinyc.compiler.graph import Graph, Node, Tensor
@@ -61,10 +61,10 @@ def redirect(graph: Graph, old: str, new: str, without: Node) -> Graph:
     return graph.with_nodes(nodes)
 
 
-def fresh_tensor(graph: Graph, hint: str) -> str:
-    """A tensor name that is not taken; names of the model hold no tab."""
+def fresh_tensor(graph: Graph, hint: str, new: Container[str] = ()) -> str:
+    """A tensor name that neither the graph nor `new` has; names of the model hold no tab."""
     base, number, name = hint.partition("\t")[0], 1, hint
-    while name in graph.tensors:
+    while name in graph.tensors or name in new:
         number += 1
         name = f"{base}\t{number}"
     return name

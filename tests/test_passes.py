@@ -338,6 +338,28 @@ def constants_before_padding() -> Graph:
     return conv_chain(-100, (1, 1, 1, 1))
 
 
+def readers_that_share_constants() -> Graph:
+    """A layer and one that reads it have the same weights; two readers have one bias."""
+    first = np.random.default_rng(3).integers(-127, 128, (8, 1, 1, 8)).astype(np.int8)
+    first[[1, 2, 5, 7]] = 0
+    one = QParams((0.02,), (0,))
+    constants = [
+        constant("w", first, DType.INT8, one),
+        constant("b", [500] * 8, DType.INT32),
+        random_constant("v", (8, 1, 1, 8), DType.INT8, quant=one),
+        random_constant("c", (8,), DType.INT32),
+    ]
+    steps = [
+        ("a", "Conv2D", ["x", "w", "b"], Conv2DAttrs(clamp=Clamp(low=0.0))),
+        ("d", "Conv2D", ["a", "w", "c"], Conv2DAttrs()),
+        ("e", "Conv2D", ["a", "v", "c"], Conv2DAttrs()),
+        ("y", "Add", ["d", "e"], BinaryAttrs()),
+    ]
+    x = Tensor("x", (1, 3, 3, 8), DType.INT8, None, X_QUANT)
+    quants = {"a": QParams((0.1,), (-128,)), "d": Y_QUANT, "e": Y_QUANT, "y": Y_QUANT}
+    return graph_of(x, constants, steps, quants)
+
+
 def conv_and_add() -> Graph:
     steps = [
         ("r", "Unary", ["x"], UnaryAttrs("tanh")),
@@ -396,6 +418,7 @@ CASES = (
     Case(fuse_residuals, conv_and_add),
     Case(remove_dead_channels, channels_that_never_change),
     Case(remove_dead_channels, constants_before_padding),
+    Case(remove_dead_channels, readers_that_share_constants),
     Case(fuse_residuals, stored_conv_and_add),
 )
 
