@@ -4,12 +4,13 @@ import builtins
 from collections.abc import Mapping
 from pathlib import Path
 
-from tinyc.compiler.artifact import Artifact, Io
+from tinyc.compiler.artifact import Artifact
 from tinyc.compiler.graph import Array, Shape
 from tinyc.compiler.pipeline import Options, compile_model
 from tinyc.compiler.running import RunResult, run_artifact
 from tinyc.compiler.verification import Verification, verify_model
 from tinyc.targets import Target, load_target
+from tinyc.targets.firmware import Io
 
 __all__ = ["RunResult", "Verification", "compile", "run", "verify"]
 

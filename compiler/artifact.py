@@ -7,12 +7,10 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import DType, QParams, Shape
-
-Io = Literal["caller", "arena"]
+from tinyc.targets.firmware import Io
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from tinyc.compiler.cprint import C_TYPES, float_literal
 from tinyc.compiler.emit_header import header_text, run_prototype
 from tinyc.compiler.graph import Array, Node
 from tinyc.compiler.lower import body_lines, parameters
-from tinyc.compiler.names import c_name, unique_names
+from tinyc.compiler.names import c_name, unique_name
 from tinyc.compiler.ops.kernel import Constant, Kernel, Microkernel
 from tinyc.compiler.ops.op import call_of
 from tinyc.compiler.program import Program
@@ -101,7 +101,7 @@ def functions_of(program: Program, taken: Iterable[str]) -> Functions:
         signature = ", ".join(parameters(kernel, activations))
         code = "\n".join([f"({signature}) {{", *body_lines(kernel), "}"])
         if code not in by_code:
-            (by_code[code],) = unique_names([kernel.name], used).values()
+            by_code[code] = unique_name(kernel.name, used)
             used.add(by_code[code])
             comment = f"/* {_describe(program, node)}; {kernel.note} */"
             texts.append(f"{comment}\nTINYC_KERNEL void {by_code[code]}{code}")
@@ -135,7 +135,6 @@ def _microkernels(program: Program) -> Iterator[str]:
 
 def _tables(program: Program, prefix: str) -> Tables:
     by_data: dict[tuple[str, bytes], str] = {}
-    used: dict[str, str] = {}
     names, definitions, declarations = {}, [], []
     for index, (node_name, kernel) in enumerate(program.kernels.items()):
         mine = []
@@ -143,8 +142,7 @@ def _tables(program: Program, prefix: str) -> Tables:
             key = (str(table.array.dtype), table.array.tobytes())
             if key not in by_data:
                 base = f"{prefix}_{kernel.name}_{index}_{table.role}"
-                (unique,) = unique_names([base], used).values()
-                used[unique] = by_data[key] = unique
+                unique = by_data[key] = unique_name(base, by_data.values())
                 head = f"const {_element_type(table)} {unique}[{table.array.size}]"
                 definitions.append(_definition(head, table.array))
                 declarations.append(f"extern {head};")
@@ -267,15 +265,12 @@ def _pointers(
 def _pointer_names(program: Program, tensors: list[str], taken: set[str]) -> dict[str, str]:
     """The model's names where they are short; converters join whole paths into one name."""
     numbers = {name: i for i, name in enumerate(program.kernels)}
-    bases = {}
+    names: dict[str, str] = {}
     for tensor in tensors:
         producer, name = program.graph.producer(tensor), c_name(tensor)
         if len(name) > MOST_NAME_CHARACTERS and producer is not None:
             name = f"{producer.op.lower()}_{numbers.get(producer.name, len(numbers))}"
-        bases[tensor] = name
-    names: dict[str, str] = {}
-    for tensor, base in bases.items():
-        (names[tensor],) = unique_names([base], {*taken, *names.values()}).values()
+        names[tensor] = unique_name(name, {*taken, *names.values()})
     return names
 
 

@@ -1,7 +1,7 @@
 """Names of the model as names of C: valid, unique, never a keyword."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 KEYWORDS = frozenset(
     # C11 6.4.1, C++11 2.12, and what the headers we include define
@@ -32,15 +32,20 @@ def c_name(name: str) -> str:
     return f"{text}_" if text in KEYWORDS else text
 
 
+def unique_name(name: str, taken: Container[str]) -> str:
+    """A C name like `name` that is not in `taken`."""
+    base = candidate = c_name(name)
+    number = 2
+    while candidate in taken:
+        candidate, number = f"{base}_{number}", number + 1
+    return candidate
+
+
 def unique_names(names: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
     """A C name for each of `names`, all different and none in `taken`."""
     used = set(taken)
     unique: dict[str, str] = {}
     for name in names:
-        base = candidate = c_name(name)
-        number = 2
-        while candidate in used:
-            candidate, number = f"{base}_{number}", number + 1
-        used.add(candidate)
-        unique[name] = candidate
+        unique[name] = unique_name(name, used)
+        used.add(unique[name])
     return unique

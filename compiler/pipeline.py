@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.artifact import Artifact, FloatNode, Io, Layer, Port, Report
+from tinyc.compiler.artifact import Artifact, FloatNode, Layer, Port, Report
 from tinyc.compiler.emit import Functions, emit_c, functions_of
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Graph, Shape, to_text
@@ -21,6 +21,7 @@ from tinyc.passes.memory_check import check_plan
 from tinyc.passes.memory_plan import scratch_name
 from tinyc.passes.storage import materialize_outputs
 from tinyc.targets import Target
+from tinyc.targets.firmware import Io
 
 IO_KINDS = ("caller", "arena")
 IO_DTYPES = ("model", "int8")

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from tinyc.autotune.schedule import DEFAULT, Schedule
 from tinyc.compiler.graph import Graph
@@ -12,6 +11,7 @@ from tinyc.compiler.ops.op import call_of
 from tinyc.passes.memory_plan import MemoryPlan, buffers_of, plan_memory
 from tinyc.passes.storage import Step, Storage, steps_of, storages_of
 from tinyc.targets import Target
+from tinyc.targets.firmware import Io
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,7 +24,7 @@ class Program:
 
     graph: Graph
     target: Target
-    io: Literal["caller", "arena"]
+    io: Io
     kernels: Mapping[str, Kernel]
     steps: tuple[Step, ...]
     storages: tuple[Storage, ...]
@@ -36,7 +36,7 @@ class Program:
 
 
 def build_program(
-    graph: Graph, target: Target, io: Literal["caller", "arena"], schedules: Mapping[str, Schedule]
+    graph: Graph, target: Target, io: Io, schedules: Mapping[str, Schedule]
 ) -> Program:
     """Choose kernels by `schedules` (by node name, else the rule of thumb) and plan the arena."""
     kernels: dict[str, Kernel] = {}

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+Io = Literal["caller", "arena"]  # where inputs and outputs live
+
 
 @dataclass(frozen=True, slots=True)
 class Port:
@@ -27,7 +29,7 @@ class Program:
     sources: Mapping[str, str]
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
-    io: Literal["caller", "arena"]
+    io: Io
 
 
 BEGIN, END = "bench_begin", "bench_end"  # the calls around the inference, by symbol
