@@ -50,6 +50,9 @@ class DType(StrEnum):
         return int(info.min), int(info.max)
 
 
+EIGHT_BITS = (DType.INT8, DType.UINT8)  # stored activations that have integer kernels
+
+
 @dataclass(frozen=True, slots=True)
 class QParams:
     """Affine quantization: real = scale[c] * (stored - zero_point[c]).

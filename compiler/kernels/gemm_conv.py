@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.graph import Array, DType
+from tinyc.compiler.graph import EIGHT_BITS, Array, DType
 from tinyc.compiler.kernels.block import (
     Epilogue,
     Product,
@@ -23,7 +23,7 @@ from tinyc.compiler.kernels.block import (
 )
 from tinyc.compiler.kernels.gather import gather_window
 from tinyc.compiler.ops import loops
-from tinyc.compiler.ops.accumulate import EIGHT_BITS, centred, output_requantization
+from tinyc.compiler.ops.accumulate import centred, output_requantization
 from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import Call
 from tinyc.compiler.ops.residual import Addend, addend, first_stage

@@ -8,12 +8,10 @@ import math
 import numpy as np
 
 from tinyc.compiler.errors import CompileError
-from tinyc.compiler.graph import Array, DType, Tensor, read_only
+from tinyc.compiler.graph import EIGHT_BITS, Array, DType, Tensor, read_only
 from tinyc.compiler.ops.clamp import Clamp, stored_bounds
 from tinyc.compiler.ops.fixed_point import Requantization, requantization, requantize
 from tinyc.compiler.ops.op import Call
-
-EIGHT_BITS = (DType.INT8, DType.UINT8)
 
 
 def centred(array: Array, tensor: Tensor) -> Array:

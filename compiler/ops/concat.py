@@ -6,14 +6,12 @@ from typing import Any
 import numpy as np
 
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.graph import Array, DType, Tensor, elements, read_only
+from tinyc.compiler.graph import EIGHT_BITS, Array, Tensor, elements, read_only
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import Call, Op, Type, dequantized
 from tinyc.compiler.ops.quantize import quantized
 from tinyc.targets import Target
-
-EIGHT_BITS = (DType.INT8, DType.UINT8)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.errors import CompileError
-from tinyc.compiler.graph import Array, DType, Tensor, read_only
+from tinyc.compiler.graph import EIGHT_BITS, Array, Tensor, read_only
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp, clamp_float, stored_bounds
 from tinyc.compiler.ops.copying import broadcast_strides, dense_strides, strided_nest
@@ -20,7 +20,6 @@ from tinyc.compiler.ops.quantize import quantized
 from tinyc.compiler.ops.requantize import requantizer
 from tinyc.targets import Target
 
-EIGHT_BITS = (DType.INT8, DType.UINT8)
 SIGNIFICANT_BITS = 17  # of the larger multiplier: 0.02 % of sums rounded otherwise than exactly
 
 

@@ -7,10 +7,9 @@ import numpy as np
 
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.errors import CompileError
-from tinyc.compiler.graph import Array, DType, Shape, Tensor
+from tinyc.compiler.graph import EIGHT_BITS, Array, DType, Shape, Tensor
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.accumulate import (
-    EIGHT_BITS,
     centred,
     output_of,
     output_requantization,

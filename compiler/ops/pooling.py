@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.graph import Array, DType, Tensor
+from tinyc.compiler.graph import EIGHT_BITS, Array, Tensor
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.accumulate import output_extent, window_slices
 from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp, clamp_float, stored_bounds
@@ -17,8 +17,6 @@ from tinyc.compiler.ops.kernel import Kernel
 from tinyc.compiler.ops.op import Call, Op, RowWindows, Type, Window
 from tinyc.compiler.ops.requantize import Requantizer, requantizer
 from tinyc.targets import Target
-
-EIGHT_BITS = (DType.INT8, DType.UINT8)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.errors import CompileError
-from tinyc.compiler.graph import Array, DType, Shape, Tensor
+from tinyc.compiler.graph import EIGHT_BITS, Array, DType, Shape, Tensor
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.copying import dense_strides, strided_nest
 from tinyc.compiler.ops.fixed_point import Requantization, requantization, requantize
@@ -17,7 +17,6 @@ from tinyc.compiler.ops.op import Call, Op, Type
 from tinyc.compiler.ops.requantize import requantizer
 from tinyc.targets import Target
 
-EIGHT_BITS = (DType.INT8, DType.UINT8)
 MEANINGS: dict[str, Callable[..., Any]] = {
     "mean": np.mean,
     "sum": np.sum,

@@ -15,13 +15,11 @@ import numpy as np
 
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.errors import CompileError
-from tinyc.compiler.graph import Array, DType, Tensor, elements, read_only
+from tinyc.compiler.graph import EIGHT_BITS, Array, DType, Tensor, elements, read_only
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import Call, Op, Type
 from tinyc.targets import Target
-
-EIGHT_BITS = (DType.INT8, DType.UINT8)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.errors import CompileError
-from tinyc.compiler.graph import Array, DType, Tensor, read_only
+from tinyc.compiler.graph import EIGHT_BITS, Array, DType, Tensor, read_only
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp, clamp_float
 from tinyc.compiler.ops.kernel import Constant, Kernel
@@ -135,8 +135,6 @@ FUNCTIONS: dict[str, Function] = {
         ),
     ),
 }
-
-EIGHT_BITS = (DType.INT8, DType.UINT8)
 
 
 def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
