@@ -1,5 +1,6 @@
 """What a user's mistake prints: a code, what is wrong, where, what to do; never a traceback."""
 
+import json
 import os
 import re
 import shutil
@@ -72,7 +73,7 @@ def test_truncated_file(capsys, tmp_path: Path, part: float) -> None:
 
     text = refused(capsys, "compile", path, "--target", "host", "-o", tmp_path / "out")
 
-    assert text.startswith(("error[not-onnx]", "error[invalid-model]"))
+    assert text.startswith("error[not-onnx]")
 
 
 def test_a_folder_is_no_model(capsys, tmp_path: Path) -> None:
@@ -173,6 +174,22 @@ def test_quantization_axis_out_of_range(capsys, tmp_path: Path) -> None:
     assert text == (
         "error[bad-model]: the axis 7 is out of range for 2 dimensions\n"
         "  --> node 'q' (QuantizeLinear)\n"
+    )
+
+
+@pytest.mark.parametrize("op", ["Concat", "QLinearConcat"])
+def test_concatenated_inputs_of_different_ranks(capsys, tmp_path: Path, op: str) -> None:
+    stored = {"s": np.array(0.1, np.float32), "z": np.array(0, np.int8)}
+    names = ["x", "short"] if op == "Concat" else ["s", "z", "x", "s", "z", "short", "s", "z"]
+    domains = [] if op == "Concat" else ["com.microsoft"]
+    nodes = [make_node(op, names, ["y"], name="cat", axis=1, domain="".join(domains))]
+    given = {"x": ("int8", (2, 3)), "short": ("int8", (2,))}
+    model = onnx_model(nodes, given, {"y": ("int8", (2, 6))}, stored, domains=domains)
+
+    text = refused_model(capsys, model, tmp_path)
+
+    assert text == (
+        f"error[bad-model]: the inputs [[2, 3], [2]] do not fit together\n  --> node 'cat' ({op})\n"
     )
 
 
@@ -316,8 +333,6 @@ def test_the_readme_lists_every_code() -> None:
 
 
 def test_json_errors_are_json(capsys) -> None:
-    import json
-
     assert main(["compile", str(MODEL), "--target", "nothing", "--json"]) == 1
 
     assert json.loads(capsys.readouterr().out)["error"]["code"] == "unknown-target"

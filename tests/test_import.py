@@ -12,6 +12,7 @@ from onnx.helper import make_node as node
 from tests.harness import onnx_model, optimized, random_inputs, read_model, run_c, run_onnxruntime
 from tests.qdq import Q, qdq_model, random_weights
 from tinyc.compiler.graph import Array
+from tinyc.compiler.onnx_import.operators import MICROSOFT
 
 RNG = np.random.default_rng(21)
 
@@ -33,7 +34,7 @@ def floats(*shape: int) -> Array:
 
 
 QUANT = {"xs": scale(0.05), "xz": zero(4), "ws": scale(0.02), "wz": zero(0), "ys": scale(0.31),
-         "yz": zero(-7)}  # fmt: skip
+         "yz": zero(-7), "ps": scale(1 / 256), "pz": zero(-128)}  # fmt: skip
 X8 = {"x": ("int8", (1, 4, 5, 5))}
 
 
@@ -64,6 +65,36 @@ def matmul_integer() -> onnx.ModelProto:
     constants = {"w": stored(8, 5), "xz": zero(9), "wz": zero(0)}
     nodes = [node("MatMulInteger", ["x", "w", "xz", "wz"], ["y"])]
     return onnx_model(nodes, {"x": ("int8", (2, 8))}, {"y": ("int32", (2, 5))}, constants)
+
+
+def microsoft(
+    op: str, names: str, x: tuple[int, ...], y: tuple[int, ...], dtype: str = "int8",
+    **attributes: object,
+) -> Callable[[], onnx.ModelProto]:  # fmt: skip
+    """One of onnxruntime's own operators; the inputs `x` and `x2` are stored."""
+
+    def build() -> onnx.ModelProto:
+        given = {n: (dtype, x) for n in names.split() if n in ("x", "x2")}
+        constants = {n: QUANT[n] for n in names.split() if n not in given}
+        nodes = [node(op, names.split(), ["y"], domain="com.microsoft", **attributes)]
+        return onnx_model(nodes, given, {"y": (dtype, y)}, constants, domains=["com.microsoft"])
+
+    build.__name__ = f"microsoft_{op}"
+    return build
+
+
+SUM = "x xs xz x2 ws wz ys yz"
+MICROSOFT_PATTERNS = {
+    "Gelu": microsoft("Gelu", "x", (2, 5), (2, 5), "float32"),
+    "QLinearAdd": microsoft("QLinearAdd", SUM, (2, 30), (2, 30)),
+    "QLinearConcat": microsoft("QLinearConcat", "ys yz x xs xz x2 ws wz", (2, 30), (2, 60), axis=1),
+    "QLinearGlobalAveragePool": microsoft(
+        "QLinearGlobalAveragePool", "x xs xz ys yz", (1, 6, 5, 7), (1, 6, 1, 1)
+    ),
+    "QLinearLeakyRelu": microsoft("QLinearLeakyRelu", "x xs xz ys yz", (2, 30), (2, 30), alpha=0.1),
+    "QLinearMul": microsoft("QLinearMul", SUM, (2, 30), (2, 30)),
+    "QLinearSigmoid": microsoft("QLinearSigmoid", "x xs xz ps pz", (2, 30), (2, 30)),
+}
 
 
 def transpose_before_dequantize() -> onnx.ModelProto:
@@ -219,6 +250,7 @@ PATTERNS = (
     Pattern(qlinear_matmul),
     Pattern(conv_integer),
     Pattern(matmul_integer),
+    *(Pattern(build, op != "Gelu") for op, build in MICROSOFT_PATTERNS.items()),
     Pattern(transpose_before_dequantize),
     Pattern(dense_after_convolution),
     Pattern(relu_with_a_zero_point_inside),
@@ -256,6 +288,12 @@ def test_a_quantized_pattern_leaves_no_float(pattern: Pattern, tmp_path: Path) -
     graph = optimized(read_model(pattern.build(), tmp_path))
 
     assert [t.name for t in graph.tensors.values() if t.dtype.is_float] == []
+
+
+def test_every_operator_of_onnxruntime_has_a_pattern() -> None:
+    exchanged = {"QuantizeLinear", "DequantizeLinear"}  # the readers of the standard's
+
+    assert set(MICROSOFT) - exchanged == set(MICROSOFT_PATTERNS)
 
 
 def test_hard_swish_is_one_node(tmp_path: Path) -> None:

@@ -24,9 +24,9 @@ def inline_functions(model: onnx.ModelProto, known: Collection[tuple[str, str]])
         {
             (n.domain, n.op_type)
             for n in model.graph.node
-            if (n.domain.replace("ai.onnx", ""), n.op_type) not in known
+            if n.domain in ("", "ai.onnx")
+            and ("", n.op_type) not in known
             and n.op_type not in FOLDABLE
-            and n.domain in ("", "ai.onnx")
             and _has_body(n.op_type, opset_of(model))
         }
     )

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from tinyc.compiler.graph import Shape, Tensor, elements
+from tinyc.compiler.graph import QParams, Shape, Tensor, elements
 from tinyc.compiler.onnx_import.arguments import (
     axes_of,
     constant_integers,
@@ -88,17 +88,23 @@ def read_transpose(build: Builder, node: ModelNode) -> Tensor:
 
 def read_concat(build: Builder, node: ModelNode) -> Tensor:
     parts = tuple(build.operand(node, i) for i in range(len(node.inputs)))
+    if len({p.dtype for p in parts}) != 1:
+        node.malformed("the inputs have different element types")
+    quants = {p.quant for p in parts}
+    return concatenation(build, node, parts, quants.pop() if len(quants) == 1 else None)
+
+
+def concatenation(
+    build: Builder, node: ModelNode, parts: tuple[Tensor, ...], quant: QParams | None = None
+) -> Tensor:
+    """`parts` behind each other on the node's axis; a single one is itself."""
     rank = len(parts[0].shape)
     axis = positive_axis(node, node.integer("axis", 0), rank)
     others = {(*p.shape[:axis], *p.shape[axis + 1 :]) for p in parts}
     if not rank or len(others) != 1 or len({len(p.shape) for p in parts}) != 1:
         node.malformed(f"the inputs {[list(p.shape) for p in parts]} do not fit together")
-    if len({p.dtype for p in parts}) != 1:
-        node.malformed("the inputs have different element types")
     if len(parts) == 1:
         return parts[0]
-    quants = {p.quant for p in parts}
-    quant = quants.pop() if len(quants) == 1 else None
     return build.add(node, "Concat", parts, ConcatAttrs(axis), quant=quant)
 
 

@@ -6,17 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from tinyc.compiler.graph import Array, DType, QParams, Tensor
+from tinyc.compiler.graph import EIGHT_BITS, Array, DType, QParams, Tensor
 from tinyc.compiler.onnx_import.arguments import constant_values
 from tinyc.compiler.onnx_import.building import Builder, positive_axis
 from tinyc.compiler.onnx_import.linear import matrix_product
 from tinyc.compiler.onnx_import.model_node import ModelNode
+from tinyc.compiler.onnx_import.movement import concatenation
 from tinyc.compiler.onnx_import.spatial import convolution, global_average_pool
-from tinyc.compiler.ops.concat import ConcatAttrs
 from tinyc.compiler.ops.quantize import quantized
 from tinyc.compiler.ops.unary import UnaryAttrs
 
-STORED_TYPES = (DType.INT8, DType.UINT8, DType.INT16, DType.UINT16, DType.INT32)
+STORED_TYPES = (*EIGHT_BITS, DType.INT16, DType.UINT16, DType.INT32)
 ONNX_UINT8, ONNX_INT8 = 2, 3
 
 
@@ -154,10 +154,7 @@ def read_qlinear_concat(build: Builder, node: ModelNode) -> Tensor:
     if len(node.inputs) < 5 or (len(node.inputs) - 2) % 3:
         node.malformed(f"it has {len(node.inputs)} inputs")
     parts = tuple(_real(build, node, at) for at in range(2, len(node.inputs), 3))
-    axis = positive_axis(node, node.integer("axis", 0), len(parts[0].shape))
-    if len({(*p.shape[:axis], *p.shape[axis + 1 :]) for p in parts}) != 1 or not parts[0].shape:
-        node.malformed(f"the inputs {[list(p.shape) for p in parts]} do not fit together")
-    return _stored(build, node, build.add(node, "Concat", parts, ConcatAttrs(axis)), 0)
+    return _stored(build, node, concatenation(build, node, parts), 0)
 
 
 def read_conv_integer(build: Builder, node: ModelNode) -> Tensor:
@@ -174,7 +171,7 @@ def _integers(build: Builder, node: ModelNode, at: int, zero_at: int) -> Tensor:
     """Input `at` as stored integers of scale 1."""
     x, zeros = build.operand(node, at), constant_values(build, node, zero_at)
     whole = zeros is None or zeros.dtype.kind in "iu"
-    if x.dtype not in (DType.INT8, DType.UINT8) or not whole:
+    if x.dtype not in EIGHT_BITS or not whole:
         node.malformed(f"input {at} is {x.dtype}, it must be int8 or uint8")
     zero_points = (0,) if zeros is None else tuple(int(v) for v in zeros.reshape(-1).tolist())
     axis = None
