@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tinyc.compiler.artifact import Artifact
 from tinyc.compiler.graph import Array, Shape
-from tinyc.compiler.pipeline import Options, compile_model
+from tinyc.compiler.pipeline import IoDtype, Options, compile_model
 from tinyc.compiler.running import RunResult, run_artifact
 from tinyc.compiler.verification import Verification, verify_model
 from tinyc.targets import Target, load_target
@@ -21,7 +21,7 @@ def compile(
     *,
     name: str = "",
     io: Io = "caller",
-    io_dtype: str = "model",
+    io_dtype: IoDtype = "model",
     input_shapes: Mapping[str, Shape] | None = None,
     dump: str | Path | None = None,
 ) -> Artifact:

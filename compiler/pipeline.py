@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
 
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.artifact import Artifact, FloatNode, Layer, Port, Report
@@ -23,8 +24,7 @@ from tinyc.passes.storage import materialize_outputs
 from tinyc.targets import Target
 from tinyc.targets.firmware import Io
 
-IO_KINDS = ("caller", "arena")
-IO_DTYPES = ("model", "int8")
+IoDtype = Literal["model", "int8"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Options:
     """What a user may ask of a compilation; the defaults are the command line's.
 
     name          prefix of the C names; "" takes the file's stem
-    io            one of IO_KINDS
+    io            "caller": inputs and outputs are the caller's arrays; "arena": they live there
     io_dtype      "model": the interface as in the file; "int8": without the Quantize at the
                   inputs and the Dequantize at the outputs
     input_shapes  by input name, for dimensions that the model leaves open
@@ -41,9 +41,20 @@ class Options:
 
     name: str = ""
     io: Io = "caller"
-    io_dtype: str = "model"
+    io_dtype: IoDtype = "model"
     input_shapes: Mapping[str, Shape] = field(default_factory=dict)
     dump: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Raises CompileError("wrong-option")."""
+        for option, value, kinds in (("io", self.io, Io), ("io_dtype", self.io_dtype, IoDtype)):
+            if value not in get_args(kinds):
+                raise CompileError(
+                    "wrong-option",
+                    f"there is no '{value}'",
+                    f"option {option}",
+                    f"use one of: {', '.join(get_args(kinds))}",
+                )
 
 
 DEFAULTS = Options()

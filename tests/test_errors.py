@@ -11,6 +11,7 @@ import onnx
 import pytest
 from onnx.helper import make_node
 
+import tinyc
 from tests.harness import onnx_model
 from tinyc.compiler.cli import main
 
@@ -42,6 +43,20 @@ def test_unknown_target(capsys) -> None:
         "  --> --target cortex-m44\n"
         "  help: use one of: cortex-m0plus, cortex-m3, cortex-m33, cortex-m4, cortex-m7, host, "
         "rv32imac, rv32imafc, rv32imc; or the path of a TOML file\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "known"), [("io", "caller, arena"), ("io_dtype", "model, int8")]
+)
+def test_unknown_option_in_python(option: str, known: str) -> None:
+    with pytest.raises(tinyc.CompileError) as error:
+        tinyc.compile(MODEL, "host", **{option: "int16"})
+
+    assert str(error.value) == (
+        "error[wrong-option]: there is no 'int16'\n"
+        f"  --> option {option}\n"
+        f"  help: use one of: {known}"
     )
 
 
