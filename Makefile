@@ -25,7 +25,7 @@ lint: $(READY) .links/tinyc
 
 # Measures every figure of bench/README.md and writes the table anew.
 bench: $(READY) toolchains
-	$(RUN) bench/measure.py
+	$(RUN) -m bench.measure
 
 # Cross compilers from Debian's packages where they are missing and we may install them.
 toolchains:

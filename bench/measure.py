@@ -4,25 +4,25 @@ import argparse
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
+import onnx
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
-
-import tinyc  # noqa: E402
-from bench.models import BY_NAME, MODELS, SHARED, TINY, RealModel  # noqa: E402
+import tinyc
+from bench.models import BY_NAME, MODELS, ROOT, SHARED, TINY, RealModel
+from tinyc.compiler.graph import Array
+from tinyc.compiler.verification import reference_session
 
 CORES = ("cortex-m4", "cortex-m7", "cortex-m33", "cortex-m3", "cortex-m0plus", "rv32imc")
 SAME_BYTES = ("host", "cortex-m0plus", "cortex-m4", "cortex-m7", "cortex-m33", "rv32imc")
 SAMPLES = 16  # real samples of int8 models, on every core
 FLOAT_SAMPLES = 1  # of float models: soft-float cores take seconds for each
 PAGE = Path(__file__).parent / "README.md"
+TINYC = str(Path(sys.executable).parent / "tinyc")
 
 # TFLite Micro with CMSIS-NN on Cortex-M4: cycles, arena, flash (shared/anchors.md)
 TFLM = {
@@ -31,6 +31,7 @@ TFLM = {
     "dscnn_kws_int8_qdq": (9_100_000, 22_820, 108_560),
     "fcae_toycar_int8_qdq": (737_000, 2_580, 305_292),
 }
+FLASH_BELOW_TFLM = 25_600
 MUST_ARENA = {
     "resnet8_cifar10_int8_qdq": 49_152,
     "mobilenetv1_vww_int8_qdq": 55_296,
@@ -41,14 +42,12 @@ MUST_ARENA = {
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """One model on one core; the arena with inputs and outputs in it."""
+    """One model on one emulated core; the arena with inputs and outputs in it."""
 
-    model: str
-    target: str
     arena_bytes: int
     flash_bytes: int
-    stack_bytes: int | None
-    cycles: int | None
+    stack_bytes: int
+    cycles: int
 
 
 def measure_cost(model: str, target: str) -> Cost:
@@ -56,12 +55,12 @@ def measure_cost(model: str, target: str) -> Cost:
     artifact = tinyc.compile(real.path, target, io="arena")
     (port,) = artifact.report.inputs
     result = tinyc.run(artifact, {port.name: real.samples(1).reshape(1, *port.shape)})
+    assert result.stack_bytes is not None and result.cycles is not None, f"{target} is emulated"
     flash = result.text_bytes + result.rodata_bytes
-    arena = artifact.report.arena_bytes
-    return Cost(model, target, arena, flash, result.stack_bytes, result.cycles)
+    return Cost(artifact.report.arena_bytes, flash, result.stack_bytes, result.cycles)
 
 
-def outputs_of(model: str, target: str, count: int | None) -> np.ndarray:  # type: ignore[type-arg]
+def outputs_of(model: str, target: str, count: int | None) -> Array:
     """The first output for the first `count` real samples."""
     real = BY_NAME[model]
     artifact = tinyc.compile(real.path, target)
@@ -71,11 +70,9 @@ def outputs_of(model: str, target: str, count: int | None) -> np.ndarray:  # typ
     return result.outputs[artifact.report.outputs[0].name].reshape(len(samples), -1)
 
 
-def reference_of(real: RealModel, count: int | None) -> np.ndarray:  # type: ignore[type-arg]
+def reference_of(real: RealModel, count: int | None) -> Array:
     """The same by onnxruntime, graph optimisations off."""
-    settings = onnxruntime.SessionOptions()
-    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(str(real.path), settings)
+    session = reference_session(onnx.load(str(real.path)))
     given = session.get_inputs()[0]
     shape = [d if isinstance(d, int) else 1 for d in given.shape]
     rows = [session.run(None, {given.name: x.reshape(shape)})[0] for x in real.samples(count)]
@@ -85,27 +82,27 @@ def reference_of(real: RealModel, count: int | None) -> np.ndarray:  # type: ign
 def same_bytes(model: str) -> str:
     """Whether all cores give one answer; the largest difference from the host for floats."""
     count = SAMPLES if BY_NAME[model].quantized else FLOAT_SAMPLES
-    outputs = [outputs_of(model, target, count) for target in SAME_BYTES]
+    host, *others = (outputs_of(model, target, count) for target in SAME_BYTES)
     if BY_NAME[model].quantized:
-        same = all(np.array_equal(outputs[0], other) for other in outputs)
+        same = all(np.array_equal(host, other) for other in others)
         return "same bytes" if same else "DIFFER"
-    scale = np.abs(outputs[0]).max()
-    return f"{max(float(np.abs(o - outputs[0]).max() / scale) for o in outputs):.1e} relative"
+    scale = np.abs(host).max()
+    return f"{max(float(np.abs(o - host).max() / scale) for o in others):.1e} relative"
 
 
 def accuracy(model: str) -> tuple[int, int, int]:
     """Right answers of tinyc and of onnxruntime, and how many samples there are."""
     real = BY_NAME[model]
     labels = real.answers()
-    rights = [
+    ours, theirs = (
         int((_classes(scores) == labels).sum())
         for scores in (outputs_of(model, "host", None), reference_of(real, None))
-    ]
-    return rights[0], rights[1], len(labels)
+    )
+    return ours, theirs, len(labels)
 
 
-def _classes(scores: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
-    return scores.argmax(axis=1) if scores.shape[1] > 1 else scores[:, 0] > 0.5
+def _classes(scores: Array) -> Array:
+    return np.asarray(scores.argmax(axis=1) if scores.shape[1] > 1 else scores[:, 0] > 0.5)
 
 
 def deviation(model: str) -> float:
@@ -131,53 +128,6 @@ def table(head: str, rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(lines)
 
 
-def page(jobs: int) -> Iterator[str]:
-    """The sections of bench/README.md."""
-    names, tiny = [m.name for m in MODELS], [m.name for m in TINY]
-    with ProcessPoolExecutor(jobs) as pool:
-        pairs = [(m, t) for m in tiny for t in CORES]
-        costs = {
-            (c.model, c.target): c
-            for c in pool.map(measure_cost, [p[0] for p in pairs], [p[1] for p in pairs])
-        }
-        yield HEAD
-        rows = []
-        for m in tiny:
-            c, (cycles, arena, flash) = costs[m, "cortex-m4"], TFLM[m]
-            assert c.cycles is not None
-            rows.append((m, f"{c.cycles / 1e6:.3f} M", f"{cycles / 1e6:.3f} M",
-                         f"{c.arena_bytes:,}", f"{MUST_ARENA[m]:,}", f"{arena:,}",
-                         f"{c.flash_bytes:,}", f"{flash - 25_600:,}", c.stack_bytes))  # fmt: skip
-        yield "## Cortex-M4, default options, `--io arena`\n"
-        yield table("model | cycles | TFLM + CMSIS-NN | arena B | must | TFLM | flash B | must "
-                    "(TFLM - 25 KB) | stack B", rows)  # fmt: skip
-        yield "\n## Cycles on every core, millions, zero wait states\n"
-        rows = [(m, *(f"{(costs[m, t].cycles or 0) / 1e6:.3f}" for t in CORES)) for m in tiny]
-        yield table("model | " + " | ".join(CORES), rows)
-        yield f"\n## The same answers on {', '.join(SAME_BYTES)}\n"
-        yield f"{SAMPLES} real samples of int8 models, {FLOAT_SAMPLES} of float models.\n"
-        yield table("model | outputs", list(zip(names, pool.map(same_bytes, names), strict=True)))
-        yield "\n## Accuracy on all labelled samples, compiled for the host\n"
-        labelled = [m.name for m in MODELS if m.correct]
-        rows = []
-        for m, (ours, theirs, count) in zip(labelled, pool.map(accuracy, labelled), strict=True):
-            rows.append((m, f"{ours / count:.1%} ({ours})", f"{theirs / count:.1%} ({theirs})",
-                         BY_NAME[m].correct, count))  # fmt: skip
-        yield table("model | tinyc | onnxruntime here | right in models/README.md | samples", rows)
-        floats = [m.name for m in MODELS if not m.quantized]
-        yield "\n## Float models against onnxruntime: largest deviation, relative\n"
-        rows = [(m, f"{d:.1e}") for m, d in zip(floats, pool.map(deviation, floats), strict=True)]
-        yield table("model | deviation", rows)
-    yield "\n## Time on this machine (2 cores), cold process, best of three\n"
-    rows = [("`tinyc --help`", f"{seconds([TINYC, '--help']):.2f} s")]
-    for m in ("mobilenetv1_vww_int8_qdq", "fcae_toycar_h5_f32"):
-        out = ROOT / ".cache" / "bench"
-        command = [TINYC, "compile", str(BY_NAME[m].path), "--target", "cortex-m4", "-o", str(out)]
-        rows.append((f"`tinyc compile {m}.onnx`", f"{seconds(command):.2f} s"))
-    yield table("command | time", rows)
-
-
-TINYC = str(Path(sys.executable).parent / "tinyc")
 HEAD = """\
 # Measured figures
 
@@ -187,6 +137,75 @@ flags of the targets, zero wait states; on the same images the emulator agrees t
 the project's validated cycle model (`tests/test_emulator.py`). Flash is text plus read-only data of
 the generated files' objects. TFLM figures were measured for this project on the same models.
 """
+
+
+def page(jobs: int) -> Iterator[str]:
+    """The sections of bench/README.md."""
+    yield HEAD
+    with ProcessPoolExecutor(jobs) as pool:
+        yield from cost_sections(pool)
+        yield from answer_sections(pool)
+    yield from time_section()
+
+
+def cost_sections(pool: Executor) -> Iterator[str]:
+    names = [m.name for m in TINY]
+    pairs = [(m, core) for m in names for core in CORES]
+    measured = pool.map(measure_cost, *zip(*pairs, strict=True))
+    costs: Mapping[tuple[str, str], Cost] = dict(zip(pairs, measured, strict=True))
+    yield "## Cortex-M4, default options, `--io arena`\n"
+    yield table(
+        "model | cycles | TFLM + CMSIS-NN | arena B | must | TFLM | flash B "
+        "| must (TFLM - 25 KB) | stack B",
+        [_against_tflm(m, costs[m, "cortex-m4"]) for m in names],
+    )
+    yield "\n## Cycles on every core, millions, zero wait states\n"
+    yield table(
+        "model | " + " | ".join(CORES),
+        [(m, *(f"{costs[m, core].cycles / 1e6:.3f}" for core in CORES)) for m in names],
+    )
+
+
+def _against_tflm(model: str, cost: Cost) -> tuple[object, ...]:
+    cycles, arena_bytes, flash_bytes = TFLM[model]
+    return (
+        model, f"{cost.cycles / 1e6:.3f} M", f"{cycles / 1e6:.3f} M",
+        f"{cost.arena_bytes:,}", f"{MUST_ARENA[model]:,}", f"{arena_bytes:,}",
+        f"{cost.flash_bytes:,}", f"{flash_bytes - FLASH_BELOW_TFLM:,}", cost.stack_bytes,
+    )  # fmt: skip
+
+
+def answer_sections(pool: Executor) -> Iterator[str]:
+    names = [m.name for m in MODELS]
+    yield f"\n## The same answers on {', '.join(SAME_BYTES)}\n"
+    yield f"{SAMPLES} real samples of int8 models, {FLOAT_SAMPLES} of float models.\n"
+    yield table("model | outputs", list(zip(names, pool.map(same_bytes, names), strict=True)))
+
+    labelled = [m.name for m in MODELS if m.correct]
+    yield "\n## Accuracy on all labelled samples, compiled for the host\n"
+    yield table(
+        "model | tinyc | onnxruntime here | right in models/README.md | samples",
+        [
+            (m, f"{ours / count:.1%} ({ours})", f"{theirs / count:.1%} ({theirs})",
+             BY_NAME[m].correct, count)
+            for m, (ours, theirs, count) in zip(labelled, pool.map(accuracy, labelled), strict=True)
+        ],
+    )  # fmt: skip
+
+    floats = [m.name for m in MODELS if not m.quantized]
+    yield "\n## Float models against onnxruntime: largest deviation, relative\n"
+    found = zip(floats, pool.map(deviation, floats), strict=True)
+    yield table("model | deviation", [(m, f"{d:.1e}") for m, d in found])
+
+
+def time_section() -> Iterator[str]:
+    yield "\n## Time on this machine (2 cores), cold process, best of three\n"
+    rows = [("`tinyc --help`", f"{seconds([TINYC, '--help']):.2f} s")]
+    for m in ("mobilenetv1_vww_int8_qdq", "fcae_toycar_h5_f32"):
+        out = ROOT / ".cache" / "bench"
+        command = [TINYC, "compile", str(BY_NAME[m].path), "--target", "cortex-m4", "-o", str(out)]
+        rows.append((f"`tinyc compile {m}.onnx`", f"{seconds(command):.2f} s"))
+    yield table("command | time", rows)
 
 
 def main() -> int:

@@ -77,7 +77,7 @@ def verify_model(
         name: array[:limit] for name, array in choose_inputs(artifact.report.inputs, arrays).items()
     }
     result = run_artifact(artifact, target, inputs)
-    reference = _Reference(model, options)
+    reference = _Reference(model)
     ports = artifact.report.outputs
     count = len(next(iter(result.outputs.values())))
     expected = reference.outputs(artifact.report.inputs, inputs, count, ports)
@@ -145,21 +145,32 @@ def choose_inputs(ports: tuple[Port, ...], arrays: Mapping[str, Array]) -> dict[
     )
 
 
-class _Reference:
-    """onnxruntime on the user's file, one sample at a time, graph optimisations off."""
+def reference_session(model: onnx.ModelProto) -> Any:
+    """onnxruntime's session for `model`, graph optimisations off: what the nodes mean.
 
-    def __init__(self, model: Path, options: Options) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise CompileError(
-                "onnxruntime-missing",
-                "verify compares with onnxruntime, which is not installed",
-                help="pip install 'tinyc[verify]'",
-            ) from error
+    Raises CompileError("onnxruntime-missing").
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise CompileError(
+            "onnxruntime-missing",
+            "verify compares with onnxruntime, which is not installed",
+            help="pip install 'tinyc[verify]'",
+        ) from error
+    settings = onnxruntime.SessionOptions()
+    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    settings.log_severity_level = 4
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), settings, providers=["CPUExecutionProvider"]
+    )
+
+
+class _Reference:
+    """onnxruntime on the user's file, one sample at a time."""
+
+    def __init__(self, model: Path) -> None:
         self.proto = onnx.load(str(model))
-        self.folder = model.parent
-        self.runtime: Any = onnxruntime
 
     def outputs(
         self,
@@ -169,7 +180,7 @@ class _Reference:
         outputs: tuple[Port, ...],
     ) -> dict[str, Array]:
         """Every output for every sample, shaped like RunResult.outputs."""
-        session = self._session(self.proto)
+        session = reference_session(self.proto)
         names = [p.name for p in outputs]
         rows = [session.run(names, self._feed(inputs, arrays, sample)) for sample in range(count)]
         return {
@@ -199,17 +210,9 @@ class _Reference:
         known = {o.name for o in exposed.graph.output}
         names = [o for n in exposed.graph.node for o in n.output if o and o not in known]
         exposed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-        session = self._session(exposed)
+        session = reference_session(exposed)
         values = session.run(None, dict(feed))
         return {o.name: np.asarray(v) for o, v in zip(session.get_outputs(), values, strict=True)}
-
-    def _session(self, proto: onnx.ModelProto) -> Any:
-        settings = self.runtime.SessionOptions()
-        settings.graph_optimization_level = self.runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        settings.log_severity_level = 4
-        return self.runtime.InferenceSession(
-            proto.SerializeToString(), settings, providers=["CPUExecutionProvider"]
-        )
 
     def _feed(
         self, ports: tuple[Port, ...], arrays: Mapping[str, Array], sample: int
