@@ -22,7 +22,6 @@ from tinyc.passes.storage import Step, Storage
 
 # Moves of the local search: 400 left VWW on Cortex-M4 at 46,980 B, 1500 reached its bound
 SEARCH_TURNS = 4000
-ENTRY = -1  # the event before the first step, when the inputs are in place
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""Compiles mutants in a process of its own: `fuzz_worker.py <seed> <count>` prints JSON."""
+"""Compiles mutants in a process of its own: `-m tests.fuzz_worker <seed> <count>` prints JSON."""
 
 import json
 import random
@@ -13,14 +13,11 @@ import warnings
 from pathlib import Path
 from types import FrameType
 
-ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT / ".links"), str(ROOT)]
-
-from bench.models import SHARED  # noqa: E402
-from tests.mutations import mutant  # noqa: E402
-from tinyc.compiler.errors import CompileError  # noqa: E402
-from tinyc.compiler.pipeline import emit_artifact, plan_program, read_graph  # noqa: E402
-from tinyc.targets import load_target  # noqa: E402
+from bench.models import ROOT, SHARED
+from tests.mutations import mutant
+from tinyc.compiler.errors import CompileError
+from tinyc.compiler.pipeline import emit_artifact, plan_program, read_graph
+from tinyc.targets import load_target
 
 MOST_SECONDS = 20
 LARGEST_SOURCE_BYTES = 130_000

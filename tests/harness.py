@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.cprint import C_TYPES
-from tinyc.compiler.graph import Array, DType, Graph, Node, QParams, Tensor, constant
+from tinyc.compiler.graph import Array, DType, Graph, QParams, Tensor, constant
 from tinyc.compiler.onnx_import.reading import read_onnx
-from tinyc.compiler.ops import OPS
 from tinyc.compiler.pipeline import emit_artifact, plan_program
+from tinyc.compiler.verification import reference_session
 from tinyc.passes import FLOAT_PASSES, INT8_PASSES, run_passes
 from tinyc.targets import load_target
 from tinyc.targets.firmware.program import Port, Program
@@ -62,28 +61,9 @@ def run_c(
     ]
 
 
-def stored(
-    name: str,
-    shape: tuple[int, ...],
-    scale: float = 0.1,
-    zero_point: int = 0,
-    dtype: DType = DType.INT8,
-) -> Tensor:
-    """An activation of stored integers."""
-    return Tensor(name, shape, dtype, None, QParams((scale,), (zero_point,)))
-
-
-def single(op: str, inputs: Sequence[Tensor], attrs: Any, output: Tensor | None = None) -> Graph:
-    """A graph of one node; the activations are its inputs. A float output's type is inferred."""
-    tensors = tuple(inputs)
-    if output is None:
-        ((shape, dtype),) = OPS[op].infer(tensors, attrs)
-        output = Tensor("y", shape, dtype)
-    names = tuple(t.name for t in tensors)
-    node = Node("node", op, names, (output.name,), attrs, ("node",))
-    given = tuple(dict.fromkeys(t.name for t in tensors if t.data is None))
-    everything = {t.name: t for t in (*tensors, output)}
-    return Graph("model", given, (output.name,), (node,), everything)
+def stored(name: str, shape: tuple[int, ...], quant: QParams) -> Tensor:
+    """An activation of int8."""
+    return Tensor(name, shape, DType.INT8, None, quant)
 
 
 def random_inputs(graph: Graph, seed: int = 0) -> dict[str, Array]:
@@ -151,9 +131,6 @@ def optimized(graph: Graph) -> Graph:
 
 def run_onnxruntime(model: onnx.ModelProto, inputs: dict[str, Array]) -> dict[str, Array]:
     """The same by onnxruntime, graph optimisations off."""
-    settings = onnxruntime.SessionOptions()
-    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    settings.log_severity_level = 4
-    session = onnxruntime.InferenceSession(model.SerializeToString(), settings)
+    session = reference_session(model)
     names = [o.name for o in session.get_outputs()]
     return dict(zip(names, session.run(names, inputs), strict=True))

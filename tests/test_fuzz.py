@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-WORKER = Path(__file__).parent / "fuzz_worker.py"
+ROOT = Path(__file__).parent.parent
 
 
 def check(seed: int, count: int) -> None:
-    command = [sys.executable, "-P", str(WORKER), str(seed), str(count)]
+    command = [sys.executable, "-m", "tests.fuzz_worker", str(seed), str(count)]
 
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
 
     assert done.returncode == 0, done.stderr[-2000:]
     result = json.loads(done.stdout.splitlines()[-1])

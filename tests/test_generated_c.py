@@ -40,9 +40,7 @@ def test_the_c_is_clean(model: Path, compiler: str, io: str, tmp_path: Path) -> 
 
     for name in (f"{artifact.name}.c", f"{artifact.name}_weights.c"):
         flags = ["-std=c11", "-O1", *WARNINGS, "-c", name, "-o", str(tmp_path / f"{name}.o")]
-        done = subprocess.run(
-            [*command, *flags], cwd=tmp_path / "c", capture_output=True, text=True
-        )
+        done = compiled([*command, *flags], tmp_path / "c")
         assert done.returncode == 0, done.stderr
 
 

@@ -6,7 +6,7 @@ Random chains of convolutions, so that blocks, bands and rows of every kind meet
 import numpy as np
 import pytest
 
-from tests.harness import random_constant, random_inputs, run_c
+from tests.harness import random_constant, random_inputs, run_c, stored
 from tinyc.compiler.graph import DType, Graph, Node, QParams, Tensor, constant
 from tinyc.compiler.interpreter import run
 from tinyc.compiler.ops import OPS
@@ -23,7 +23,7 @@ def chain(seed: int) -> Graph:
     rng = np.random.default_rng(seed)
     channels = int(rng.choice([1, 3, 4, 8, 12]))
     shape = (1, int(rng.integers(3, 14)), int(rng.integers(2, 14)), channels)
-    tensors = {"x": Tensor("x", shape, DType.INT8, None, QParams((0.05,), (3,)))}
+    tensors = {"x": stored("x", shape, QParams((0.05,), (3,)))}
     nodes: list[Node] = []
     last = "x"
     for i in range(LAYERS):
@@ -32,7 +32,7 @@ def chain(seed: int) -> Graph:
         operands = tuple(tensors[name] for name in inputs)
         ((y_shape, _),) = OPS[op].infer(operands, attrs)
         quant = tensors[last].quant if kind == "pool" else QParams((0.4,), (-3,))
-        y = Tensor(f"y{i}", y_shape, DType.INT8, None, quant)
+        y = stored(f"y{i}", y_shape, quant)
         tensors[y.name] = y
         nodes.append(Node(f"n{i}", op, tuple(inputs), (y.name,), attrs, (f"n{i}",)))
         last = y.name

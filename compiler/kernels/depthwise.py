@@ -22,8 +22,6 @@ from tinyc.targets.intrinsics.arm_dsp import dsp, extension
 
 MOST_UNROLLED_TAPS = 12  # a 3x3 is written out, larger windows are loops
 
-Taps = Callable[[Any, Any, Any, Callable[[Any, Any, Any], list[Any]]], list[Any]]
-
 
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     """One channel at a time, for every core and for floats."""

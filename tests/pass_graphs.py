@@ -1,0 +1,346 @@
+"""Graphs for the tests of passes: each has what one pass looks for, or must not take for it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tests.harness import random_constant, stored
+from tinyc.compiler.graph import DType, Graph, Node, QParams, Shape, Tensor, constant
+from tinyc.compiler.ops import OPS
+from tinyc.compiler.ops.clamp import Clamp
+from tinyc.compiler.ops.concat import ConcatAttrs
+from tinyc.compiler.ops.conv2d import Conv2DAttrs
+from tinyc.compiler.ops.dense import DenseAttrs
+from tinyc.compiler.ops.depthwise_conv2d import DepthwiseConv2DAttrs
+from tinyc.compiler.ops.elementwise import BinaryAttrs
+from tinyc.compiler.ops.pad import PadAttrs
+from tinyc.compiler.ops.reshape import ReshapeAttrs
+from tinyc.compiler.ops.transpose import TransposeAttrs
+from tinyc.compiler.ops.unary import UnaryAttrs
+
+RELU = UnaryAttrs("identity", (), Clamp(low=0.0))
+NHWC, NCHW = TransposeAttrs((0, 2, 3, 1)), TransposeAttrs((0, 3, 1, 2))
+X_QUANT, Y_QUANT = QParams((0.05,), (3,)), QParams((0.3,), (-10,))
+W_QUANT = QParams((0.01, 0.02, 0.015), (0, 0, 0), 0)
+
+NO_QUANTS: Mapping[str, QParams] = {}
+
+Step = tuple[str, str, Sequence[str], Any]  # output, operator, inputs, attrs
+
+
+def graph_of(
+    x: Tensor,
+    constants: Sequence[Tensor],
+    steps: Sequence[Step],
+    quants: Mapping[str, QParams] = NO_QUANTS,
+) -> Graph:
+    """The graph of `steps`; `quants` says which outputs hold int8. The last output is returned."""
+    tensors = {t.name: t for t in (x, *constants)}
+    nodes = []
+    for output, op, inputs, attrs in steps:
+        ((shape, dtype),) = OPS[op].infer(tuple(tensors[n] for n in inputs), attrs)
+        quant = quants.get(output)
+        tensors[output] = Tensor(output, shape, DType.INT8 if quant else dtype, None, quant)
+        nodes.append(Node(f"node_{output}", op, tuple(inputs), (output,), attrs, (output,)))
+    return Graph("model", (x.name,), (steps[-1][0],), tuple(nodes), tensors)
+
+
+def real(*shape: int) -> Tensor:
+    return Tensor("x", shape, DType.FLOAT32)
+
+
+def floats(name: str, *shape: int) -> Tensor:
+    return random_constant(name, shape, DType.FLOAT32)
+
+
+def weights(shape: Shape) -> Tensor:
+    return random_constant("w", shape, DType.INT8, quant=W_QUANT)
+
+
+def constants_alone() -> Graph:
+    steps = [
+        ("s", "Add", ["a", "b"], BinaryAttrs()),
+        ("d", "Dequantize", ["q"], None),
+        ("e", "Add", ["x", "s"], BinaryAttrs()),
+        ("y", "Add", ["e", "d"], BinaryAttrs()),
+    ]
+    stored = random_constant("q", (3,), DType.INT8, quant=X_QUANT)
+    return graph_of(real(2, 3), [floats("a", 3), floats("b", 3), stored], steps)
+
+
+def one_thing_twice() -> Graph:
+    steps = [
+        ("a", "Unary", ["x"], UnaryAttrs("tanh")),
+        ("b", "Unary", ["x"], UnaryAttrs("tanh")),
+        ("y", "Add", ["a", "b"], BinaryAttrs()),
+    ]
+    return graph_of(real(4), [], steps)
+
+
+def unread_result() -> Graph:
+    steps = [
+        ("a", "Unary", ["x"], UnaryAttrs("exp")),
+        ("y", "Unary", ["x"], UnaryAttrs("tanh")),
+    ]
+    return graph_of(real(4), [], steps)
+
+
+def reshapes() -> Graph:
+    steps = [
+        ("a", "Reshape", ["x"], ReshapeAttrs((6,))),
+        ("b", "Reshape", ["a"], ReshapeAttrs((3, 2))),
+        ("c", "Reshape", ["b"], ReshapeAttrs((3, 2))),
+        ("y", "Unary", ["c"], UnaryAttrs("tanh")),
+    ]
+    return graph_of(real(2, 3), [], steps)
+
+
+def split_hard_swish() -> Graph:
+    steps = [
+        ("a", "Unary", ["x"], UnaryAttrs("hard_sigmoid", (1 / 6, 0.5))),
+        ("y", "Mul", ["a", "x"], BinaryAttrs()),
+    ]
+    return graph_of(real(2, 5), [], steps)
+
+
+def transposes_around_relu() -> Graph:
+    steps = [
+        ("a", "Conv2D", ["x", "w"], Conv2DAttrs()),
+        ("b", "Transpose", ["a"], NCHW),
+        ("c", "Unary", ["b"], RELU),
+        ("d", "Add", ["c", "k"], BinaryAttrs()),
+        ("e", "Transpose", ["d"], NHWC),
+        ("y", "Conv2D", ["e", "v"], Conv2DAttrs()),
+    ]
+    constants = [floats("w", 3, 2, 2, 2), floats("v", 2, 1, 1, 3), floats("k", 3, 1, 1)]
+    return graph_of(real(1, 4, 5, 2), constants, steps)
+
+
+def concat_of_transposes() -> Graph:
+    steps = [
+        ("a", "Transpose", ["x"], NCHW),
+        ("b", "Unary", ["a"], UnaryAttrs("tanh")),
+        ("c", "Concat", ["a", "b"], ConcatAttrs(1)),
+        ("y", "Transpose", ["c"], NHWC),
+    ]
+    return graph_of(real(1, 3, 4, 2), [], steps)
+
+
+def stored_transposes() -> Graph:
+    """The first Transpose stays before its Dequantize; the others cancel."""
+    x = stored("x", (1, 2, 3, 4), X_QUANT)
+    steps = [
+        ("a", "Transpose", ["x"], NHWC),
+        ("b", "Transpose", ["a"], NCHW),
+        ("c", "Transpose", ["b"], NHWC),
+        ("d", "Dequantize", ["c"], None),
+        ("y", "Unary", ["d"], UnaryAttrs("tanh")),
+    ]
+    return graph_of(x, [], steps, {"a": X_QUANT, "b": X_QUANT, "c": X_QUANT})
+
+
+def transpose_before_dense() -> Graph:
+    steps = [
+        ("a", "Transpose", ["x"], NCHW),
+        ("b", "Reshape", ["a"], ReshapeAttrs((1, 24))),
+        ("y", "Dense", ["b", "w"], DenseAttrs()),
+    ]
+    return graph_of(real(1, 3, 4, 2), [floats("w", 5, 24)], steps)
+
+
+def pad_before_conv() -> Graph:
+    steps = [
+        ("a", "Pad", ["x"], PadAttrs(((0, 0), (1, 0), (2, 1), (0, 0)))),
+        ("y", "Conv2D", ["a", "w"], Conv2DAttrs(pads=(0, 0, 1, 0))),
+    ]
+    return graph_of(real(1, 4, 5, 2), [floats("w", 3, 3, 3, 2)], steps)
+
+
+def pad_that_is_not_zero() -> Graph:
+    steps = [
+        ("a", "Pad", ["x"], PadAttrs(((0, 0), (1, 1), (1, 1), (0, 0)), value=1.5)),
+        ("y", "Conv2D", ["a", "w"], Conv2DAttrs()),
+    ]
+    return graph_of(real(1, 4, 5, 2), [floats("w", 3, 3, 3, 2)], steps)
+
+
+def added_bias() -> Graph:
+    steps = [
+        ("a", "Dense", ["x", "w"], DenseAttrs()),
+        ("y", "Add", ["b", "a"], BinaryAttrs()),
+    ]
+    return graph_of(real(2, 4), [floats("w", 3, 4), floats("b", 1, 3)], steps)
+
+
+def scaled_conv() -> Graph:
+    steps = [
+        ("a", "Conv2D", ["x", "w", "b"], Conv2DAttrs(pads=(1, 1, 1, 1))),
+        ("m", "Mul", ["a", "s"], BinaryAttrs()),
+        ("y", "Add", ["m", "t"], BinaryAttrs()),
+    ]
+    constants = [floats("w", 3, 3, 3, 2), floats("b", 3), floats("s", 3), floats("t", 3)]
+    return graph_of(real(1, 4, 5, 2), constants, steps)
+
+
+def scaled_after_relu() -> Graph:
+    """Does not fold: a negative factor turns the clamp around."""
+    steps = [
+        ("a", "Conv2D", ["x", "w"], Conv2DAttrs(clamp=Clamp(low=0.0))),
+        ("y", "Mul", ["a", "s"], BinaryAttrs()),
+    ]
+    factors = constant("s", [-1.0, 0.5, 2.0], DType.FLOAT32)
+    return graph_of(real(1, 4, 5, 2), [floats("w", 3, 3, 3, 2), factors], steps)
+
+
+def added_after_relu() -> Graph:
+    """No bias: the clamp comes first."""
+    steps = [
+        ("a", "Dense", ["x", "w"], DenseAttrs(clamp=Clamp(low=0.0))),
+        ("y", "Add", ["a", "b"], BinaryAttrs()),
+    ]
+    return graph_of(real(2, 4), [floats("w", 3, 4), floats("b", 3)], steps)
+
+
+def two_clamps() -> Graph:
+    steps = [
+        ("a", "Conv2D", ["x", "w"], Conv2DAttrs()),
+        ("b", "Unary", ["a"], RELU),
+        ("y", "Unary", ["b"], UnaryAttrs("identity", (), Clamp(high=1.0))),
+    ]
+    return graph_of(real(1, 4, 5, 2), [floats("w", 3, 3, 3, 2)], steps)
+
+
+def moves_between_quantizations() -> Graph:
+    x = stored("x", (1, 2, 3, 4), X_QUANT)
+    steps = [
+        ("a", "Dequantize", ["x"], None),
+        ("b", "Transpose", ["a"], NHWC),
+        ("c", "Reshape", ["b"], ReshapeAttrs((1, 24))),
+        ("y", "Unary", ["c"], UnaryAttrs("tanh")),
+    ]
+    return graph_of(x, [], steps)
+
+
+def quantized_dense() -> Graph:
+    x = stored("x", (2, 8), X_QUANT)
+    steps = [
+        ("a", "Dequantize", ["x"], None),
+        ("v", "Dequantize", ["w"], None),
+        ("d", "Dense", ["a", "v", "b"], DenseAttrs(clamp=Clamp(low=-20.0))),
+        ("y", "Quantize", ["d"], None),
+    ]
+    bias = constant("b", [9.0, -7.0, 5.0], DType.FLOAT32)
+    return graph_of(x, [weights((3, 8)), bias], steps, {"y": Y_QUANT})
+
+
+def bias_of_another_scale() -> Graph:
+    """Its int32 values are not at scale(x) * scale(w)."""
+    x = stored("x", (2, 8), X_QUANT)
+    steps = [
+        ("a", "Dequantize", ["x"], None),
+        ("v", "Dequantize", ["w"], None),
+        ("c", "Dequantize", ["b"], None),
+        ("d", "Dense", ["a", "v", "c"], DenseAttrs()),
+        ("y", "Quantize", ["d"], None),
+    ]
+    bias = constant("b", [900, -700, 500], DType.INT32, QParams((0.01,)))
+    return graph_of(x, [weights((3, 8)), bias], steps, {"y": Y_QUANT})
+
+
+def quantized_product_with_a_number() -> Graph:
+    x = stored("x", (2, 8), X_QUANT)
+    steps = [
+        ("a", "Dequantize", ["x"], None),
+        ("m", "Mul", ["a", "k"], BinaryAttrs()),
+        ("y", "Quantize", ["m"], None),
+    ]
+    number = constant("k", 2.5, DType.FLOAT32)
+    return graph_of(x, [number], steps, {"y": Y_QUANT})
+
+
+def two_requantizations() -> Graph:
+    x = stored("x", (2, 8), X_QUANT)
+    steps = [
+        ("a", "Dequantize", ["x"], None),
+        ("b", "Quantize", ["a"], None),
+        ("c", "Dequantize", ["b"], None),
+        ("y", "Quantize", ["c"], None),
+    ]
+    return graph_of(x, [], steps, {"b": X_QUANT, "y": Y_QUANT})
+
+
+def conv_chain(bias_of_dead: int, pads: tuple[int, int, int, int]) -> Graph:
+    """A convolution with 6 of 12 channels without weights, a depthwise one, one that reads both."""
+    rng = np.random.default_rng(3)
+    first = rng.integers(-127, 128, (12, 1, 1, 3)).astype(np.int8)
+    first[[1, 2, 5, 7, 8, 11]] = 0
+    bias = rng.integers(-500, 500, 12)
+    bias[[1, 2, 5, 7, 8, 11]] = bias_of_dead
+    one, spread = QParams((0.02,), (0,)), QParams(tuple([0.01] * 12), (0,) * 12, 2)
+    constants = [
+        constant("w0", first, DType.INT8, one),
+        constant("b0", bias, DType.INT32),
+        random_constant("w1", (3, 3, 12), DType.INT8, quant=spread),
+        random_constant("b1", (12,), DType.INT32),
+        random_constant("w2", (4, 3, 3, 12), DType.INT8, quant=one),
+        random_constant("b2", (4,), DType.INT32),
+    ]
+    relu = Clamp(low=0.0)
+    steps = [
+        ("a", "Conv2D", ["x", "w0", "b0"], Conv2DAttrs(clamp=relu)),
+        ("d", "DepthwiseConv2D", ["a", "w1", "b1"], DepthwiseConv2DAttrs(pads=(1, 1, 1, 1))),
+        ("y", "Conv2D", ["d", "w2", "b2"], Conv2DAttrs(pads=pads)),
+    ]
+    x = stored("x", (1, 5, 5, 3), X_QUANT)
+    low = QParams((0.1,), (-128,))
+    return graph_of(x, constants, steps, {"a": low, "d": QParams((0.3,), (5,)), "y": Y_QUANT})
+
+
+def channels_that_never_change() -> Graph:
+    return conv_chain(-100, (0, 0, 0, 0))
+
+
+def constants_before_padding() -> Graph:
+    return conv_chain(-100, (1, 1, 1, 1))
+
+
+def readers_that_share_constants() -> Graph:
+    """A layer and one that reads it have the same weights; two readers have one bias."""
+    first = np.random.default_rng(3).integers(-127, 128, (8, 1, 1, 8)).astype(np.int8)
+    first[[1, 2, 5, 7]] = 0
+    one = QParams((0.02,), (0,))
+    constants = [
+        constant("w", first, DType.INT8, one),
+        constant("b", [500] * 8, DType.INT32),
+        random_constant("v", (8, 1, 1, 8), DType.INT8, quant=one),
+        random_constant("c", (8,), DType.INT32),
+    ]
+    steps = [
+        ("a", "Conv2D", ["x", "w", "b"], Conv2DAttrs(clamp=Clamp(low=0.0))),
+        ("d", "Conv2D", ["a", "w", "c"], Conv2DAttrs()),
+        ("e", "Conv2D", ["a", "v", "c"], Conv2DAttrs()),
+        ("y", "Add", ["d", "e"], BinaryAttrs()),
+    ]
+    x = stored("x", (1, 3, 3, 8), X_QUANT)
+    quants = {"a": QParams((0.1,), (-128,)), "d": Y_QUANT, "e": Y_QUANT, "y": Y_QUANT}
+    return graph_of(x, constants, steps, quants)
+
+
+def conv_and_add() -> Graph:
+    steps = [
+        ("r", "Unary", ["x"], UnaryAttrs("tanh")),
+        ("c", "Conv2D", ["x", "w", "b"], Conv2DAttrs(pads=(1, 1, 1, 1), clamp=Clamp(low=0.0))),
+        ("y", "Add", ["r", "c"], BinaryAttrs(Clamp(high=2.0))),
+    ]
+    return graph_of(real(1, 4, 4, 3), [floats("w", 3, 3, 3, 3), floats("b", 3)], steps)
+
+
+def stored_conv_and_add() -> Graph:
+    x = stored("x", (1, 4, 4, 3), X_QUANT)
+    bias = random_constant("b", (3,), DType.INT32)
+    steps = [
+        ("c", "Conv2D", ["x", "w", "b"], Conv2DAttrs()),
+        ("y", "Add", ["c", "x"], BinaryAttrs(Clamp(low=0.0))),
+    ]
+    return graph_of(x, [weights((3, 1, 1, 3)), bias], steps, {"c": Y_QUANT, "y": Y_QUANT})
