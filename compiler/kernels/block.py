@@ -4,12 +4,14 @@ Rows are pixels (columns of im2col) or rows of a matrix, columns are output chan
 accumulators are scalars of the C function, so that the C compiler keeps them in registers.
 """
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.graph import Array, read_only
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.accumulate import folded_bias, output_requantization
@@ -86,6 +88,12 @@ def _float_epilogue(call: Call) -> Epilogue:
     bias = Constant("bias", read_only(call.inputs[2].data, "float32"))
     table = loops.buffer("bias", bias.array.size, "float32")
     return Epilogue((bias,), (table,), lambda c: loops.load(table, c), finish)
+
+
+def plain_space(rows: Sequence[int], columns: Sequence[int]) -> Iterator[Schedule]:
+    """Every block of `rows` x `columns`, its loop written out up to eight times."""
+    for choice in itertools.product(rows, columns, (1, 2, 4, 8)):
+        yield Schedule("", *choice)
 
 
 def plain_product(weights: Array, x_dtype: str) -> Product:

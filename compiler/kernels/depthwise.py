@@ -33,6 +33,11 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     return _kernel(call, finished, read_only(table.reshape(-1)), _one_channel, 1, "plain C")
 
 
+def suits(call: Call, target: Target) -> bool:
+    """Everything."""
+    return True
+
+
 def kernel_smlad(call: Call, target: Target, schedule: Schedule) -> Kernel:
     """Four channels at a time, a word of inputs and a word of weights a tap."""
     matrix, finished = _operands(call, target)

@@ -5,7 +5,7 @@ windows of a few pixels into the scratch (im2col of one block), the padding as t
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from tinyc.compiler.kernels.block import (
     block,
     epilogue,
     plain_product,
+    plain_space,
     smlad_product,
 )
 from tinyc.compiler.kernels.gather import gather_window
@@ -28,6 +29,8 @@ from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import Call
 from tinyc.compiler.ops.residual import Addend, addend, first_stage
 from tinyc.targets import Target
+
+ROWS, COLUMNS = (1, 2, 3, 4), (1, 2, 3, 4)  # of blocks that some core keeps in its registers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,6 +61,16 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     # a rule of thumb that was not compared with other blocks on these kernels
     rows, columns = (2, 2) if "long-multiply" in target.features else (1, 4)
     return _kernel(call, target, schedule, plain_product, rows, columns, 1)
+
+
+def suits(call: Call, target: Target) -> bool:
+    """Everything."""
+    return True
+
+
+def space(call: Call, target: Target) -> Iterator[Schedule]:
+    """Blocks of up to four pixels and four channels."""
+    yield from plain_space(ROWS, COLUMNS)
 
 
 def kernel_smlad(call: Call, target: Target, schedule: Schedule) -> Kernel:

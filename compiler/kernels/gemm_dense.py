@@ -1,6 +1,6 @@
 """Dense as a matrix product: the rows of x times output channels; nothing is gathered."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from tinyc.compiler.kernels.block import (
     block,
     epilogue,
     plain_product,
+    plain_space,
     smlad_product,
 )
 from tinyc.compiler.kernels.gemm_conv import suits_smlad as suits_smlad_weights
@@ -26,6 +27,16 @@ from tinyc.targets import Target
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     """Multiply-accumulate by multiply-accumulate, for every core and for floats."""
     return _kernel(call, target, schedule, plain_product, 4, 1)
+
+
+def suits(call: Call, target: Target) -> bool:
+    """Everything."""
+    return True
+
+
+def space(call: Call, target: Target) -> Iterator[Schedule]:
+    """Up to eight channels at a time."""
+    yield from plain_space((0,), (1, 2, 3, 4, 6, 8))
 
 
 def kernel_smlad(call: Call, target: Target, schedule: Schedule) -> Kernel:

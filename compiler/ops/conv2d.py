@@ -3,13 +3,11 @@
 x NHWC, w [oc, kh, kw, ic / groups] constant, b [oc] constant or absent.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.graph import Array, Tensor
 from tinyc.compiler.kernels import gemm_blocks, gemm_conv
 from tinyc.compiler.ops.accumulate import (
@@ -21,10 +19,18 @@ from tinyc.compiler.ops.accumulate import (
     window_slices,
 )
 from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp
-from tinyc.compiler.ops.kernel import Kernel
-from tinyc.compiler.ops.op import ROW, Call, Op, RowWindows, Type, Window
+from tinyc.compiler.ops.op import (
+    ROW,
+    Algorithm,
+    Algorithms,
+    Call,
+    Op,
+    RowWindows,
+    Type,
+    Window,
+    kernel_by,
+)
 from tinyc.compiler.ops.residual import Residual, added, first_stage
-from tinyc.targets import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,23 +92,14 @@ def macs(call: Call) -> int:
     return call.output.elements * kh * kw * ic
 
 
-ALGORITHMS: dict[str, Callable[[Call, Target, Schedule], Kernel]] = {
-    "gemm": gemm_conv.kernel,
-    "gemm-smlad": gemm_conv.kernel_smlad,
-    "gemm-blocks": gemm_blocks.kernel,
+ALGORITHMS: Algorithms = {
+    "gemm-blocks": Algorithm(gemm_blocks.suits, gemm_blocks.kernel),
+    "gemm-smlad": Algorithm(gemm_conv.suits_smlad, gemm_conv.kernel_smlad),
+    "gemm": Algorithm(gemm_conv.suits, gemm_conv.kernel, gemm_conv.space),
 }
 
 
-def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
-    algorithm = schedule.algorithm or rule_of_thumb(call, target)
-    return ALGORITHMS[algorithm](call, target, schedule)
-
-
-def rule_of_thumb(call: Call, target: Target) -> str:
-    """The algorithm when nothing was measured."""
-    if gemm_blocks.suits(call, target):
-        return "gemm-blocks"
-    return "gemm-smlad" if gemm_conv.suits_smlad(call, target) else "gemm"
-
-
-CONV2D = Op("Conv2D", infer, reference, kernel, windows, macs, can_quantize)
+CONV2D = Op(
+    "Conv2D", infer, reference, kernel_by(ALGORITHMS), windows, macs, can_quantize,
+    algorithms=ALGORITHMS,
+)  # fmt: skip

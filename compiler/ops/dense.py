@@ -1,18 +1,14 @@
 """Dense: y = clamp(x @ w.T + b); x [..., k], w [n, k] constant, b [n] constant or absent."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array, Tensor
 from tinyc.compiler.kernels import gemm_dense
 from tinyc.compiler.ops.accumulate import can_quantize, centred, output_of, result_type
 from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp
-from tinyc.compiler.ops.kernel import Kernel
-from tinyc.compiler.ops.op import Call, Op, Type
-from tinyc.targets import Target
+from tinyc.compiler.ops.op import Algorithm, Algorithms, Call, Op, Type, kernel_by
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +38,13 @@ def macs(call: Call) -> int:
     return call.output.elements * call.inputs[1].shape[1]
 
 
-ALGORITHMS: dict[str, Callable[[Call, Target, Schedule], Kernel]] = {
-    "gemm": gemm_dense.kernel,
-    "gemm-smlad": gemm_dense.kernel_smlad,
+ALGORITHMS: Algorithms = {
+    "gemm-smlad": Algorithm(gemm_dense.suits_smlad, gemm_dense.kernel_smlad),
+    "gemm": Algorithm(gemm_dense.suits, gemm_dense.kernel, gemm_dense.space),
 }
 
 
-def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
-    algorithm = schedule.algorithm or rule_of_thumb(call, target)
-    return ALGORITHMS[algorithm](call, target, schedule)
-
-
-def rule_of_thumb(call: Call, target: Target) -> str:
-    """The algorithm when nothing was measured."""
-    return "gemm-smlad" if gemm_dense.suits_smlad(call, target) else "gemm"
-
-
-DENSE = Op("Dense", infer, reference, kernel, macs=macs, quantize=can_quantize)
+DENSE = Op(
+    "Dense", infer, reference, kernel_by(ALGORITHMS), macs=macs, quantize=can_quantize,
+    algorithms=ALGORITHMS,
+)  # fmt: skip

@@ -4,13 +4,11 @@ y[oy, ox, o] = sum x[oy*sh + i*dh - top, ox*sw + k*dw - left, c] * w[i, k, o] + 
 x NHWC, w [kh, kw, c*m] constant, b [c*m] constant or absent.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.graph import Array, Tensor
 from tinyc.compiler.kernels import depthwise, depthwise_planes
 from tinyc.compiler.ops.accumulate import (
@@ -22,9 +20,16 @@ from tinyc.compiler.ops.accumulate import (
     window_slices,
 )
 from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp
-from tinyc.compiler.ops.kernel import Kernel
-from tinyc.compiler.ops.op import Call, Op, RowWindows, Type, Window
-from tinyc.targets import Target
+from tinyc.compiler.ops.op import (
+    Algorithm,
+    Algorithms,
+    Call,
+    Op,
+    RowWindows,
+    Type,
+    Window,
+    kernel_by,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,23 +80,14 @@ def macs(call: Call) -> int:
     return call.output.elements * kh * kw
 
 
-ALGORITHMS: dict[str, Callable[[Call, Target, Schedule], Kernel]] = {
-    "direct": depthwise.kernel,
-    "direct-smlad": depthwise.kernel_smlad,
-    "planes": depthwise_planes.kernel,
+ALGORITHMS: Algorithms = {
+    "planes": Algorithm(depthwise_planes.suits, depthwise_planes.kernel),
+    "direct-smlad": Algorithm(depthwise.suits_smlad, depthwise.kernel_smlad),
+    "direct": Algorithm(depthwise.suits, depthwise.kernel),
 }
 
 
-def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
-    algorithm = schedule.algorithm or rule_of_thumb(call, target)
-    return ALGORITHMS[algorithm](call, target, schedule)
-
-
-def rule_of_thumb(call: Call, target: Target) -> str:
-    """The algorithm when nothing was measured."""
-    if depthwise_planes.suits(call, target):
-        return "planes"
-    return "direct-smlad" if depthwise.suits_smlad(call, target) else "direct"
-
-
-DEPTHWISE_CONV2D = Op("DepthwiseConv2D", infer, reference, kernel, windows, macs, can_quantize)
+DEPTHWISE_CONV2D = Op(
+    "DepthwiseConv2D", infer, reference, kernel_by(ALGORITHMS), windows, macs, can_quantize,
+    algorithms=ALGORITHMS,
+)  # fmt: skip

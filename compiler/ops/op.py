@@ -1,7 +1,7 @@
 """What tinyc knows about one operator."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,24 @@ RowWindows = tuple[Window | None, ...]  # None: every row of that input is read 
 
 
 @dataclass(frozen=True, slots=True)
+class Algorithm:
+    """One way to compute an operator.
+
+    suits   whether it computes a call on a target
+    kernel  the call as TensorIR, by a schedule; what the schedule leaves open is the algorithm's
+            own rule
+    space   the schedules that differ for a call, for the tuner; their `algorithm` may be empty
+    """
+
+    suits: Callable[[Call, Target], bool]
+    kernel: Callable[[Call, Target, Schedule], Kernel]
+    space: Callable[[Call, Target], Iterable[Schedule]] = lambda call, target: (Schedule(),)
+
+
+Algorithms = Mapping[str, Algorithm]  # by name; the rule of thumb takes the first that suits
+
+
+@dataclass(frozen=True, slots=True)
 class Op:
     """One operator: everything the compiler asks about it is here.
 
@@ -69,6 +87,7 @@ class Op:
     quantize   whether the node may run on stored integers when all its real operands are
                quantized and its result is: called with the call as it would become
     in_place   the kernel may write its output over its first input of equal byte size
+    algorithms the ways that `kernel` chooses between; none: there is one
     """
 
     name: str
@@ -79,6 +98,32 @@ class Op:
     macs: Callable[[Call], int] = lambda call: 0
     quantize: Callable[[Call], bool] = lambda call: False
     in_place: bool = False
+    algorithms: Algorithms = field(default_factory=dict)
+
+
+def kernel_by(algorithms: Algorithms) -> Callable[[Call, Target, Schedule], Kernel]:
+    """The kernel of an operator with several algorithms."""
+
+    def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
+        name = schedule.algorithm or rule_of_thumb(algorithms, call, target)
+        return algorithms[name].kernel(call, target, schedule)
+
+    return kernel
+
+
+def rule_of_thumb(algorithms: Algorithms, call: Call, target: Target) -> str:
+    """The algorithm when nothing was measured."""
+    return next(name for name, a in algorithms.items() if a.suits(call, target))
+
+
+def schedules_of(algorithms: Algorithms, call: Call, target: Target) -> tuple[Schedule, ...]:
+    """Every schedule of every algorithm that suits the call."""
+    return tuple(
+        replace(schedule, algorithm=name)
+        for name, a in algorithms.items()
+        if a.suits(call, target)
+        for schedule in a.space(call, target)
+    )
 
 
 @dataclass(frozen=True, slots=True)
