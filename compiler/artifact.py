@@ -11,6 +11,7 @@ from pathlib import Path
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import DType, QParams, Shape
 from tinyc.targets.firmware import Io
+from tinyc.targets.toolchain import Files, encoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """Generated files: name -> text. The same input gives the same bytes.
+    """Generated files. The same input gives the same bytes.
 
     io  "caller": inputs and outputs are the caller's arrays; "arena": they live in the arena
     """
@@ -106,7 +107,7 @@ class Artifact:
     name: str
     io: Io
     report: Report
-    files: Mapping[str, str] = field(repr=False)
+    files: Files = field(repr=False)
 
     def write(self, folder: str | Path) -> None:
         """Write all files or none.
@@ -128,13 +129,13 @@ class Artifact:
             ) from error
 
 
-def _write_whole(folder: Path, files: Mapping[str, str]) -> None:
+def _write_whole(folder: Path, files: Files) -> None:
     """Files are complete in a folder beside `folder` before the first one moves into it."""
     staged = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        for name, text in files.items():
-            with open(staged / name, "w", encoding="utf-8", newline="\n") as file:
-                file.write(text)
+        for name, content in files.items():
+            with open(staged / name, "wb") as file:
+                file.write(encoded(content))
                 file.flush()
                 os.fsync(file.fileno())
         if folder.exists():

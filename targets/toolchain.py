@@ -25,6 +25,7 @@ PACKAGES: Mapping[str, str] = {
     "cc": "apt-get install gcc",
     "zig": "pip install 'tinyc[clang]'",
 }
+Files = Mapping[str, str | bytes]  # name -> text, or the bytes of a binary
 PICOLIBC = "--specs=picolibc.specs"
 
 
@@ -97,24 +98,29 @@ def version_of(command: Sequence[str]) -> str:
 def build(
     compiler: Compiler,
     target: Target,
-    sources: Mapping[str, str],
+    sources: Files,
     folder: Path,
     flags: Sequence[str] = (),
 ) -> tuple[Path, ...]:
-    """Write `sources` (file name -> text) to `folder` and compile every .c and .S file there.
+    """Write `sources` to `folder` and compile every .c and .S file there.
 
     Returns the objects in the order of `sources`.
 
     Raises CompileError("c-compiler-failed") with the first lines of the diagnostics.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in sources.items():
-        (folder / name).write_text(text, encoding="utf-8")
+    for name, content in sources.items():
+        (folder / name).write_bytes(encoded(content))
     names = [name for name in sources if name.endswith((".c", ".S"))]
     for name in names:
         arguments = [*compiler.flags, *target.cflags, *flags, "-c", name, "-o", f"{name}.o"]
         run_compiler(compiler, arguments, folder, name)
     return tuple(folder / f"{name}.o" for name in names)
+
+
+def encoded(content: str | bytes) -> bytes:
+    """The bytes of a file."""
+    return content if isinstance(content, bytes) else content.encode("utf-8")
 
 
 def run_compiler(compiler: Compiler, arguments: Sequence[str], folder: Path, where: str) -> None:

@@ -12,7 +12,7 @@ LAYERS = (  # lowest first; the longest prefix decides
     ("compiler.interpreter", "compiler.artifact", "compiler.lower", "compiler.onnx_import"),
     ("passes", "autotune"),
     ("compiler.program",),
-    ("compiler.emit", "compiler.emit_header"),
+    ("compiler.emit", "compiler.emit_header", "compiler.emit_tables"),
     ("compiler.pipeline",),
     ("compiler.running", "compiler.verification"),
     ("compiler.api", "compiler.show"),

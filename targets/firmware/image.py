@@ -55,7 +55,7 @@ def build_image(
     Raises CompileError when the compiler or the linker refuses it.
     """
     board = board_of(target)
-    own: dict[str, str] = {"image.ld": _text("image.ld").format(**_fields(board))}
+    own: dict[str, str | bytes] = {"image.ld": _text("image.ld").format(**_fields(board))}
     include: list[str] = []
     if not compiler.has_libc:
         (folder / "libc").mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,9 @@
 """A compiled model as a program, and the main.c that calls it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+from tinyc.targets.toolchain import Files
 
 Io = Literal["caller", "arena"]  # where inputs and outputs live
 
@@ -20,13 +21,13 @@ class Port:
 class Program:
     """The generated files, and what is needed to call them.
 
-    sources  file name -> text, with <prefix>.h among them
+    sources  the files, with <prefix>.h among them
     inputs, outputs  in the order of the arguments of <prefix>_run
     io       "caller": arguments are arrays; "arena": accessors give pointers into the arena
     """
 
     prefix: str
-    sources: Mapping[str, str]
+    sources: Files
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     io: Io
