@@ -96,7 +96,7 @@ def plan_program(
 def emit_artifact(program: Program) -> Artifact:
     """The C files and the report of a program that fits its target."""
     name = program.graph.name
-    ports = _ports(program)
+    ports = ports_of(program)
     functions = functions_of(program, [p.c_name for side in ports for p in side])
     report = _report(program, ports, functions)
     check_fits(report, program.target)
@@ -147,7 +147,7 @@ class Dump:
             ) from error
 
 
-def _ports(program: Program) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+def ports_of(program: Program) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
     graph = program.graph
     taken = {"arena", "run", f"{graph.name}_run", f"{graph.name}_arena", graph.name}
     names = unique_names(dict.fromkeys((*graph.inputs, *graph.outputs)), taken)

@@ -33,6 +33,20 @@ def section_sizes(objects: Iterable[Path]) -> Sizes:
     return Sizes(**sizes)
 
 
+def function_sizes(objects: Iterable[Path]) -> dict[str, int]:
+    """Bytes of code by C function; a compiler's clone `f.constprop.0` counts as `f`."""
+    sizes: dict[str, int] = {}
+    for path in objects:
+        with path.open("rb") as file:
+            for table in ELFFile(file).iter_sections():
+                if isinstance(table, SymbolTableSection):
+                    for symbol in table.iter_symbols():
+                        if symbol["st_info"]["type"] == "STT_FUNC":
+                            name = symbol.name.partition(".")[0]
+                            sizes[name] = sizes.get(name, 0) + symbol["st_size"]
+    return sizes
+
+
 def undefined_symbols(objects: Iterable[Path]) -> tuple[str, ...]:
     """What the objects need from elsewhere, sorted: `memcpy`, `expf`, `__aeabi_fadd`."""
     defined: set[str] = set()

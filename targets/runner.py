@@ -2,17 +2,27 @@
 
 import os
 import pickle
+import struct
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from tinyc.compiler.errors import CompileError
-from tinyc.targets.firmware.image import Image, board_of, build_executable, build_image
+from tinyc.targets.firmware.batch import SELECTED, Batch
+from tinyc.targets.firmware.image import (
+    Board,
+    Image,
+    batch_board_of,
+    board_of,
+    build_batch,
+    build_executable,
+    build_image,
+)
 from tinyc.targets.firmware.program import BEGIN, END, Program, input_symbol, output_symbol
 from tinyc.targets.target import Target
 from tinyc.targets.toolchain import Compiler, find_compiler
@@ -35,6 +45,7 @@ class Execution:
     stack_bytes   deepest stack below that of the caller; None when it ran natively
     functions     by C name: cycles, instructions, calls
     text_bytes    code of the program's own objects; rodata_bytes their constants
+    code_bytes_by_function  of the same objects, by C name
     compiler      name and version
     undecoded     executed instructions that no timing rule knows, taken for one cycle each
     """
@@ -47,6 +58,7 @@ class Execution:
     rodata_bytes: int
     compiler: str
     functions: "Mapping[str, FunctionCost]" = field(default_factory=dict)
+    code_bytes_by_function: Mapping[str, int] = field(default_factory=dict)
     undecoded: int = 0
 
 
@@ -85,17 +97,64 @@ def run_program(
         if not target.emulator:
             return _run_here(program, target, samples, chosen, folder, timeout_s)
         image = build_image(program, chosen, target, folder)
-        emulation = _run_job(emulation_job(program, target, image, samples), timeout_s)
-        text, rodata = _sizes(image)
+        (emulation,) = _run_job(emulation_job(program, target, image, samples), timeout_s)
+        if isinstance(emulation, CompileError):
+            raise emulation
+        return _execution(emulation, chosen, image.objects)
+
+
+def measure_programs(
+    programs: Sequence[Program],
+    target: Target,
+    sample: tuple[bytes, ...],
+    *,
+    compiler: str | None = None,
+    timeout_s: float = 600.0,
+) -> tuple[Execution | CompileError, ...]:
+    """Build `programs` into one image, run each on `sample`, and count each; some may fail.
+
+    The programs have different prefixes and equal ports, and `io` "caller".
+
+    Raises CompileError as `run_program` does when the image cannot be built.
+    """
+    require_packages(EMULATOR)
+    chosen = find_compiler(target, compiler)
+    with tempfile.TemporaryDirectory(prefix="tinyc-", ignore_cleanup_errors=True) as name:
+        batch = Batch(tuple(programs))
+        image = build_batch(batch, chosen, target, Path(name))
+        samples = [(*sample, struct.pack("<I", i)) for i in range(len(programs))]
+        job = _job(programs[0], target, image, batch_board_of(target), samples)
+        job = replace(job, inputs=(*job.inputs, SELECTED), each=True)
+        emulations = _run_job(job, timeout_s)
+        if len(emulations) != len(programs):
+            raise emulations[0] if isinstance(emulations[0], CompileError) else AssertionError
+        objects = {path.name: path for path in image.objects}
+        return tuple(
+            e if isinstance(e, CompileError) else _execution(e, chosen, _own(objects, p.prefix))
+            for e, p in zip(emulations, programs, strict=True)
+        )
+
+
+def _own(objects: Mapping[str, Path], prefix: str) -> tuple[Path, ...]:
+    """The objects of one program."""
+    names = (f"{prefix}.c.o", f"{prefix}_weights.c.o", f"{prefix}_weights.S.o")
+    return tuple(objects[name] for name in names if name in objects)
+
+
+def _execution(emulation: "Emulation", compiler: Compiler, objects: tuple[Path, ...]) -> Execution:
+    from tinyc.targets.objects import function_sizes, section_sizes
+
+    sizes = section_sizes(objects)
     return Execution(
         outputs=emulation.outputs,
         cycles=emulation.cycles,
         instructions=emulation.instructions,
         stack_bytes=emulation.stack_bytes,
-        text_bytes=text,
-        rodata_bytes=rodata,
-        compiler=str(chosen),
+        text_bytes=sizes.text,
+        rodata_bytes=sizes.rodata,
+        compiler=str(compiler),
         functions=emulation.functions,
+        code_bytes_by_function=function_sizes(objects),
         undecoded=emulation.undecoded,
     )
 
@@ -114,10 +173,13 @@ def require_packages(names: Sequence[str]) -> None:
 
 def emulation_job(program: Program, target: Target, image: Image, samples: Samples) -> "Job":
     """What a worker needs to run an image; `emulator.worker.emulate` runs it in this process."""
+    return _job(program, target, image, board_of(target), samples)
+
+
+def _job(program: Program, target: Target, image: Image, board: Board, samples: Samples) -> "Job":
     from tinyc.targets.emulator.engine import Memory
     from tinyc.targets.emulator.worker import Job
 
-    board = board_of(target)
     return Job(
         image=image.path,
         cpu=target.emulator,
@@ -135,7 +197,7 @@ def emulation_job(program: Program, target: Target, image: Image, samples: Sampl
     )
 
 
-def _run_job(job: "Job", timeout_s: float) -> "Emulation":
+def _run_job(job: "Job", timeout_s: float) -> "tuple[Emulation | CompileError, ...]":
     start = "from tinyc.targets.emulator.worker import main; main()"
     command = [sys.executable, "-P", "-c", start]
     done = _run(command, pickle.dumps(job), timeout_s, "the emulator")
@@ -147,10 +209,9 @@ def _run_job(job: "Job", timeout_s: float) -> "Emulation":
             f"image {job.image.name} on {job.cpu}",
             "please report this model: the emulator should not crash",
         )
-    result: Emulation | tuple[str, str, str, str] = pickle.loads(done.stdout)
-    if isinstance(result, tuple):
-        raise CompileError(*result)
-    return result
+    result: Emulation | CompileError | tuple[Emulation | CompileError, ...]
+    result = pickle.loads(done.stdout)
+    return result if isinstance(result, tuple) else (result,)
 
 
 def _run_here(
@@ -161,6 +222,8 @@ def _run_here(
     folder: Path,
     timeout_s: float,
 ) -> Execution:
+    from tinyc.targets.objects import section_sizes
+
     image = build_executable(program, compiler, target, folder)
     data = b"".join(b"".join(sample) for sample in samples)
     done = _run([str(image.path)], data, timeout_s, "the program")
@@ -173,9 +236,9 @@ def _run_here(
             f"{expected} output bytes",
             f"'{program.prefix}' on this machine",
         )
-    text, rodata = _sizes(image)
+    code = section_sizes(image.objects)
     outputs = tuple(_split(done.stdout, i * sum(sizes), sizes) for i in range(len(samples)))
-    return Execution(outputs, None, None, None, text, rodata, str(compiler))
+    return Execution(outputs, None, None, None, code.text, code.rodata, str(compiler))
 
 
 def _split(data: bytes, start: int, sizes: Sequence[int]) -> tuple[bytes, ...]:
@@ -207,11 +270,3 @@ def _run(
             "",
             "give more time, or fewer samples",
         ) from error
-
-
-def _sizes(image: Image) -> tuple[int, int]:
-    """Bytes of code and of constants."""
-    from tinyc.targets.objects import section_sizes
-
-    sizes = section_sizes(image.objects)
-    return sizes.text, sizes.rodata

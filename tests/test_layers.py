@@ -14,7 +14,8 @@ LAYERS = (  # lowest first; the longest prefix decides
     ("compiler.program",),
     ("compiler.emit", "compiler.emit_header", "compiler.emit_tables"),
     ("compiler.pipeline",),
-    ("compiler.running", "compiler.verification"),
+    ("compiler.running", "compiler.verification", "autotune.candidates"),
+    ("autotune.measure", "autotune.tuner"),
     ("compiler.api", "compiler.show"),
     ("compiler.cli",),
 )

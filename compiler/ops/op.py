@@ -126,26 +126,6 @@ def schedules_of(algorithms: Algorithms, call: Call, target: Target) -> tuple[Sc
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Operand:
-    """The part of a tensor that a kernel's code depends on."""
-
-    shape: Shape
-    dtype: DType
-    quantization: str  # "none", "tensor" or "channel"
-    constant: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Workload:
-    """What a kernel computes, without names and values: equal workloads share measurements."""
-
-    op: str
-    inputs: tuple[Operand, ...]
-    outputs: tuple[Operand, ...]
-    attrs: object
-
-
 def call_of(graph: Graph, node: Node) -> Call:
     """`node` with its tensors."""
     return Call(
@@ -153,22 +133,6 @@ def call_of(graph: Graph, node: Node) -> Call:
         tuple(graph.tensors[t] for t in node.inputs),
         tuple(graph.tensors[t] for t in node.outputs),
     )
-
-
-def workload(call: Call) -> Workload:
-    """The workload of `call`; hashable."""
-    return Workload(
-        call.node.op,
-        tuple(map(_operand, call.inputs)),
-        tuple(map(_operand, call.outputs)),
-        call.attrs,
-    )
-
-
-def _operand(tensor: Tensor) -> Operand:
-    quant = tensor.quant
-    kind = "none" if quant is None else "tensor" if quant.axis is None else "channel"
-    return Operand(tensor.shape, tensor.dtype, kind, tensor.data is not None)
 
 
 def dequantized(array: Array, tensor: Tensor) -> Array:

@@ -3,20 +3,21 @@
 import pickle
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tinyc.compiler.errors import CompileError
 from tinyc.targets.emulator.cost import FunctionCost, price
-from tinyc.targets.emulator.elf import read_elf
+from tinyc.targets.emulator.elf import Elf, read_elf
 from tinyc.targets.emulator.engine import Machine, Memory, make_machine, run, run_counted
 from tinyc.targets.emulator.native import load_callback
 from tinyc.targets.timing.tables import load_timing
+from tinyc.targets.timing.timing import Timing
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """An image to run once for every sample; the first run is counted.
+    """An image to run once for every sample; the first run is counted, or each one.
 
     cpu      Unicorn's name of the core, without its prefix
     timing   as in Target.timing
@@ -36,11 +37,12 @@ class Job:
     outputs: tuple[tuple[str, int], ...]
     samples: tuple[tuple[bytes, ...], ...]
     aligned: bool
+    each: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Emulation:
-    """What the image computed, and what its first run cost.
+    """What the image computed in some runs, and what the first of them cost.
 
     undecoded  executed instructions that were taken for one cycle each
     """
@@ -58,8 +60,22 @@ def emulate(job: Job) -> Emulation:
 
     Raises CompileError("run-failed") when the program does not end as it should.
     """
-    elf = read_elf(job.image)
-    timing = load_timing(job.timing)
+    return _emulate(job, read_elf(job.image), load_timing(job.timing))
+
+
+def emulate_each(job: Job) -> tuple[Emulation | CompileError, ...]:
+    """Run a job in this process and count every sample's run; some may fail."""
+    elf, timing = read_elf(job.image), load_timing(job.timing)
+    emulations: list[Emulation | CompileError] = []
+    for sample in job.samples:
+        try:
+            emulations.append(_emulate(replace(job, samples=(sample,)), elf, timing))
+        except CompileError as error:
+            emulations.append(error)
+    return tuple(emulations)
+
+
+def _emulate(job: Job, elf: Elf, timing: Timing) -> Emulation:
 
     def at_reset(sample: tuple[bytes, ...]) -> Machine:
         machine = make_machine(elf, job.cpu, job.memories)
@@ -98,11 +114,11 @@ def emulate(job: Job) -> Emulation:
 
 
 def main() -> None:
-    """Read a pickled Job, write a pickled Emulation or the four fields of a CompileError."""
+    """Read a pickled Job, write the pickled Emulation, those of each sample, or the error."""
     job = pickle.load(sys.stdin.buffer)
-    result: Emulation | tuple[str, str, str, str]
+    result: Emulation | CompileError | tuple[Emulation | CompileError, ...]
     try:
-        result = emulate(job)
+        result = emulate_each(job) if job.each else emulate(job)
     except CompileError as error:
-        result = (error.code, error.message, error.where, error.help)
+        result = error
     pickle.dump(result, sys.stdout.buffer)

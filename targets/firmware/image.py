@@ -1,16 +1,18 @@
 """Builds a program: a bare-metal image for the emulated board, or a host executable."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
+from tinyc.targets.firmware.batch import Batch, batch_main
 from tinyc.targets.firmware.program import Program, device_main, host_main
 from tinyc.targets.target import Target
-from tinyc.targets.toolchain import Compiler, build, run_compiler
+from tinyc.targets.toolchain import Compiler, Files, build, run_compiler
 
 FOLDER = files("tinyc.targets.firmware")
 MEGABYTE = 1 << 20
+RAM_BEHIND = 0x20000000  # of a batch's board, from its flash on
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,17 @@ def board_of(target: Target) -> Board:
     return BOARDS[target.isa[:4]]
 
 
+def batch_board_of(target: Target) -> Board:
+    """The same with room for many programs; no real board needs to be like it."""
+    board = board_of(target)
+    return replace(
+        board,
+        flash_bytes=64 * MEGABYTE,
+        ram_origin=board.flash_origin + RAM_BEHIND,
+        ram_bytes=32 * MEGABYTE,
+    )
+
+
 def build_image(
     program: Program, compiler: Compiler, target: Target, folder: Path, flags: Sequence[str] = ()
 ) -> Image:
@@ -54,7 +67,29 @@ def build_image(
 
     Raises CompileError when the compiler or the linker refuses it.
     """
-    board = board_of(target)
+    main, board = device_main(program), board_of(target)
+    return link_image(program.sources, main, compiler, target, board, folder, flags)
+
+
+def build_batch(batch: Batch, compiler: Compiler, target: Target, folder: Path) -> Image:
+    """An ELF image that runs one of several programs after reset, and exits.
+
+    Raises CompileError when the compiler or the linker refuses it.
+    """
+    board = batch_board_of(target)
+    return link_image(batch.sources, batch_main(batch), compiler, target, board, folder)
+
+
+def link_image(
+    sources: Files,
+    main: str,
+    compiler: Compiler,
+    target: Target,
+    board: Board,
+    folder: Path,
+    flags: Sequence[str] = (),
+) -> Image:
+    """`sources` and `main` behind the start-up code, for the memories of `board`."""
     own: dict[str, str | bytes] = {"image.ld": _text("image.ld").format(**_fields(board))}
     include: list[str] = []
     if not compiler.has_libc:
@@ -64,8 +99,8 @@ def build_image(
         include = ["-isystem", "libc", "-ffreestanding", "-fbuiltin"]
         own["tinyc_memory.c"] = _text("memory.c")
     own["tinyc_start.c"] = _text("start.c")
-    own["tinyc_main.c"] = device_main(program)
-    objects = build(compiler, target, program.sources, folder, [*include, *flags])
+    own["tinyc_main.c"] = main
+    objects = build(compiler, target, sources, folder, [*include, *flags])
     startup = build(compiler, target, own, folder, [*include, "-fno-builtin"])
     libraries = ["-lm"] if compiler.has_libc else ["-nostdlib", "-lgcc"]
     if compiler.name == "zig":

@@ -1,0 +1,76 @@
+"""One call of a kernel as a program of its own, for every schedule that is to be measured."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from hashlib import sha256
+
+import numpy as np
+
+from tinyc.autotune.schedule import Schedule
+from tinyc.compiler.cprint import C_TYPES
+from tinyc.compiler.emit import emit_c, functions_of
+from tinyc.compiler.emit_tables import binary
+from tinyc.compiler.graph import Array, Graph, Tensor
+from tinyc.compiler.ops.op import Call
+from tinyc.compiler.pipeline import plan_program, ports_of
+from tinyc.targets import Target, firmware
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """A schedule as C.
+
+    kernel         hash of the C of its functions
+    blocks         names of the functions that other kernels may call too
+    """
+
+    schedule: Schedule
+    program: firmware.Program
+    kernel: str
+    blocks: frozenset[str]
+    tables_bytes: int
+    scratch_bytes: int
+
+
+def graph_of(call: Call) -> Graph:
+    """The call alone, as a model."""
+    tensors = {t.name: t for t in (*call.inputs, *call.outputs)}
+    inputs = dict.fromkeys(t.name for t in call.inputs if t.data is None)
+    return Graph("call", tuple(inputs), call.node.outputs, (call.node,), tensors)
+
+
+def candidate(call: Call, target: Target, schedule: Schedule, prefix: str) -> Candidate:
+    """The C of a call by one schedule; `prefix` keeps it apart from others of the same image."""
+    graph = graph_of(call)
+    planned = plan_program(graph, target, "caller", {call.node.name: schedule})
+    program = replace(planned, graph=replace(graph, name=prefix))
+    ports = ports_of(program)
+    functions = functions_of(program, [p.c_name for side in ports for p in side])
+    (kernel,) = program.kernels.values()
+    texts = [*functions.texts, *(m.text for m in kernel.microkernels)]
+    inputs, outputs = (
+        tuple(firmware.Port(p.c_name, C_TYPES[p.dtype], p.bytes) for p in side) for side in ports
+    )
+    return Candidate(
+        schedule,
+        firmware.Program(
+            prefix, emit_c(program, prefix, ports, functions, binary), inputs, outputs, "caller"
+        ),
+        sha256("\n".join(texts).encode()).hexdigest()[:16],
+        frozenset(m.name for m in kernel.microkernels),
+        sum(c.array.nbytes for c in kernel.constants),
+        kernel.scratch_bytes,
+    )
+
+
+def sample_of(call: Call, seed: int = 0) -> Mapping[str, Array]:
+    """Values for the activations: all of an integer type's range, floats around zero."""
+    rng = np.random.default_rng(seed)
+    return {t.name: _values(t, rng) for t in call.inputs if t.data is None}
+
+
+def _values(tensor: Tensor, rng: np.random.Generator) -> Array:
+    if tensor.dtype.is_float:
+        return rng.normal(size=tensor.shape).astype(tensor.dtype.value)
+    low, high = tensor.dtype.limits
+    return rng.integers(low, high, tensor.shape, tensor.dtype.value, endpoint=True)
