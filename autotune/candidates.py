@@ -12,7 +12,8 @@ from tinyc.compiler.emit import emit_c, functions_of
 from tinyc.compiler.emit_tables import binary
 from tinyc.compiler.graph import Array, Graph, Tensor
 from tinyc.compiler.ops.op import Call
-from tinyc.compiler.pipeline import plan_program, ports_of
+from tinyc.compiler.pipeline import plan_program
+from tinyc.compiler.reporting import ports_of
 from tinyc.targets import Target, firmware
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.graph import Array
-from tinyc.compiler.ops import OPS
+from tinyc.compiler.ops import OPS, kernel_of
 from tinyc.compiler.ops.kernel import Kernel
 from tinyc.compiler.ops.op import Call
 from tinyc.targets import Target
@@ -25,10 +25,8 @@ def features(call: Call, target: Target, schedule: Schedule) -> Array:
 
     Sizes are logarithms: half the pixels are half the cycles, whatever the layer.
     """
-    kernel = OPS[call.node.op].kernel
-    assert kernel is not None, f"{call.node.op} has no kernel"
     values = [*_names(call, schedule), *_sizes(call), *_choices(call, schedule)]
-    return np.array([*values, *_code(kernel(call, target, schedule))], np.float32)
+    return np.array([*values, *_code(kernel_of(call, target, schedule))], np.float32)
 
 
 def _names(call: Call, schedule: Schedule) -> list[float]:

@@ -4,6 +4,7 @@ import builtins
 from collections.abc import Mapping
 from pathlib import Path
 
+from tinyc.autotune.choice import Optimize
 from tinyc.compiler.artifact import Artifact
 from tinyc.compiler.graph import Array, Shape
 from tinyc.compiler.pipeline import IoDtype, Options, compile_model
@@ -22,6 +23,7 @@ def compile(
     name: str = "",
     io: Io = "caller",
     io_dtype: IoDtype = "model",
+    optimize: Optimize = "balanced",
     input_shapes: Mapping[str, Shape] | None = None,
     dump: str | Path | None = None,
 ) -> Artifact:
@@ -31,12 +33,15 @@ def compile(
     io            "caller": inputs and outputs are the caller's arrays; "arena": they live in the
                   arena and may be overwritten
     io_dtype      "model", or "int8" for a quantized interface of a model with float inputs
+    optimize      "latency", "balanced" or "size": what kernels are chosen for
     input_shapes  shapes by input name, for dimensions that the model leaves open
     dump          folder for the graph after every pass
 
     Raises CompileError with a code, what is wrong, where, and what to do.
     """
-    options = Options(name, io, io_dtype, input_shapes or {}, None if dump is None else Path(dump))
+    options = Options(
+        name, io, io_dtype, optimize, input_shapes or {}, None if dump is None else Path(dump)
+    )
     return compile_model(Path(model), _target(target), options)
 
 

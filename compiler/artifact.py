@@ -7,11 +7,14 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import DType, QParams, Shape
 from tinyc.targets.firmware import Io
 from tinyc.targets.toolchain import Files, encoded
+
+Source = Literal["measured", "estimated", "unknown"]  # of cycles that were not run
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,9 @@ class Layer:
     scratch_bytes   working memory in the arena during the call
     arena           bytes [begin, end) of each activation and of the scratch that lie in the arena
     blocks          C functions that the kernel calls, which other layers may call too
+    schedule        what the kernel's schedule says; nothing where there is no choice
+    cycles          of this schedule by tuning records: "measured" on this very workload, or
+                    "estimated" from others; None when `cycles_source` is "unknown"
     """
 
     name: str
@@ -59,6 +65,25 @@ class Layer:
     scratch_bytes: int
     arena: Mapping[str, tuple[int, int]]
     blocks: tuple[str, ...]
+    schedule: Mapping[str, str | int] = field(default_factory=dict)
+    cycles: int | None = None
+    cycles_source: Source = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """What one value of --optimize would cost: the layers that have a choice of schedules.
+
+    cycles       of these layers, each measured alone, or estimated where `source` says so
+    flash_bytes  estimated: their tables and code, and 2 KB for the rest
+    arena_bytes  estimated: activations and scratch of the largest step
+    """
+
+    optimize: str
+    cycles: int
+    flash_bytes: int
+    arena_bytes: int
+    source: Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +103,7 @@ class Report:
     arena_bound_bytes  no plan for this schedule is smaller
     weights_bytes      tables in flash, exact; code comes on top
     peak               the layers at whose step the arena's bound is reached
+    optimize           the mode that the kernels were chosen for, of `modes`
     """
 
     model: str
@@ -92,6 +118,8 @@ class Report:
     notes: tuple[str, ...]
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    optimize: str = ""
+    modes: tuple[Mode, ...] = ()
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"

@@ -19,6 +19,7 @@ examples:
   tinyc compile kws.onnx --target cortex-m4
   tinyc run     kws.onnx --target cortex-m4 --input samples.npz
   tinyc verify  kws.onnx --target rv32imc --data eval.npz
+  tinyc tune    kws.onnx --target cortex-m4 --minutes 5
   tinyc doctor
 """
 
@@ -94,6 +95,32 @@ def _verify(args: argparse.Namespace) -> int:
     return 0
 
 
+def _tune(args: argparse.Namespace) -> int:
+    from tinyc.autotune.records import user_file
+    from tinyc.compiler.show_tuning import progress_bar, show_tuning, tuning_json
+    from tinyc.compiler.tuning import tune_model
+    from tinyc.targets import load_target
+
+    with progress_bar(quiet=args.json) as watch:
+        tuning = tune_model(
+            args.model,
+            load_target(args.target),
+            file=args.records,
+            trials=args.trials,
+            minutes=args.minutes,
+            jobs=args.jobs,
+            cluster=args.cluster,
+            afresh=args.afresh,
+            options=_options(args),
+            watch=watch,
+        )
+    if args.json:
+        print(json.dumps(tuning_json(tuning), indent=2))
+    else:
+        show_tuning(tuning, str(args.records or user_file()))
+    return 130 if not tuning.complete else 1 if tuning.failures else 0
+
+
 def _targets(args: argparse.Namespace) -> int:
     from tinyc.compiler.show import show_targets, targets_json
 
@@ -135,6 +162,7 @@ def _options(args: argparse.Namespace) -> "Options":
         name=args.name,
         io=args.io,
         io_dtype=args.io_dtype,
+        optimize=args.optimize,
         input_shapes=dict(args.input_shape),
         dump=args.dump,
     )
@@ -156,6 +184,16 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number of 1 or more")
     return int(text)
+
+
+def _minutes(text: str) -> float:
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = 0.0
+    if not 0 < minutes < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of minutes above 0")
+    return minutes
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -200,6 +238,30 @@ def _parser() -> argparse.ArgumentParser:
         "--data", type=Path, required=True, metavar="NPZ", help="inputs, and labels as 'y'"
     )
     verify.add_argument("--limit", type=_positive, metavar="N", help="only the first N samples")
+    tune = verb("tune", _tune, "measure schedules of the model's kernels; compile uses the best")
+    _add_model_arguments(tune)
+    tune.add_argument(
+        "--trials",
+        type=_positive,
+        default=60,
+        metavar="N",
+        help="schedules to measure of each kernel workload (default: 60)",
+    )
+    tune.add_argument(
+        "--minutes", type=_minutes, default=0.0, metavar="M", help="stop after so many minutes"
+    )
+    tune.add_argument(
+        "--jobs", type=_positive, default=2, metavar="N", help="measuring processes (default: 2)"
+    )
+    tune.add_argument(
+        "--cluster", default="", metavar="ADDRESS", help="a Dask scheduler to measure on instead"
+    )
+    tune.add_argument(
+        "--records", type=Path, metavar="FILE", help="write records here (default: the user's file)"
+    )
+    tune.add_argument(
+        "--afresh", action="store_true", help="measure again what is on record already"
+    )
     verb("targets", _targets, "list the targets")
     verb("ops", _ops, "list the ONNX operators that are read, and tinyc's own")
     verb("doctor", _doctor, "say which compilers and emulators are here, and how to get the rest")
@@ -223,6 +285,13 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("model", "int8"),
         default="model",
         help="interface as in the model, or quantized for a model with float inputs",
+    )
+    parser.add_argument(
+        "--optimize",
+        choices=("latency", "balanced", "size"),
+        default="balanced",
+        help="choose kernels for the fewest cycles, a balance, or the least flash (default: "
+        "balanced)",
     )
     parser.add_argument(
         "--input-shape",

@@ -1,25 +1,24 @@
 """The whole compiler, top to bottom. Start reading here."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
+from tinyc.autotune.choice import Choice, Optimize, choices_of
+from tinyc.autotune.records import Record, known_records
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.artifact import Artifact, FloatNode, Layer, Port, Report
-from tinyc.compiler.emit import Functions, emit_c, functions_of
+from tinyc.compiler.artifact import Artifact, Report
+from tinyc.compiler.emit import emit_c, functions_of
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Graph, Shape, to_text
-from tinyc.compiler.names import c_name, unique_names
+from tinyc.compiler.names import c_name
 from tinyc.compiler.onnx_import.reading import read_onnx
-from tinyc.compiler.ops import OPS
-from tinyc.compiler.ops.op import call_of
 from tinyc.compiler.program import Program, build_program
+from tinyc.compiler.reporting import ports_of, report_of
 from tinyc.passes import FLOAT_PASSES, INT8_PASSES, run_passes
 from tinyc.passes.boundary import strip_boundary_quantization
-from tinyc.passes.float_report import stays_float
 from tinyc.passes.memory_check import check_plan
-from tinyc.passes.memory_plan import scratch_name
 from tinyc.passes.storage import materialize_outputs
 from tinyc.targets import Target
 from tinyc.targets.firmware import Io
@@ -35,6 +34,7 @@ class Options:
     io            "caller": inputs and outputs are the caller's arrays; "arena": they live there
     io_dtype      "model": the interface as in the file; "int8": without the Quantize at the
                   inputs and the Dequantize at the outputs
+    optimize      what kernels are chosen for: "latency", "balanced" or "size" (of flash)
     input_shapes  by input name, for dimensions that the model leaves open
     dump          folder for the graph after every pass; None: no dump
     """
@@ -42,12 +42,17 @@ class Options:
     name: str = ""
     io: Io = "caller"
     io_dtype: IoDtype = "model"
+    optimize: Optimize = "balanced"
     input_shapes: Mapping[str, Shape] = field(default_factory=dict)
     dump: Path | None = None
 
     def __post_init__(self) -> None:
         """Raises CompileError("wrong-option")."""
-        for option, value, kinds in (("io", self.io, Io), ("io_dtype", self.io_dtype, IoDtype)):
+        for option, value, kinds in (
+            ("io", self.io, Io),
+            ("io_dtype", self.io_dtype, IoDtype),
+            ("optimize", self.optimize, Optimize),
+        ):
             if value not in get_args(kinds):
                 raise CompileError(
                     "wrong-option",
@@ -60,14 +65,24 @@ class Options:
 DEFAULTS = Options()
 
 
-def compile_model(model: Path, target: Target, options: Options = DEFAULTS) -> Artifact:
+def compile_model(
+    model: Path,
+    target: Target,
+    options: Options = DEFAULTS,
+    records: Sequence[Record] | None = None,
+) -> Artifact:
     """Compile an ONNX file to C for `target`.
+
+    records  what was measured; None takes the package's records, the user's and the project's
 
     Raises CompileError when the model cannot be compiled or does not fit.
     """
     graph = read_graph(model, target, options)
-    program = plan_program(graph, target, options.io)
-    return emit_artifact(program)
+    records = known_records(target) if records is None else records
+    choices = choices_of(graph, target, options.io, records)
+    choice = choices[options.optimize]
+    program = plan_program(graph, target, options.io, choice.schedules)
+    return emit_artifact(program, choice, choices)
 
 
 def read_graph(model: Path, target: Target, options: Options = DEFAULTS) -> Graph:
@@ -93,12 +108,17 @@ def plan_program(
     return program
 
 
-def emit_artifact(program: Program) -> Artifact:
-    """The C files and the report of a program that fits its target."""
+def emit_artifact(
+    program: Program, choice: Choice | None = None, choices: Mapping[Optimize, Choice] = {}
+) -> Artifact:
+    """The C files and the report of a program that fits its target.
+
+    choice, choices  why its kernels are what they are, and what the others would be
+    """
     name = program.graph.name
     ports = ports_of(program)
     functions = functions_of(program, [p.c_name for side in ports for p in side])
-    report = _report(program, ports, functions)
+    report = report_of(program, choice, choices, ports, functions)
     check_fits(report, program.target)
     files = emit_c(program, name, ports, functions)
     return Artifact(name, program.io, report, {**files, "report.json": report.to_json()})
@@ -145,84 +165,3 @@ class Dump:
                 f"the dump cannot be written: {error.strerror or error}",
                 f"--dump {self.folder}",
             ) from error
-
-
-def ports_of(program: Program) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
-    graph = program.graph
-    taken = {"arena", "run", f"{graph.name}_run", f"{graph.name}_arena", graph.name}
-    names = unique_names(dict.fromkeys((*graph.inputs, *graph.outputs)), taken)
-
-    def port(tensor_name: str) -> Port:
-        tensor = graph.tensors[tensor_name]
-        offset = None
-        if program.io == "arena":
-            offset = program.plan.offsets[program.storage(tensor_name).name]
-        return Port(
-            tensor.name, names[tensor.name], tensor.shape, tensor.dtype, tensor.quant,
-            tensor.elements, offset,
-        )  # fmt: skip
-
-    return tuple(map(port, graph.inputs)), tuple(map(port, graph.outputs))
-
-
-def _report(
-    program: Program, ports: tuple[tuple[Port, ...], tuple[Port, ...]], functions: Functions
-) -> Report:
-    graph = program.graph
-    layers = tuple(
-        _layer(program, name, functions.names[name]) for name in (s.node for s in program.steps)
-    )
-    tables = {
-        (str(c.array.dtype), c.array.tobytes()): c.array.nbytes
-        for kernel in program.kernels.values()
-        for c in kernel.constants
-    }
-    return Report(
-        model=graph.name,
-        target=program.target.name,
-        arena_bytes=program.plan.arena_bytes,
-        arena_bound_bytes=program.plan.bound_bytes,
-        weights_bytes=sum(tables.values()),
-        macs=sum(layer.macs for layer in layers),
-        peak=_peak(program, layers),
-        layers=layers,
-        float_nodes=tuple(FloatNode(n.name, n.op, why) for n, why in stays_float(graph)),
-        notes=graph.notes,
-        inputs=ports[0],
-        outputs=ports[1],
-    )
-
-
-def _layer(program: Program, node_name: str, function: str) -> Layer:
-    node = next(n for n in program.graph.nodes if n.name == node_name)
-    call, kernel, plan = call_of(program.graph, node), program.kernels[node_name], program.plan
-    arena: dict[str, tuple[int, int]] = {}
-    for tensor in (*call.inputs, *call.outputs):
-        if tensor.data is None and program.storage(tensor.name).name in plan.offsets:
-            offset = plan.offsets[program.storage(tensor.name).name]
-            arena[tensor.name] = (offset, offset + tensor.bytes)
-    if kernel.scratch_bytes:
-        offset = plan.offsets[scratch_name(node_name)]
-        arena["scratch"] = (offset, offset + kernel.scratch_bytes)
-    return Layer(
-        name=" + ".join(node.origin) or node.name,
-        op=node.op,
-        function=function,
-        kernel=kernel.note,
-        output_shape=call.outputs[0].shape,
-        macs=OPS[node.op].macs(call),
-        weights_bytes=sum(c.array.nbytes for c in kernel.constants),
-        scratch_bytes=kernel.scratch_bytes,
-        arena=arena,
-        blocks=tuple(m.name for m in kernel.microkernels),
-    )
-
-
-def _peak(program: Program, layers: tuple[Layer, ...]) -> tuple[str, ...]:
-    """The layers whose activations and scratch end highest in the arena."""
-    ends = [max((end for _, end in layer.arena.values()), default=0) for layer in layers]
-    return tuple(
-        layer.name
-        for layer, end in zip(layers, ends, strict=True)
-        if end == program.plan.arena_bytes
-    )

@@ -22,12 +22,15 @@ MOST_SHOWN = 8  # samples of a run
 PLAIN_WIDTH = 140  # columns where the output is no terminal
 
 
-def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(width=PLAIN_WIDTH, highlight=False)
+def console_of_output(stderr: bool = False) -> Console:
+    """The terminal, or lines of a fixed width where the output is none."""
+    console = Console(highlight=False, stderr=stderr)
+    plain = Console(width=PLAIN_WIDTH, highlight=False, stderr=stderr)
+    return console if console.is_terminal else plain
 
 
-def _table(title: str) -> Table:
+def table_of(title: str) -> Table:
+    """An empty table, as all of ours look."""
     return Table(title=title, title_justify="left", box=SIMPLE, title_style="bold")
 
 
@@ -39,8 +42,10 @@ def short_name(name: str) -> str:
 
 def show_report(artifact: Artifact, folder: Path) -> None:
     """What was written, and what the model costs."""
-    report, console = artifact.report, _console()
+    report, console = artifact.report, console_of_output()
     console.print(_layer_table(report))
+    if report.modes:
+        console.print(_mode_table(report))
     _print_totals(console, report)
     for note in report.notes:
         console.print(f"note: {escape(note)}", soft_wrap=True)
@@ -50,7 +55,7 @@ def show_report(artifact: Artifact, folder: Path) -> None:
 
 
 def _layer_table(report: Report) -> Table:
-    table = _table(f"{report.model} for {report.target}")
+    table = table_of(f"{report.model} for {report.target}")
     for heading in ("layer", "operator", "output", "kernel"):
         table.add_column(heading, no_wrap=True)
     for heading in ("MACs", "weights B", "scratch B"):
@@ -60,6 +65,19 @@ def _layer_table(report: Report) -> Table:
         numbers = (layer.macs, layer.weights_bytes, layer.scratch_bytes)
         texts = (escape(short_name(layer.name)), layer.op, shape, layer.kernel)
         table.add_row(*texts, *(f"{n:,}" if n else "" for n in numbers))
+    return table
+
+
+def _mode_table(report: Report) -> Table:
+    """What the values of --optimize cost, of the layers that have a choice of schedules."""
+    table = table_of("--optimize: layers with a choice of kernels, cycles by tuning records")
+    for heading in ("", "mode", "cycles", "flash B, about", "arena B, about", "cycles are"):
+        table.add_column(heading, justify="right" if heading.endswith(("s", "about")) else "left")
+    for mode in report.modes:
+        mark = "->" if mode.optimize == report.optimize else ""
+        cycles = f"{mode.cycles:,}" if mode.source != "unknown" else ""
+        sizes = (f"{mode.flash_bytes:,}", f"{mode.arena_bytes:,}")
+        table.add_row(mark, mode.optimize, cycles, *sizes, mode.source)
     return table
 
 
@@ -82,7 +100,7 @@ def _port_text(port: Port) -> str:
 
 def show_run(artifact: Artifact, result: RunResult) -> None:
     """Outputs of the first samples, and the measured cost of one inference."""
-    console = _console()
+    console = console_of_output()
     for name, values in result.outputs.items():
         console.print(f"{escape(name)}: {len(values)} sample{'s' if len(values) > 1 else ''}")
         for index, row in enumerate(values[:MOST_SHOWN]):
@@ -116,7 +134,7 @@ def cost_rows(artifact: Artifact, result: RunResult) -> dict[str, str]:
 
 def _cycle_table(artifact: Artifact, result: RunResult) -> Table:
     """Cycles by layer, and by the functions that are not a layer's kernel."""
-    table = _table("cycles by layer (shared code: equally among equal layers, blocks by MACs)")
+    table = table_of("cycles by layer (shared code: equally among equal layers, blocks by MACs)")
     table.add_column("layer", no_wrap=True)
     table.add_column("function", no_wrap=True)
     for heading in ("cycles", "cycles/MAC", "share"):
@@ -159,7 +177,7 @@ def run_json(artifact: Artifact, result: RunResult) -> dict[str, Any]:
 
 def show_verification(verification: "Verification") -> None:
     """Accuracy of both, the largest deviation, and where they part."""
-    v, console = verification, _console()
+    v, console = verification, console_of_output()
     console.print(f"{v.samples} samples on {v.target}, against onnxruntime")
     if v.accuracy is not None and v.reference_accuracy is not None:
         console.print(
@@ -196,7 +214,7 @@ def targets_json() -> list[dict[str, Any]]:
 
 
 def show_targets() -> None:
-    table = _table("targets")
+    table = table_of("targets")
     for heading in ("name", "ISA", "features", "RAM B", "flash B", "compilers"):
         table.add_column(heading, no_wrap=heading in ("name", "RAM B", "flash B"))
     for row in targets_json():
@@ -208,7 +226,7 @@ def show_targets() -> None:
             f"{row['flash_bytes']:,}",
             ", ".join(row["compilers"]),
         )
-    _console().print(table)
+    console_of_output().print(table)
 
 
 def ops_json() -> dict[str, list[str]]:
@@ -220,7 +238,7 @@ def ops_json() -> dict[str, list[str]]:
 
 
 def show_ops() -> None:
-    console, names = _console(), ops_json()
+    console, names = console_of_output(), ops_json()
     console.print(f"ONNX operators that are read ({len(names['onnx'])}):")
     console.print("  " + ", ".join(names["onnx"]))
     console.print(f"tinyc's own operators that they become ({len(names['tinyc'])}):")
@@ -229,7 +247,7 @@ def show_ops() -> None:
 
 
 def show_doctor(checks: Sequence["Check"]) -> None:
-    table = _table("doctor")
+    table = table_of("doctor")
     for heading in ("", "what", "version", "needed for", "how to get it"):
         table.add_column(heading, overflow="fold")
     for check in checks:
@@ -237,4 +255,4 @@ def show_doctor(checks: Sequence["Check"]) -> None:
         mark = "yes" if fields["found"] else "no"
         get = "" if fields["found"] else fields["how_to_get"]
         table.add_row(mark, fields["name"], fields["version"], fields["needed_for"], escape(get))
-    _console().print(table)
+    console_of_output().print(table)

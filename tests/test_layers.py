@@ -13,10 +13,12 @@ LAYERS = (  # lowest first; the longest prefix decides
     ("passes", "autotune"),
     ("compiler.program",),
     ("compiler.emit", "compiler.emit_header", "compiler.emit_tables"),
+    ("compiler.reporting",),
     ("compiler.pipeline",),
     ("compiler.running", "compiler.verification", "autotune.candidates"),
     ("autotune.measure", "autotune.tuner"),
-    ("compiler.api", "compiler.show"),
+    ("compiler.tuning", "compiler.api", "compiler.show"),
+    ("compiler.show_tuning",),
     ("compiler.cli",),
 )
 SOURCES = [

@@ -1,13 +1,15 @@
 """Every operator tinyc has kernels for, by name: one file an operator or family."""
 
+from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.ops.cast import CAST
 from tinyc.compiler.ops.concat import CONCAT
 from tinyc.compiler.ops.conv2d import CONV2D
 from tinyc.compiler.ops.dense import DENSE
 from tinyc.compiler.ops.depthwise_conv2d import DEPTHWISE_CONV2D
 from tinyc.compiler.ops.elementwise import BINARY_OPS
+from tinyc.compiler.ops.kernel import Kernel
 from tinyc.compiler.ops.matmul import MATMUL
-from tinyc.compiler.ops.op import Op
+from tinyc.compiler.ops.op import Call, Op
 from tinyc.compiler.ops.pad import PAD
 from tinyc.compiler.ops.pooling import AVERAGE_POOL, MAX_POOL
 from tinyc.compiler.ops.quantize import DEQUANTIZE, QUANTIZE
@@ -17,6 +19,7 @@ from tinyc.compiler.ops.slice import SLICE
 from tinyc.compiler.ops.softmax import SOFTMAX
 from tinyc.compiler.ops.transpose import TRANSPOSE
 from tinyc.compiler.ops.unary import UNARY
+from tinyc.targets import Target
 
 OPS: dict[str, Op] = {
     op.name: op
@@ -41,3 +44,10 @@ OPS: dict[str, Op] = {
         UNARY,
     )
 }
+
+
+def kernel_of(call: Call, target: Target, schedule: Schedule) -> Kernel:
+    """The kernel of a call whose operator has one."""
+    build = OPS[call.node.op].kernel
+    assert build is not None, f"{call.node.op} is an alias"
+    return build(call, target, schedule)

@@ -1,0 +1,95 @@
+"""The schedules that a workload may get, with what they cost: measured, or estimated."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tinyc.autotune.estimates import Fit, block_sizes, fits_of, operator_of
+from tinyc.autotune.records import Record, useful
+from tinyc.autotune.schedule import Schedule
+from tinyc.compiler.artifact import Source
+from tinyc.compiler.ops import OPS, kernel_of
+from tinyc.compiler.ops.op import Call, rule_of_thumb
+from tinyc.targets import Target
+
+MOST_ESTIMATED = 6  # schedules of a workload that was not measured
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One schedule of a workload; sizes as in Record. `source` says where the cycles are from."""
+
+    schedule: Schedule
+    source: Source
+    cycles: int
+    tables_bytes: int
+    own_bytes: int
+    blocks: Mapping[str, int]
+    scratch_bytes: int
+
+    @property
+    def flash_bytes(self) -> int:
+        """All that it needs when it is alone."""
+        return self.tables_bytes + self.own_bytes + sum(self.blocks.values())
+
+
+def options_of(
+    calls: Mapping[str, Call], target: Target, records: Sequence[Record]
+) -> Mapping[str, tuple[Option, ...]]:
+    """By workload, one at least: its records, else the best estimates, else the rule of thumb."""
+    measured: dict[str, list[Record]] = {}
+    for record in records:
+        if record.workload in calls and _suits(calls[record.workload], target, record.schedule):
+            measured.setdefault(record.workload, []).append(record)
+    fits = fits_of(records) if any(text not in measured for text in calls) else ()
+    sizes = block_sizes(records)
+    return {
+        text: tuple(map(_option, useful(measured[text])))
+        if text in measured
+        else _estimated(text, call, target, fits, sizes) or (_rule(call, target),)
+        for text, call in calls.items()
+    }
+
+
+def _suits(call: Call, target: Target, schedule: Schedule) -> bool:
+    """Whether the algorithm exists and computes these weights; records know shapes only."""
+    algorithm = OPS[call.node.op].algorithms.get(schedule.algorithm)
+    return algorithm is not None and algorithm.suits(call, target)
+
+
+def _option(record: Record) -> Option:
+    return Option(
+        record.schedule, "measured", record.cycles, record.tables_bytes, record.own_bytes,
+        record.blocks, record.scratch_bytes,
+    )  # fmt: skip
+
+
+def _estimated(
+    text: str, call: Call, target: Target, fits: Sequence[Fit], sizes: Mapping[str, int]
+) -> tuple[Option, ...]:
+    """The schedules of the best estimates, and the best of each algorithm."""
+    operator = operator_of(text)
+    suiting = [
+        fit for fit in fits if fit.operator == operator and _suits(call, target, fit.schedule)
+    ]
+    ranked = sorted(suiting, key=lambda fit: fit.cycles(text))
+    firsts = {fit.schedule.algorithm: fit for fit in reversed(ranked)}
+    chosen = dict.fromkeys([*ranked[:MOST_ESTIMATED], *firsts.values()])
+    return tuple(_unmeasured(call, target, fit, fit.cycles(text), sizes) for fit in chosen)
+
+
+def _unmeasured(
+    call: Call, target: Target, fit: Fit, cycles: int, sizes: Mapping[str, int]
+) -> Option:
+    kernel = kernel_of(call, target, fit.schedule)
+    return Option(
+        fit.schedule, "estimated", cycles, sum(c.array.nbytes for c in kernel.constants),
+        fit.own_bytes, {m.name: sizes.get(m.name, fit.block_bytes) for m in kernel.microkernels},
+        kernel.scratch_bytes,
+    )  # fmt: skip
+
+
+def _rule(call: Call, target: Target) -> Option:
+    schedule = Schedule(rule_of_thumb(OPS[call.node.op].algorithms, call, target))
+    kernel = kernel_of(call, target, schedule)
+    tables = sum(c.array.nbytes for c in kernel.constants)
+    return Option(schedule, "unknown", 0, tables, 0, {}, kernel.scratch_bytes)

@@ -1,0 +1,124 @@
+"""The interface and the report of a planned program."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from tinyc.autotune.choice import Choice, Optimize
+from tinyc.autotune.options import Option
+from tinyc.autotune.schedule import Schedule
+from tinyc.compiler.artifact import FloatNode, Layer, Mode, Port, Report
+from tinyc.compiler.emit import Functions
+from tinyc.compiler.names import unique_names
+from tinyc.compiler.ops import OPS
+from tinyc.compiler.ops.op import call_of
+from tinyc.compiler.program import Program
+from tinyc.passes.float_report import stays_float
+from tinyc.passes.memory_plan import scratch_name
+
+
+def ports_of(program: Program) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+    """The inputs and the outputs as C sees them."""
+    graph = program.graph
+    taken = {"arena", "run", f"{graph.name}_run", f"{graph.name}_arena", graph.name}
+    names = unique_names(dict.fromkeys((*graph.inputs, *graph.outputs)), taken)
+
+    def port(tensor_name: str) -> Port:
+        tensor = graph.tensors[tensor_name]
+        offset = None
+        if program.io == "arena":
+            offset = program.plan.offsets[program.storage(tensor_name).name]
+        return Port(
+            tensor.name, names[tensor.name], tensor.shape, tensor.dtype, tensor.quant,
+            tensor.elements, offset,
+        )  # fmt: skip
+
+    return tuple(map(port, graph.inputs)), tuple(map(port, graph.outputs))
+
+
+def report_of(
+    program: Program,
+    choice: Choice | None,
+    choices: Mapping[Optimize, Choice],
+    ports: tuple[tuple[Port, ...], tuple[Port, ...]],
+    functions: Functions,
+) -> Report:
+    """What is known of the program without running it.
+
+    choice, choices  why its kernels are what they are, and what the others would cost
+    """
+    graph = program.graph
+    options = {} if choice is None else choice.options
+    layers = tuple(
+        _layer(program, step.node, functions.names[step.node], options.get(step.node))
+        for step in program.steps
+    )
+    tables = {
+        (str(c.array.dtype), c.array.tobytes()): c.array.nbytes
+        for kernel in program.kernels.values()
+        for c in kernel.constants
+    }
+    return Report(
+        model=graph.name,
+        target=program.target.name,
+        arena_bytes=program.plan.arena_bytes,
+        arena_bound_bytes=program.plan.bound_bytes,
+        weights_bytes=sum(tables.values()),
+        macs=sum(layer.macs for layer in layers),
+        peak=_peak(program, layers),
+        layers=layers,
+        float_nodes=tuple(FloatNode(n.name, n.op, why) for n, why in stays_float(graph)),
+        notes=graph.notes,
+        inputs=ports[0],
+        outputs=ports[1],
+        optimize="" if choice is None else choice.optimize,
+        modes=tuple(map(_mode, choices.values())),
+    )
+
+
+def _mode(choice: Choice) -> Mode:
+    cost = choice.cost
+    return Mode(choice.optimize, cost.cycles, cost.flash_bytes, cost.ram_bytes, choice.source)
+
+
+def _layer(program: Program, node_name: str, function: str, option: Option | None) -> Layer:
+    node = next(n for n in program.graph.nodes if n.name == node_name)
+    call, kernel, plan = call_of(program.graph, node), program.kernels[node_name], program.plan
+    arena: dict[str, tuple[int, int]] = {}
+    for tensor in (*call.inputs, *call.outputs):
+        if tensor.data is None and program.storage(tensor.name).name in plan.offsets:
+            offset = plan.offsets[program.storage(tensor.name).name]
+            arena[tensor.name] = (offset, offset + tensor.bytes)
+    if kernel.scratch_bytes:
+        offset = plan.offsets[scratch_name(node_name)]
+        arena["scratch"] = (offset, offset + kernel.scratch_bytes)
+    return Layer(
+        name=" + ".join(node.origin) or node.name,
+        op=node.op,
+        function=function,
+        kernel=kernel.note,
+        output_shape=call.outputs[0].shape,
+        macs=OPS[node.op].macs(call),
+        weights_bytes=sum(c.array.nbytes for c in kernel.constants),
+        scratch_bytes=kernel.scratch_bytes,
+        arena=arena,
+        blocks=tuple(m.name for m in kernel.microkernels),
+        schedule={} if option is None else _choices(option.schedule),
+        cycles=None if option is None or option.source == "unknown" else option.cycles,
+        cycles_source="unknown" if option is None else option.source,
+    )
+
+
+def _choices(schedule: Schedule) -> dict[str, str | int]:
+    """What a schedule says beside its defaults."""
+    defaults = asdict(Schedule())
+    return {key: v for key, v in asdict(schedule).items() if v != defaults[key]}
+
+
+def _peak(program: Program, layers: tuple[Layer, ...]) -> tuple[str, ...]:
+    """The layers whose activations and scratch end highest in the arena."""
+    ends = [max((end for _, end in layer.arena.values()), default=0) for layer in layers]
+    return tuple(
+        layer.name
+        for layer, end in zip(layers, ends, strict=True)
+        if end == program.plan.arena_bytes
+    )
