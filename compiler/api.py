@@ -5,15 +5,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tinyc.autotune.choice import Optimize
+from tinyc.autotune.tuner import Tuning
 from tinyc.compiler.artifact import Artifact
 from tinyc.compiler.graph import Array, Shape
 from tinyc.compiler.pipeline import IoDtype, Options, compile_model
 from tinyc.compiler.running import RunResult, run_artifact
+from tinyc.compiler.tuning import tune_model
 from tinyc.compiler.verification import Verification, verify_model
 from tinyc.targets import Target, load_target
 from tinyc.targets.firmware import Io
 
-__all__ = ["RunResult", "Verification", "compile", "run", "verify"]
+__all__ = ["RunResult", "Tuning", "Verification", "compile", "run", "tune", "verify"]
 
 
 def compile(
@@ -75,6 +77,30 @@ def verify(
     return verify_model(
         Path(model), _target(target), data, limit, Options(input_shapes=input_shapes or {})
     )
+
+
+def tune(
+    model: str | Path,
+    target: str | Target,
+    *,
+    records: str | Path | None = None,
+    trials: int = 60,
+    minutes: float = 0.0,
+    jobs: int = 2,
+    cluster: str = "",
+    afresh: bool = False,
+) -> Tuning:
+    """Measure schedules of the model's kernels on the emulated core; `compile` uses the best.
+
+    records  file that records are added to; None: the user's
+    trials   schedules of each kernel workload; minutes of the whole, 0 for no limit
+    jobs     processes of this machine; cluster: a Dask scheduler's address instead
+    afresh   measure again what is on record
+    """
+    return tune_model(
+        Path(model), _target(target), file=None if records is None else Path(records),
+        trials=trials, minutes=minutes, jobs=jobs, cluster=cluster, afresh=afresh,
+    )  # fmt: skip
 
 
 def _target(target: str | Target) -> Target:

@@ -15,13 +15,17 @@ from tinyc.compiler.show import console_of_output, table_of
 
 @contextmanager
 def progress_bar(quiet: bool) -> Iterator[Callable[[Progress], None]]:
-    """A function that shows progress while the block runs; on stderr, nothing when `quiet`."""
-    if quiet:
+    """A function that shows progress while the block runs, on stderr.
+
+    Nothing when `quiet`, and where stderr is no terminal.
+    """
+    console = console_of_output(stderr=True)
+    if quiet or not console.is_terminal:
         yield lambda progress: None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Bar(*columns, TextColumn("schedules,"), TimeRemainingColumn(), TextColumn("left"),
-             console=console_of_output(stderr=True), transient=True) as bar:  # fmt: skip
+             console=console, transient=True) as bar:  # fmt: skip
         task = bar.add_task("starting", total=None)
 
         def show(p: Progress) -> None:

@@ -47,7 +47,12 @@ def test_unknown_target(capsys) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "known"), [("io", "caller, arena"), ("io_dtype", "model, int8")]
+    ("option", "known"),
+    [
+        ("io", "caller, arena"),
+        ("io_dtype", "model, int8"),
+        ("optimize", "latency, balanced, size"),
+    ],
 )
 def test_unknown_option_in_python(option: str, known: str) -> None:
     with pytest.raises(tinyc.CompileError) as error:
@@ -351,3 +356,43 @@ def test_json_errors_are_json(capsys) -> None:
     assert main(["compile", str(MODEL), "--target", "nothing", "--json"]) == 1
 
     assert json.loads(capsys.readouterr().out)["error"]["code"] == "unknown-target"
+
+
+def test_tuning_for_a_machine_without_cycles(capsys) -> None:
+    assert refused(capsys, "tune", MODEL, "--target", "host") == (
+        "error[not-emulated]: 'host' runs on this machine, where no cycles are counted\n"
+        "  --> --target host\n"
+        "  help: tune for an emulated core: see `tinyc targets`\n"
+    )
+
+
+def test_tuning_without_xgboost(capsys, monkeypatch) -> None:
+    monkeypatch.setattr("tinyc.autotune.cost_model.find_spec", lambda name: None)
+
+    assert refused(capsys, "tune", MODEL, "--target", "cortex-m4") == (
+        "error[tuner-missing]: tuning needs the package xgboost\n"
+        "  --> not installed: xgboost\n"
+        "  help: run: pip install 'tinyc[tune]' (or xgboost-cpu, which is smaller)\n"
+    )
+
+
+def test_tuning_on_a_cluster_that_is_not_there(capsys) -> None:
+    arguments = ("tune", MODEL, "--target", "cortex-m4", "--cluster", "tcp://127.0.0.1:9")
+
+    text = refused(capsys, *arguments)
+
+    assert text.startswith("error[cluster-missing]: no Dask scheduler answers: ")
+    assert "--> --cluster tcp://127.0.0.1:9" in text and "help: start `dask scheduler`" in text
+
+
+def test_records_that_are_no_records(capsys, tmp_path, monkeypatch) -> None:
+    (tmp_path / "tinyc-records.jsonl").write_text("{}\n")
+    monkeypatch.chdir(tmp_path)
+
+    text = refused(capsys, "compile", MODEL, "--target", "cortex-m4", "-o", tmp_path / "out")
+
+    assert text == (
+        "error[bad-records]: the line is not a record of `tinyc tune`: 'schedule'\n"
+        "  --> tinyc-records.jsonl, line 1\n"
+        "  help: remove the line, or the file, and tune again\n"
+    )

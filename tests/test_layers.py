@@ -17,7 +17,8 @@ LAYERS = (  # lowest first; the longest prefix decides
     ("compiler.pipeline",),
     ("compiler.running", "compiler.verification", "autotune.candidates"),
     ("autotune.measure", "autotune.tuner"),
-    ("compiler.tuning", "compiler.api", "compiler.show"),
+    ("compiler.tuning",),
+    ("compiler.api", "compiler.show"),
     ("compiler.show_tuning",),
     ("compiler.cli",),
 )

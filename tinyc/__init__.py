@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tinyc.compiler.api import RunResult, Verification, compile, run, verify
+    from tinyc.compiler.api import RunResult, Tuning, Verification, compile, run, tune, verify
     from tinyc.compiler.artifact import Artifact, Layer, Port, Report
     from tinyc.compiler.errors import CompileError
 
@@ -22,9 +22,11 @@ __all__ = [
     "Port",
     "Report",
     "RunResult",
+    "Tuning",
     "Verification",
     "compile",
     "run",
+    "tune",
     "verify",
 ]
 
