@@ -136,9 +136,8 @@ def measure_programs(
 
 
 def _own(objects: Mapping[str, Path], prefix: str) -> tuple[Path, ...]:
-    """The objects of one program."""
-    names = (f"{prefix}.c.o", f"{prefix}_weights.c.o", f"{prefix}_weights.S.o")
-    return tuple(objects[name] for name in names if name in objects)
+    """The objects with the code of one program; its tables are in one with all others'."""
+    return (objects[f"{prefix}.c.o"],)
 
 
 def _execution(emulation: "Emulation", compiler: Compiler, objects: tuple[Path, ...]) -> Execution:

@@ -47,7 +47,11 @@ class Batch:
 
     @property
     def sources(self) -> dict[str, str | bytes]:
-        return {name: text for p in self.programs for name, text in p.sources.items()}
+        """All files; the assembler reads all tables at once, since starting it costs most."""
+        files = {name: text for p in self.programs for name, text in p.sources.items()}
+        tables = [files.pop(name) for name in list(files) if name.endswith(".S")]
+        joined = "".join(text for text in tables if isinstance(text, str))
+        return {**files, "tinyc_tables.S": joined}
 
 
 def batch_main(batch: Batch) -> str:
