@@ -93,9 +93,7 @@ def price(counts: Counts, elf: Elf, timing: Timing) -> Cost:
     )
 
 
-def _totals(
-    events: Events, prices: Mapping[int, Price]
-) -> dict[str, tuple[float, int, int]]:
+def _totals(events: Events, prices: Mapping[int, Price]) -> dict[str, tuple[float, int, int]]:
     """By function: cycles, instructions, times it was called."""
     totals: dict[str, tuple[float, int, int]] = {}
     for index, event in events.items():
