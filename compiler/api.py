@@ -9,13 +9,25 @@ from tinyc.autotune.tuner import Tuning
 from tinyc.compiler.artifact import Artifact
 from tinyc.compiler.graph import Array, Shape
 from tinyc.compiler.pipeline import IoDtype, Options, compile_model
+from tinyc.compiler.profiling import LayerProfile, Profile, profile_model
 from tinyc.compiler.running import RunResult, run_artifact
 from tinyc.compiler.tuning import tune_model
 from tinyc.compiler.verification import Verification, verify_model
 from tinyc.targets import Target, load_target
 from tinyc.targets.firmware import Io
 
-__all__ = ["RunResult", "Tuning", "Verification", "compile", "run", "tune", "verify"]
+__all__ = [
+    "LayerProfile",
+    "Profile",
+    "RunResult",
+    "Tuning",
+    "Verification",
+    "compile",
+    "profile",
+    "run",
+    "tune",
+    "verify",
+]
 
 
 def compile(
@@ -59,6 +71,36 @@ def run(
     inputs  by name; an array may hold several samples: [samples, ...]
     """
     return run_artifact(artifact, _target(target or artifact.report.target), inputs, compiler)
+
+
+def profile(
+    model: str | Path,
+    target: str | Target,
+    inputs: Mapping[str, Array] | None = None,
+    *,
+    io: Io = "caller",
+    io_dtype: IoDtype = "model",
+    optimize: Optimize = "balanced",
+    input_shapes: Mapping[str, Shape] | None = None,
+    compiler: str | None = None,
+    clock_hz: float | None = None,
+    seed: int = 0,
+) -> Profile:
+    """What each layer takes on an emulated core: cycles, RAM, flash.
+
+    inputs    by name, of which the first sample counts; None: random data over each input's range
+    clock_hz  for the time in milliseconds, at zero wait states
+    seed      of the random data
+    """
+    return profile_model(
+        Path(model),
+        _target(target),
+        inputs,
+        Options(io=io, io_dtype=io_dtype, optimize=optimize, input_shapes=input_shapes or {}),
+        compiler=compiler,
+        clock_hz=clock_hz,
+        seed=seed,
+    )
 
 
 def verify(

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,10 +19,12 @@ EXAMPLES = """\
 examples:
   tinyc compile kws.onnx --target cortex-m4
   tinyc run     kws.onnx --target cortex-m4 --input samples.npz
+  tinyc profile kws.onnx --target cortex-m4 --clock 120MHz
   tinyc verify  kws.onnx --target rv32imc --data eval.npz
   tinyc tune    kws.onnx --target cortex-m4 --minutes 5
   tinyc doctor
 """
+HERTZ = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -75,6 +78,30 @@ def _run(args: argparse.Namespace) -> int:
         print(json.dumps(run_json(artifact, result), indent=2))
     else:
         show_run(artifact, result)
+    return 0
+
+
+def _profile(args: argparse.Namespace) -> int:
+    from tinyc.compiler.profiling import profile_model
+    from tinyc.compiler.show_profile import profile_json, show_profile
+    from tinyc.compiler.verification import load_arrays
+    from tinyc.targets import load_target
+
+    target = load_target(args.target)
+    arrays = None if args.input is None else load_arrays(args.input)
+    profile = profile_model(
+        args.model,
+        target,
+        arrays,
+        _options(args),
+        compiler=args.compiler,
+        clock_hz=args.clock,
+        seed=args.seed,
+    )
+    if args.json:
+        print(json.dumps(profile_json(profile, args.sort), indent=2))
+    else:
+        show_profile(profile, args.sort)
     return 0
 
 
@@ -196,6 +223,15 @@ def _minutes(text: str) -> float:
     return minutes
 
 
+def _clock(text: str) -> float:
+    """`120MHz` in Hz."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kMG]?)Hz", text)
+    hertz = 0.0 if match is None else float(match[1]) * HERTZ[match[2]]
+    if not hertz:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a frequency as in 120MHz or 32.5kHz")
+    return hertz
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tinyc",
@@ -232,6 +268,27 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--limit", type=_positive, metavar="N", help="only the first N samples")
     run.add_argument("--compiler", metavar="NAME", help="C compiler (see tinyc doctor)")
+    profile = verb("profile", _profile, "say what each layer takes: cycles, RAM, flash")
+    _add_model_arguments(profile)
+    profile.add_argument(
+        "--input",
+        type=Path,
+        metavar="NPZ",
+        help="arrays named like the inputs; the first sample counts (default: random data)",
+    )
+    profile.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of the random data (default: 0)"
+    )
+    profile.add_argument(
+        "--clock", type=_clock, metavar="FREQUENCY", help="for the time in ms, as in 120MHz"
+    )
+    profile.add_argument(
+        "--sort",
+        choices=("order", "cycles"),
+        default="order",
+        help="layers as they execute, or the slowest first (default: order)",
+    )
+    profile.add_argument("--compiler", metavar="NAME", help="C compiler (see tinyc doctor)")
     verify = verb("verify", _verify, "compare the compiled model with onnxruntime on data")
     _add_model_arguments(verify)
     verify.add_argument(

@@ -1,5 +1,6 @@
 """A program as C files: a header for the user, sources for the linker."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -66,7 +67,8 @@ def functions_of(program: Program, taken: Iterable[str]) -> Functions:
     """
     by_code: dict[str, str] = {}
     used = set(taken)
-    names, texts = {}, []
+    names: dict[str, str] = {}
+    texts: dict[str, tuple[str, str]] = {}  # function -> comment, code
     for node in program.graph.nodes:
         kernel = program.kernels.get(node.name)
         if kernel is None:
@@ -78,10 +80,14 @@ def functions_of(program: Program, taken: Iterable[str]) -> Functions:
         if code not in by_code:
             by_code[code] = unique_name(kernel.name, used)
             used.add(by_code[code])
-            comment = f"/* {_describe(program, node)}; {kernel.note} */"
-            texts.append(f"{comment}\nTINYC_KERNEL void {by_code[code]}{code}")
+            texts[by_code[code]] = f"/* {_describe(program, node)}; {kernel.note} */", code
         names[node.name] = by_code[code]
-    return Functions(names, tuple(texts))
+    users = Counter(names.values())
+    macros = {name: "TINYC_SHARED_KERNEL" if users[name] > 1 else "TINYC_KERNEL" for name in texts}
+    return Functions(
+        names,
+        tuple(f"{comment}\n{macros[f]} void {f}{code}" for f, (comment, code) in texts.items()),
+    )
 
 
 def _describe(program: Program, node: Node) -> str:

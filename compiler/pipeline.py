@@ -77,12 +77,23 @@ def compile_model(
 
     Raises CompileError when the model cannot be compiled or does not fit.
     """
+    _, artifact = compile_program(model, target, options, records)
+    return artifact
+
+
+def compile_program(
+    model: Path,
+    target: Target,
+    options: Options = DEFAULTS,
+    records: Sequence[Record] | None = None,
+) -> tuple[Program, Artifact]:
+    """What `compile_model` gives, and the program it was printed from."""
     graph = read_graph(model, target, options)
     records = known_records(target) if records is None else records
     choices = choices_of(graph, target, options.io, records)
     choice = choices[options.optimize]
     program = plan_program(graph, target, options.io, choice.schedules)
-    return emit_artifact(program, choice, choices)
+    return program, emit_artifact(program, choice, choices)
 
 
 def read_graph(model: Path, target: Target, options: Options = DEFAULTS) -> Graph:

@@ -8,7 +8,7 @@ from tinyc.compiler.graph import Graph
 from tinyc.compiler.ops import OPS
 from tinyc.compiler.ops.kernel import Kernel
 from tinyc.compiler.ops.op import call_of
-from tinyc.passes.memory_plan import MemoryPlan, buffers_of, plan_memory
+from tinyc.passes.memory_plan import MemoryPlan, buffers_of, plan_memory, scratch_name
 from tinyc.passes.storage import Step, Storage, steps_of, storages_of
 from tinyc.targets import Target
 from tinyc.targets.firmware import Io
@@ -33,6 +33,17 @@ class Program:
     def storage(self, tensor: str) -> Storage:
         """The storage that holds an activation."""
         return next(s for s in self.storages if tensor in s.tensors)
+
+    def arena_in_use(self, step: int) -> int:
+        """Bytes of the arena that hold something during a step; what shares bytes counts once."""
+        live = {s.name: s.bytes for s in self.storages if s.first <= step <= s.last}
+        live[scratch_name(self.steps[step].node)] = self.steps[step].scratch_bytes
+        offsets = self.plan.offsets
+        total = end = 0
+        for offset, name in sorted((offsets[name], name) for name in live if name in offsets):
+            total += max(offset + live[name] - max(offset, end), 0)
+            end = max(end, offset + live[name])
+        return total
 
 
 def build_program(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +11,10 @@ from tinyc.compiler.cprint import C_TYPES
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array
 from tinyc.targets import Target, firmware, runner
+from tinyc.targets.firmware.program import AROUND
+
+if TYPE_CHECKING:  # this imports packages of the emulator's extra
+    from tinyc.targets.emulator.cost import FunctionCost
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,6 +26,8 @@ class RunResult:
     stack_bytes   deepest stack below the caller's; None on the host
     text_bytes    code of the model's objects; rodata_bytes their tables
     cycles_by_function  C function name -> cycles
+    calls               what each call of <model>_run took, by symbol: see calls_of_layers
+    code_bytes_by_function  C function name -> bytes, of the model's own objects
     """
 
     outputs: Mapping[str, Array]
@@ -31,6 +38,8 @@ class RunResult:
     rodata_bytes: int
     compiler: str
     cycles_by_function: Mapping[str, int]
+    calls: "tuple[Mapping[str, FunctionCost], ...]"
+    code_bytes_by_function: Mapping[str, int]
 
 
 def run_artifact(
@@ -65,6 +74,8 @@ def run_artifact(
         rodata_bytes=execution.rodata_bytes,
         compiler=execution.compiler,
         cycles_by_function=_cycles_by_function(execution),
+        calls=execution.calls,
+        code_bytes_by_function=execution.code_bytes_by_function,
     )
 
 
@@ -77,22 +88,26 @@ def _cycles_by_function(execution: runner.Execution) -> dict[str, int]:
     return cycles
 
 
-def cycles_by_layer(artifact: Artifact, result: RunResult) -> tuple[int, ...]:
-    """Cycles of each layer of the report, from those of the functions.
+def calls_of_layers(
+    artifact: Artifact, result: RunResult
+) -> "tuple[Mapping[str, FunctionCost], ...]":
+    """What each layer of the report took, by symbol: its kernel and all that it calls.
 
-    Layers of equal code share their kernel's cycles equally; a block that several kernels call
-    is shared by their multiply-accumulates.
+    () on the host. What is missing to the whole is the function that calls the layers.
     """
-    layers = artifact.report.layers
-    cycles = [0.0] * len(layers)
-    for function, spent in result.cycles_by_function.items():
-        users = {i: 1 for i, layer in enumerate(layers) if layer.function == function}
-        if not users:
-            users = {i: layer.macs for i, layer in enumerate(layers) if function in layer.blocks}
-        total = sum(users.values())
-        for i, share in users.items():
-            cycles[i] += spent * share / max(total, 1)
-    return tuple(map(round, cycles))
+    layers, calls = len(artifact.report.layers), result.calls
+    assert not calls or layers <= len(calls) <= layers + 1, f"{len(calls)} calls, {layers} layers"
+    around = AROUND | {f"{artifact.name}_run"}
+    return tuple(
+        {symbol: cost for symbol, cost in call.items() if symbol not in around}
+        for call in calls[:layers]
+    )
+
+
+def cycles_by_layer(artifact: Artifact, result: RunResult) -> tuple[int, ...]:
+    """Cycles of each layer of the report; () on the host."""
+    calls = calls_of_layers(artifact, result)
+    return tuple(sum(cost.cycles for cost in call.values()) for call in calls)
 
 
 def split_samples(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tinyc.targets.doctor import Check
 
 MOST_SHOWN = 8  # samples of a run
-PLAIN_WIDTH = 140  # columns where the output is no terminal
+PLAIN_WIDTH = 160  # columns where the output is no terminal
 
 
 def console_of_output(stderr: bool = False) -> Console:
@@ -113,8 +113,6 @@ def show_run(artifact: Artifact, result: RunResult) -> None:
             console.print(f"  ... {len(values) - MOST_SHOWN} more")
     for name, text in cost_rows(artifact, result).items():
         console.print(f"{name:9} {escape(text)}", soft_wrap=True)
-    if result.cycles_by_function:
-        console.print(_cycle_table(artifact, result))
 
 
 def cost_rows(artifact: Artifact, result: RunResult) -> dict[str, str]:
@@ -130,26 +128,6 @@ def cost_rows(artifact: Artifact, result: RunResult) -> dict[str, str]:
     if result.cycles is not None:
         rows["cycles"] = f"{result.cycles:,} at zero wait states ({how})"
     return rows
-
-
-def _cycle_table(artifact: Artifact, result: RunResult) -> Table:
-    """Cycles by layer, and by the functions that are not a layer's kernel."""
-    table = table_of("cycles by layer (shared code: equally among equal layers, blocks by MACs)")
-    table.add_column("layer", no_wrap=True)
-    table.add_column("function", no_wrap=True)
-    for heading in ("cycles", "cycles/MAC", "share"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    total = sum(result.cycles_by_function.values()) or 1
-    kernels = {f for layer in artifact.report.layers for f in (layer.function, *layer.blocks)}
-    by_layer = cycles_by_layer(artifact, result)
-    for layer, cycles in zip(artifact.report.layers, by_layer, strict=True):
-        per_mac = f"{cycles / layer.macs:.2f}" if layer.macs else ""
-        texts = (escape(short_name(layer.name)), layer.function, f"{cycles:,}", per_mac)
-        table.add_row(*texts, f"{cycles / total:.1%}")
-    for name, cycles in sorted(result.cycles_by_function.items()):
-        if name not in kernels and cycles:
-            table.add_row("", escape(name), f"{cycles:,}", "", f"{cycles / total:.1%}")
-    return table
 
 
 def run_json(artifact: Artifact, result: RunResult) -> dict[str, Any]:
@@ -169,7 +147,7 @@ def run_json(artifact: Artifact, result: RunResult) -> dict[str, Any]:
         "cycles_by_layer": [
             {"layer": layer.name, "cycles": cycles}
             for layer, cycles in zip(
-                artifact.report.layers, cycles_by_layer(artifact, result), strict=True
+                artifact.report.layers, cycles_by_layer(artifact, result), strict=False
             )
         ],
     }

@@ -5,6 +5,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
+from math import inf
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,7 +22,7 @@ KINDS = ("ram", "flash")
 REGION_KEYS = ("name", "kind", "origin", "bytes")
 COMPILER_KEYS = ("name", "flags")
 TARGET_KEYS = (
-    *("isa", "features", "alignment", "emulator", "timing", "cflags"),
+    *("isa", "features", "alignment", "emulator", "timing", "cycles_per_mac_limit", "cflags"),
     *("regions", "compilers"),
 )
 
@@ -58,6 +59,8 @@ class Target:
     alignment  bytes, of every buffer in the arena
     emulator   Unicorn's name of the CPU: "CORTEX_M4"; "" runs on this machine
     timing     a table of targets/timing/ or the path of a TOML file; "" prices no cycles
+    cycles_per_mac_limit  8-bit multiply-accumulates cannot take less: what the multiplier needs
+                          when data costs nothing; 0: not known
     cflags     what every compiler gets beside the flags of its own
     compilers  in the order of preference
     """
@@ -68,6 +71,7 @@ class Target:
     alignment: int
     emulator: str
     timing: str
+    cycles_per_mac_limit: float
     cflags: tuple[str, ...]
     regions: tuple[Region, ...]
     compilers: tuple[CompilerChoice, ...]
@@ -152,10 +156,18 @@ def _parse(name: str, table: Mapping[str, object], file: str) -> Target:
         alignment=alignment,
         emulator=_typed(table, "emulator", str, file),
         timing=_typed(table, "timing", str, file),
+        cycles_per_mac_limit=_limit(table, file),
         cflags=_strings(table, "cflags", file),
         regions=tuple(_region(t, file) for t in _tables(table, "regions", file)),
         compilers=tuple(_compiler(t, file) for t in _tables(table, "compilers", file)),
     )
+
+
+def _limit(table: Mapping[str, object], file: str) -> float:
+    limit = _typed(table, "cycles_per_mac_limit", float, file)
+    if not 0 <= limit < inf:
+        raise _bad(f"the limit is {limit}, not 0 or more", "cycles_per_mac_limit", file)
+    return limit
 
 
 def _region(table: Mapping[str, object], file: str) -> Region:

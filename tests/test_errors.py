@@ -225,6 +225,7 @@ features = []
 alignment = 4
 emulator = ""
 timing = ""
+cycles_per_mac_limit = 0.0
 cflags = []
 
 [[regions]]

@@ -17,9 +17,9 @@ LAYERS = (  # lowest first; the longest prefix decides
     ("compiler.pipeline",),
     ("compiler.running", "compiler.verification", "autotune.candidates"),
     ("autotune.measure", "autotune.tuner"),
-    ("compiler.tuning",),
+    ("compiler.profiling", "compiler.tuning"),
     ("compiler.api", "compiler.show"),
-    ("compiler.show_tuning",),
+    ("compiler.show_profile", "compiler.show_tuning"),
     ("compiler.cli",),
 )
 SOURCES = [

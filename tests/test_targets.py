@@ -79,13 +79,17 @@ def test_a_timing_file_is_found_beside_the_board_file(tmp_path: Path) -> None:
 BAD = [
     (
         'base = "cortex-m4"\nram = 1\n',
-        "there is no field 'ram'; known are isa, features, alignment, emulator, timing, cflags, "
-        "regions, compilers\n  --> field 'ram' in {}",
+        "there is no field 'ram'; known are isa, features, alignment, emulator, timing, "
+        "cycles_per_mac_limit, cflags, regions, compilers\n  --> field 'ram' in {}",
     ),
     ('isa = "x"\n', "the field 'features' is missing\n  --> field 'features' in {}"),
     (
         'base = "cortex-m4"\nalignment = "4"\n',
         "alignment is '4', not of type int\n  --> field 'alignment' in {}",
+    ),
+    (
+        'base = "cortex-m4"\ncycles_per_mac_limit = -0.5\n',
+        "the limit is -0.5, not 0 or more\n  --> field 'cycles_per_mac_limit' in {}",
     ),
     (
         'base = "cortex-m4"\nalignment = 3\n',

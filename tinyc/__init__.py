@@ -11,7 +11,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tinyc.compiler.api import RunResult, Tuning, Verification, compile, run, tune, verify
+    from tinyc.compiler.api import (
+        LayerProfile,
+        Profile,
+        RunResult,
+        Tuning,
+        Verification,
+        compile,
+        profile,
+        run,
+        tune,
+        verify,
+    )
     from tinyc.compiler.artifact import Artifact, Layer, Port, Report
     from tinyc.compiler.errors import CompileError
 
@@ -19,12 +30,15 @@ __all__ = [
     "Artifact",
     "CompileError",
     "Layer",
+    "LayerProfile",
     "Port",
+    "Profile",
     "Report",
     "RunResult",
     "Tuning",
     "Verification",
     "compile",
+    "profile",
     "run",
     "tune",
     "verify",

@@ -1,4 +1,4 @@
-"""Prices what was counted: cycles in total and by function.
+"""Prices what was counted: cycles in total, by function, and by call.
 
 Every instruction pays for itself in its context, every taken branch for its refill and for its
 target, and what depends on operands was counted in cycles while it ran.
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from tinyc.targets.emulator.decoder import decoder_for
 from tinyc.targets.emulator.elf import Elf
 from tinyc.targets.emulator.engine import Counts
+from tinyc.targets.emulator.events import Event, Events
 from tinyc.targets.timing.instruction import UNCONDITIONAL, Instruction, Kind
 from tinyc.targets.timing.timing import Timing
 
@@ -25,12 +26,18 @@ class FunctionCost:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of everything between the marks; `undecoded` instructions were taken for one cycle each."""
+    """Of everything between the marks; `undecoded` instructions were taken for one cycle each.
+
+    functions  by name
+    calls      the same for each element of Counts.calls; they add up to `functions`, but for what
+               came before the first call
+    """
 
     cycles: int
     instructions: int
     undecoded: int
     functions: Mapping[str, FunctionCost]
+    calls: tuple[Mapping[str, FunctionCost], ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,30 +48,70 @@ class Block:
     instructions: Sequence[Instruction]
 
 
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Cycles of one instruction where it stands.
+
+    function       that it is of; `begins` at its first instruction
+    own            each time it is executed
+    arrival        more when it was branched to
+    departure      more when it branches
+    misprediction  on average over the whole run, each time it is executed
+    """
+
+    function: str
+    begins: bool
+    decoded: bool
+    own: int
+    arrival: int
+    departure: int
+    misprediction: float
+
+    def cycles(self, event: Event) -> float:
+        """Of all that happened at the instruction."""
+        own = event.executed * self.own + event.skipped + event.extra
+        edges = event.taken_in * self.arrival + event.taken_out * self.departure
+        return own + edges + event.executed * self.misprediction
+
+
 def price(counts: Counts, elf: Elf, timing: Timing) -> Cost:
     """The cycles of `counts` on a core."""
-    functions: dict[str, list[float]] = {}  # name -> cycles, instructions, calls
-    undecoded = 0
+    prices: dict[int, Price] = {}
     loaded: set[int] = set()
     for block in _blocks(counts, elf):
-        cycles = _block_cycles(counts, block, timing, loaded)
-        for index, i, own in zip(block.indices, block.instructions, cycles, strict=True):
-            function = elf.function_at(i.address)
-            times = counts.executed[index] + counts.skipped[index]
-            total = functions.setdefault(function.name, [0.0, 0, 0])
-            total[0] += own
-            total[1] += times
-            total[2] += counts.taken_in[index] if i.address == function.start else 0
-            undecoded += counts.executed[index] if i.name == "?" else 0
+        prices |= zip(
+            block.indices, _block_prices(counts.events, block, elf, timing, loaded), strict=True
+        )
+    totals = _totals(counts.events, prices)
+    undecoded = (e.executed for i, e in counts.events.items() if not prices[i].decoded)
     return Cost(
-        cycles=round(sum(cycles for cycles, _, _ in functions.values())),
-        instructions=round(sum(times for _, times, _ in functions.values())),
-        undecoded=undecoded,
-        functions={
-            name: FunctionCost(round(cycles), round(times), round(calls))
-            for name, (cycles, times, calls) in functions.items()
-        },
+        cycles=round(sum(cycles for cycles, _, _ in totals.values())),
+        instructions=sum(times for _, times, _ in totals.values()),
+        undecoded=sum(undecoded),
+        functions=_functions(totals),
+        calls=tuple(_functions(_totals(events, prices)) for events in counts.calls),
     )
+
+
+def _totals(events: Events, prices: Mapping[int, Price]) -> dict[str, tuple[float, int, int]]:
+    """By function: cycles, instructions, times it was called."""
+    totals: dict[str, tuple[float, int, int]] = {}
+    for index, event in events.items():
+        p = prices[index]
+        cycles, instructions, calls = totals.get(p.function, (0.0, 0, 0))
+        totals[p.function] = (
+            cycles + p.cycles(event),
+            instructions + event.executed + event.skipped,
+            calls + (event.taken_in if p.begins else 0),
+        )
+    return totals
+
+
+def _functions(totals: Mapping[str, tuple[float, int, int]]) -> dict[str, FunctionCost]:
+    return {
+        name: FunctionCost(round(cycles), instructions, calls)
+        for name, (cycles, instructions, calls) in totals.items()
+    }
 
 
 def _blocks(counts: Counts, elf: Elf) -> Iterator[Block]:
@@ -72,8 +119,8 @@ def _blocks(counts: Counts, elf: Elf) -> Iterator[Block]:
     indices: list[int] = []
     instructions: list[Instruction] = []
     following = -1
-    for index, (executed, skipped) in enumerate(zip(counts.executed, counts.skipped, strict=True)):
-        if not executed and not skipped:
+    for index, event in counts.events.items():
+        if not event.executed and not event.skipped:
             continue
         if index != following and indices:
             yield Block(indices, instructions)
@@ -87,34 +134,37 @@ def _blocks(counts: Counts, elf: Elf) -> Iterator[Block]:
         yield Block(indices, instructions)
 
 
-def _block_cycles(
-    counts: Counts, block: Block, timing: Timing, loaded: set[int]
-) -> Iterator[float]:
-    """Cycles of each instruction of the block, all its executions together."""
+def _block_prices(
+    events: Events, block: Block, elf: Elf, timing: Timing, loaded: set[int]
+) -> Iterator[Price]:
+    """The price of each instruction of the block."""
     code = block.instructions
     own = timing.cycles(code, loaded)
-    entries = _entry_costs(counts, block, own, timing, loaded)
+    entries = _entry_costs(events, block, own, timing, loaded)
     for j, (index, i) in enumerate(zip(block.indices, code, strict=True)):
-        executed, arrived = counts.executed[index], counts.taken_in[index]
-        left = counts.taken_out[index]
-        cycles: float = executed * own[j] + counts.skipped[index] + counts.extra[index]
-        if arrived:
-            cycles += arrived * (timing.target(i) + entries.get(j, 0))
-        if left:
-            cycles += left * timing.refill(code, j)
-        if i.kind is Kind.BRANCH:
-            cycles += timing.mispredicted(executed, left)
-        yield cycles
+        event, function = events[index], elf.function_at(i.address)
+        mispredicted = 0.0
+        if i.kind is Kind.BRANCH and event.executed:
+            mispredicted = timing.mispredicted(event.executed, event.taken_out) / event.executed
+        yield Price(
+            function=function.name,
+            begins=i.address == function.start,
+            decoded=i.name != "?",
+            own=own[j],
+            arrival=timing.target(i) + entries.get(j, 0) if event.taken_in else 0,
+            departure=timing.refill(code, j) if event.taken_out else 0,
+            misprediction=mispredicted,
+        )
 
 
 def _entry_costs(
-    counts: Counts, block: Block, own: Sequence[int], timing: Timing, loaded: set[int]
+    events: Events, block: Block, own: Sequence[int], timing: Timing, loaded: set[int]
 ) -> Mapping[int, int]:
     """What entering the block at an instruction costs more than falling through to it."""
     costs: dict[int, int] = {}
     code = block.instructions
     for j in range(1, len(code)):
-        if counts.taken_in[block.indices[j]] and code[j - 1].kind not in UNCONDITIONAL:
+        if events[block.indices[j]].taken_in and code[j - 1].kind not in UNCONDITIONAL:
             window = code[j : j + timing.horizon]
             costs[j] = sum(timing.cycles(window, loaded)) - sum(own[j : j + len(window)])
     return costs

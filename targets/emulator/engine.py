@@ -5,13 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import unicorn
 from unicorn import arm_const, riscv_const
 from unicorn.unicorn_py3.unicorn import uclib
 
 from tinyc.compiler.errors import CompileError
 from tinyc.targets.emulator.counter import TOO_MANY, count_instruction
-from tinyc.targets.emulator.elf import Elf
+from tinyc.targets.emulator.elf import Elf, Function
+from tinyc.targets.emulator.events import Events, events_of, new_recorder
 from tinyc.targets.emulator.native import MAX_RANGES, Callback, Counter, Site
 from tinyc.targets.timing.timing import Divide
 
@@ -40,25 +42,23 @@ class CodeRange:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Counts:
-    """What happened between the marks, by halfword of code.
+    """What happened between the marks.
 
-    code       the machine code, as halfwords
-    sizes      bytes of the instruction there
-    executed, taken_in, taken_out, skipped  times: see callback.c
-    extra      cycles that depend on operands: divides, misaligned accesses
+    code    the machine code, as halfwords
+    sizes   bytes of the instruction there
+    events  of the whole
+    calls   of each call that the observed function made and of what came after the last one,
+            which may be a call too: one in tail position does not return to its caller
     """
 
     ranges: tuple[CodeRange, ...]
     code: bytes
     sizes: bytes
-    executed: Sequence[int]
-    taken_in: Sequence[int]
-    taken_out: Sequence[int]
-    skipped: Sequence[int]
-    extra: Sequence[int]
+    events: Events
     instructions: int
     misaligned: int
     stack_bytes: int
+    calls: tuple[Events, ...]
 
     def address(self, index: int) -> int:
         """Where a halfword stands."""
@@ -148,11 +148,13 @@ def run_counted(
     machine: Machine,
     exit_symbol: str,
     marks: tuple[int, int],
+    caller: Function | None,
     divide: Divide,
     callback: Callback | None,
 ) -> Counts:
     """Run, and count everything from the first mark to the second.
 
+    caller    the function whose calls are told apart; None tells none apart
     callback  native; None counts in Python
 
     Raises CompileError("run-failed").
@@ -162,23 +164,27 @@ def run_counted(
         machine.core.hook_add(unicorn.UC_HOOK_CODE, _count_in_python, counter)
     else:
         _hook(machine.core, callback, counter)
+    halfwords = ranges[-1].first + (ranges[-1].high - ranges[-1].low) // 2
+    recorder = new_recorder(counter, halfwords)
+    if caller is not None:
+        machine.core.hook_add(
+            unicorn.UC_HOOK_CODE, recorder.note_instruction, begin=caller.start, end=caller.end - 1
+        )
     run(machine, exit_symbol)
+    if recorder.last is not None:
+        recorder.end_call()
     if counter.stop == TOO_MANY:
         raise _failed(machine, counter.next, f"no end after {MAX_INSTRUCTIONS} instructions")
     assert counter.regions, "the image never reached its first mark"
-    halfwords = ranges[-1].first + (ranges[-1].high - ranges[-1].low) // 2
     return Counts(
         ranges=ranges,
         code=ctypes.string_at(counter.code, 2 * halfwords),
         sizes=ctypes.string_at(counter.size, halfwords),
-        executed=counter.executed[:halfwords],
-        taken_in=counter.taken_in[:halfwords],
-        taken_out=counter.taken_out[:halfwords],
-        skipped=counter.skipped[:halfwords],
-        extra=counter.extra[:halfwords],
+        events=events_of(np.array(recorder.views)),
         instructions=counter.instructions,
         misaligned=counter.misaligned,
         stack_bytes=counter.stack_begin - counter.stack_lowest,
+        calls=tuple(recorder.calls),
     )
 
 

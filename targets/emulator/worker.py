@@ -22,6 +22,7 @@ class Job:
     cpu      Unicorn's name of the core, without its prefix
     timing   as in Target.timing
     marks    symbols: counting begins and ends when they are called
+    caller   symbol of the function whose calls are told apart; "" tells none apart
     inputs   symbols that the bytes of a sample are written to, before the reset
     outputs  symbols and how many bytes are read from them, at the end
     aligned  the core cannot access misaligned words
@@ -32,6 +33,7 @@ class Job:
     timing: str
     memories: tuple[Memory, ...]
     marks: tuple[str, str]
+    caller: str
     exit_symbol: str
     inputs: tuple[str, ...]
     outputs: tuple[tuple[str, int], ...]
@@ -45,6 +47,9 @@ class Emulation:
     """What the image computed in some runs, and what the first of them cost.
 
     undecoded  executed instructions that were taken for one cycle each
+    functions  by name
+    calls      the same of each call that the caller made, in order; the last one is what came
+               after the last return to it
     """
 
     outputs: tuple[tuple[bytes, ...], ...]
@@ -53,6 +58,7 @@ class Emulation:
     stack_bytes: int
     undecoded: int
     functions: Mapping[str, FunctionCost]
+    calls: tuple[Mapping[str, FunctionCost], ...]
 
 
 def emulate(job: Job) -> Emulation:
@@ -90,7 +96,8 @@ def _emulate(job: Job, elf: Elf, timing: Timing) -> Emulation:
 
     marks = elf.symbols[job.marks[0]], elf.symbols[job.marks[1]]
     first = at_reset(job.samples[0])
-    counts = run_counted(first, job.exit_symbol, marks, timing.divide, load_callback())
+    caller = elf.function_at(elf.symbols[job.caller]) if job.caller else None
+    counts = run_counted(first, job.exit_symbol, marks, caller, timing.divide, load_callback())
     if job.aligned and counts.misaligned:
         raise CompileError(
             "run-failed",
@@ -110,6 +117,7 @@ def _emulate(job: Job, elf: Elf, timing: Timing) -> Emulation:
         stack_bytes=counts.stack_bytes,
         undecoded=cost.undecoded,
         functions=cost.functions,
+        calls=cost.calls,
     )
 
 

@@ -34,6 +34,7 @@ class Program:
 
 
 BEGIN, END = "bench_begin", "bench_end"  # the calls around the inference, by symbol
+AROUND = frozenset({"main", BEGIN, END})  # functions that are no part of the inference
 
 
 def input_symbol(index: int) -> str:

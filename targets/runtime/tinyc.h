@@ -20,6 +20,13 @@
 #define TINYC_KERNEL static
 #endif
 
+/* A kernel of several layers stays one function: gcc would make a copy for each one's arguments. */
+#if defined(__GNUC__) && !defined(__clang__)
+#define TINYC_SHARED_KERNEL TINYC_KERNEL __attribute__((noclone))
+#else
+#define TINYC_SHARED_KERNEL TINYC_KERNEL
+#endif
+
 _Static_assert((-1 >> 1) == -1, "tinyc needs an arithmetic right shift");
 
 /* The smaller of two numbers. */
