@@ -48,7 +48,7 @@ def columns(form: Form) -> Microkernel:
 
     row_stride, step  bytes from row to row and from column to column of x
     """
-    name = f"tinyc_winograd{form.name}_columns"
+    name = f"tinyc_winograd{form.outputs}_columns"
     text = COLUMNS.format(
         name=name, n=form.points, matrix=braced(form.input), assembly=quoted(_columns(form))
     )
@@ -60,7 +60,7 @@ def rows(form: Form) -> Microkernel:
 
     tiles  m + 1 words for each tile, the first one its first word in t
     """
-    name = f"tinyc_winograd{form.name}_rows"
+    name = f"tinyc_winograd{form.outputs}_rows"
     text = ROWS.format(
         name=name, n=form.points, matrix=braced(form.input), assembly=quoted(_rows(form)),
         order=", ".join(map(str, form.order)), words=form.outputs + 1, lanes=LANES,

@@ -4,6 +4,8 @@ The sums of `arm_winograd_products.py`, two output channels of up to four tiles,
 downwards in place, then row by row; each row's values are requantized and stored at once.
 """
 
+import math
+
 from tinyc.compiler.ops.kernel import Microkernel
 from tinyc.targets.intrinsics.arm_assembly import bounds_suffix, quoted, requantized
 from tinyc.targets.intrinsics.arm_winograd_input import braced
@@ -86,8 +88,6 @@ def _assembly(form: Form, channels: int, shifted: bool, low: int, high: int) -> 
     lines += ["ldr.w r12, [sp, #36]", "ldr.w r11, [sp, #40]", "mov.w r5, #2", "vmov s6, r5"]
     lines += ["ldr.w r4, [r12]", "ldr.w r5, [r12, #4]", "ldr.w r10, [r12, #8]"]
     lines += ["ldr.w r6, [r12, #12]", "vmov s0, r4", "vmov s1, r5", "vmov s2, r6"]
-    if form.inverse != 1:
-        lines += [f"movw r12, #{form.inverse & 0xFFFF}", f"movt r12, #{form.inverse >> 16}"]
     lines += [".balign 4", "1:", *_columns(form)]
     for row in reversed(range(form.outputs)):
         lines += _row(form, row, channels, shifted, low, high)
@@ -114,11 +114,17 @@ def _columns(form: Form) -> list[str]:
 
 def _row(form: Form, row: int, channels: int, shifted: bool, low: int, high: int) -> list[str]:
     """The outputs of one row."""
+    factors = _left_out(form)
     lines = [f"ldr.w r{FIRST + j}, {_place(form, row, j)}" for j in range(form.points)]
     lines += [f"ldr.w lr, [r9, #{4 * (1 + row)}]"]
     code, results = _transform(form)
     lines += [*code, "add.w lr, lr, r1"]
+    if form.inverse != 1 and (row + 1 == form.outputs or factors[row] != factors[row + 1]):
+        factor = form.inverse * factors[row] % (1 << 32)
+        lines += [f"movw r12, #{factor & 0xFFFF}", f"movt r12, #{factor >> 16}"]
     for column, r in enumerate(results):
+        if factors[column] > 1:
+            lines.append(f"lsl.w {r}, {r}, #{factors[column].bit_length() - 1}")
         lines += [f"mul {r}, {r}, r12"] if form.inverse != 1 else []
         lines += [] if shifted else [f"asr.w {r}, {r}, #{form.shift}"]
         lines += requantized(r, "r10", "r11", low, high)
@@ -130,21 +136,36 @@ def _place(form: Form, row: int, column: int) -> str:
     return f"[r0, #{(row * form.points + column) * TILE_BYTES * LANES}]"
 
 
+def _left_out(form: Form) -> tuple[int, ...]:
+    """Common factors of the output matrix's rows, which `_transform` leaves out."""
+    return tuple(math.gcd(*row) for row in form.output)
+
+
 def _transform(form: Form) -> tuple[list[str], list[str]]:
     """The product of the output matrix and n registers, from FIRST on; the registers of results."""
-    lines = ["add.w r8, r3, r4", "sub.w r3, r3, r4"]
+    lines = ["add.w r8, r3, r4", "sub.w r3, r3, r4"]  # s = m1 + m2, d = m1 - m2
     if form.outputs == 2:
         lines += ["add.w r2, r8, r2, lsl #1", "sub.w r3, r3, r5, lsl #1"]
         return lines, ["r2", "r3"]
+    lines += ["add.w r4, r5, r6", "sub.w r5, r5, r6"]  # t = m3 + m4, e = m3 - m4
+    lines += ["add.w r7, r7, r7, lsl #1"]  # 3 m5
+    if form.output[0][0] == 1:
+        lines += [
+            "add.w r2, r2, r8",
+            "add.w r2, r2, r4",  # m0 + s + t
+            "add.w r6, r3, r5, lsl #1",  # d + 2 e
+            "add.w r8, r8, r4, lsl #2",  # s + 4 t
+            "add.w r5, r5, r7",
+            "add.w r5, r3, r5, lsl #3",  # d + 8 (e + 3 m5)
+        ]
+        return lines, ["r2", "r6", "r8", "r5"]
     lines += [
-        "add.w r4, r5, r6",
-        "sub.w r5, r5, r6",
-        "add.w r2, r2, r8",
-        "add.w r2, r2, r4",  # m0 + s + t, s = m1 + m2, t = m3 + m4
-        "add.w r6, r3, r5, lsl #1",  # d + 2 e, d = m1 - m2, e = m3 - m4
-        "add.w r8, r8, r4, lsl #2",  # s + 4 t
-        "add.w r7, r7, r7, lsl #1",
+        "add.w r2, r2, r2, lsl #1",
+        "add.w r2, r2, r8, lsl #1",
+        "add.w r2, r4, r2, lsl #1",  # 6 m0 + 4 s + t
+        "add.w r6, r5, r3, lsl #1",  # (4 d + 2 e) / 2
+        "add.w r8, r8, r4",  # (4 s + 4 t) / 4
         "add.w r5, r5, r7",
-        "add.w r5, r3, r5, lsl #3",  # d + 8 (e + 3 m5)
+        "add.w r5, r3, r5, lsl #1",  # (4 d + 8 e + 24 m5) / 4
     ]
     return lines, ["r2", "r6", "r8", "r5"]

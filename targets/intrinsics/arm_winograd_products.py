@@ -23,7 +23,7 @@ def products(form: Form, groups: int, turn: int, positions: int) -> Microkernel:
     turn    groups that are written out; a divisor of `groups`
     """
     suffix = "" if turn == groups else f"t{turn}"
-    name = f"tinyc_winograd{form.name}_k{4 * groups}x{positions}{suffix}"
+    name = f"tinyc_winograd{form.outputs}_k{4 * groups}x{positions}{suffix}"
     text = TEXT.format(
         name=name, k=4 * groups, positions=positions, groups=groups, lanes=LANES,
         all_positions=form.positions, assembly=quoted(_assembly(form, groups, turn, positions)),

@@ -11,7 +11,7 @@ F(4x4) uses the points 0, 1, -1, 2, -2 and infinity. With stored int8 values |d|
 transformed inputs stay below 100 * 128, its transformed weights below 144 * 128.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -89,6 +89,14 @@ F4 = Form(
     order=(0, 5, 1, 2, 3, 4),
     inverse=0x38E38E39,
     shift=6,
+)
+
+# F4 with weights that are made from bytes at run time: the factors are left to the output.
+F4_PLAIN = replace(
+    F4,
+    name="4p",
+    weights=((1, 0, 0), (1, 1, 1), (1, -1, 1), (1, 2, 4), (1, -2, 4), (0, 0, 1)),
+    output=((6, 4, 4, 1, 1, 0), (0, 4, -4, 2, -2, 0), (0, 4, 4, 4, 4, 0), (0, 4, -4, 8, -8, 24)),
 )
 
 
