@@ -8,15 +8,19 @@ class Schedule:
     """The choices for one kernel. Plain values, so that they can be stored and learned from.
 
     algorithm  name of one of the operator's algorithms; "" takes the operator's rule of thumb
-    rows       output pixels (or rows of a matrix) that a block computes together; 0: the rule
+    rows       output pixels (or rows of a matrix, or tiles) that a block computes together; 0: the
+               rule
     columns    output channels that a block computes together; 0: the rule
     unroll     multiply-accumulate steps written out in the innermost loop; 0: the rule
+    weights    where weights lie that an algorithm transforms: "flash" transformed, "scratch" made
+               from the small ones in flash at run time; "": the rule
     """
 
     algorithm: str = ""
     rows: int = 0
     columns: int = 0
     unroll: int = 0
+    weights: str = ""
 
 
 DEFAULT = Schedule()

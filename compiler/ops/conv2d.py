@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinyc.compiler.graph import Array, Tensor
-from tinyc.compiler.kernels import gemm_blocks, gemm_conv
+from tinyc.compiler.kernels import gemm_blocks, gemm_conv, winograd
 from tinyc.compiler.ops.accumulate import (
     can_quantize,
     centred,
@@ -94,6 +94,8 @@ def macs(call: Call) -> int:
 
 ALGORITHMS: Algorithms = {
     "gemm-blocks": Algorithm(gemm_blocks.suits, gemm_blocks.kernel),
+    "winograd-4": Algorithm(winograd.suits_4, winograd.kernel_4, winograd.space),
+    "winograd-2": Algorithm(winograd.suits_2, winograd.kernel_2, winograd.space),
     "gemm-smlad": Algorithm(gemm_conv.suits_smlad, gemm_conv.kernel_smlad),
     "gemm": Algorithm(gemm_conv.suits, gemm_conv.kernel, gemm_conv.space),
 }

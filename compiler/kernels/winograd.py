@@ -1,0 +1,193 @@
+"""Conv2D 3x3 by Winograd's transforms: F(2x2,3x3) and F(4x4,3x3), exact in integers.
+
+The transformed weights lie in flash, 4 or 8 times the bytes of the plain ones; or the plain ones
+do, and each pass makes the transformed weights of two output channels after the other again.
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from tinyc.autotune.schedule import Schedule
+from tinyc.compiler.graph import Array, DType, read_only
+from tinyc.compiler.kernels.gemm_conv import suits_assembly
+from tinyc.compiler.kernels.winograd_passes import Functions, Places, Winograd, image
+from tinyc.compiler.ops import loops
+from tinyc.compiler.ops.accumulate import centred, folded_bias, output_requantization
+from tinyc.compiler.ops.clamp import stored_bounds
+from tinyc.compiler.ops.kernel import Constant, Kernel
+from tinyc.compiler.ops.op import Call
+from tinyc.compiler.ops.residual import addend, first_stage
+from tinyc.targets import Target
+from tinyc.targets.intrinsics.arm_dsp import dsp
+from tinyc.targets.intrinsics.arm_winograd_input import columns, rows, strip
+from tinyc.targets.intrinsics.arm_winograd_output import output
+from tinyc.targets.intrinsics.arm_winograd_products import MOST_OFFSET, products
+from tinyc.targets.intrinsics.arm_winograd_weights import packed_kernels, weights_rows
+from tinyc.targets.intrinsics.winograd import (
+    F2,
+    F4,
+    F4_PLAIN,
+    GROUP,
+    LANES,
+    Form,
+    transformed_weights,
+)
+
+UNROLLED = 16  # groups of channels that are written out when the schedule leaves it open
+NOWHERE = Places(0, 0, 0, 0, 0, 0, 0, 0)
+
+
+def suits_2(call: Call, target: Target) -> bool:
+    return _suits(F2, call, target)
+
+
+def suits_4(call: Call, target: Target) -> bool:
+    return _suits(F4, call, target)
+
+
+def kernel_2(call: Call, target: Target, schedule: Schedule) -> Kernel:
+    return _kernel(F2, call, target, schedule)
+
+
+def kernel_4(call: Call, target: Target, schedule: Schedule) -> Kernel:
+    return _kernel(F4_PLAIN if schedule.weights == "scratch" else F4, call, target, schedule)
+
+
+def _suits(form: Form, call: Call, target: Target) -> bool:
+    """3x3, stride 1, one group, int8 throughout, an even number of channels, a whole tile."""
+    (x, w), y, a = call.inputs[:2], call.output, call.attrs
+    plain = (a.strides, a.dilations, a.groups) == ((1, 1), (1, 1), 1) and x.shape[0] == 1
+    if not plain or w.shape[1:3] != (3, 3) or max(a.pads) > 2 or x.dtype != DType.INT8:
+        return False
+    oc, (_, oh, ow, _) = w.shape[0], y.shape
+    if oc % 2 or oc * form.outputs > MOST_OFFSET or min(oh, ow) < form.outputs:
+        return False
+    stage = first_stage(call)
+    if y.dtype != DType.INT8 or not suits_assembly(stage, target):
+        return False
+    return _largest_sum(stage) < 1 << (31 - form.shift)
+
+
+def _largest_sum(stage: Call) -> int:
+    """A bound of the magnitude of accumulators, bias included."""
+    w = stage.inputs[1]
+    assert w.data is not None, "the weights are constant"
+    matrix = centred(w.data, w).reshape(w.shape[0], -1)
+    bias = folded_bias(stage, matrix).astype(np.int64)
+    return int((np.abs(bias) + 128 * np.abs(matrix).sum(axis=1)).max())
+
+
+def _kernel(form: Form, call: Call, target: Target, schedule: Schedule) -> Kernel:
+    x, y, stage = call.inputs[0], call.output, first_stage(call)
+    groups = -(-x.shape[3] // GROUP)
+    tile_rows, tile_columns = _pass_of(form, call, schedule)
+    shifted = not (output_requantization(stage).multipliers & ((1 << form.shift) - 1)).any()
+    functions = _functions(form, stage, groups, schedule, shifted)
+    weights = _weights(form, stage, groups, bool(functions.weights))
+    parameters = _parameters(form, stage, shifted)
+    sizes = Winograd(
+        call, form, tile_rows, tile_columns, groups, NOWHERE, functions,
+        loops.buffer("x", x.elements, "int8"),
+        loops.buffer("y", y.elements, "int8"),
+        loops.buffer("weights", weights.size, str(weights.dtype)),
+        loops.buffer("parameters", parameters.size, "int32"),
+        None,
+        addend(call, target),
+    )  # fmt: skip
+    places = _places(sizes)
+    conv = replace(sizes, places=places, scratch=loops.buffer("scratch", places.end, "int32"))
+    begin, end = loops.variable("row_begin"), loops.variable("row_end")
+    moving = [conv.source] + ([] if conv.residual is None else [conv.residual.buffer])
+    function = loops.function(
+        [*moving, conv.result, conv.weights, conv.parameters, conv.scratch, begin, end],
+        image(conv, begin, end),
+    )
+    where = "weights in scratch" if functions.weights else "weights in flash"
+    return Kernel(
+        name="conv2d_3x3",
+        function=function,
+        constants=(Constant("weights", weights), Constant("parameters", parameters)),
+        scratch_bytes=4 * places.end,
+        microkernels=(
+            *dsp("load_word"), functions.strip, functions.columns, functions.rows,
+            *functions.weights, functions.products, functions.output,
+        ),
+        rows=y.shape[1],
+        band=form.outputs * tile_rows,
+        note=f"winograd {form.outputs}x{form.outputs}, {where}{', add' if conv.residual else ''}",
+    )  # fmt: skip
+
+
+def _pass_of(form: Form, call: Call, schedule: Schedule) -> tuple[int, int]:
+    """Rows and columns of tiles that are computed together: about `schedule.rows` tiles."""
+    _, oh, ow, _ = call.output.shape
+    across, down = -(-ow // form.outputs), -(-oh // form.outputs)
+    tiles = schedule.rows or LANES
+    return (1, tiles) if tiles < across else (min(max(tiles // across, 1), down), across)
+
+
+def _places(conv: Winograd) -> Places:
+    form, count = conv.form, conv.tile_rows * conv.tile_columns
+    lane_groups, parts = -(-count // LANES), len(conv.functions.weights)
+    zeros = lane_groups * conv.u_words
+    tiles = zeros + 1
+    t = tiles + count * (form.outputs + 1)
+    strip_ = t + conv.tile_rows * conv.t_words
+    strip_end = strip_ + form.points * min(conv.span + 2, conv.call.inputs[0].shape[2])
+    v = t + (lane_groups if parts else 1) * conv.sums_words
+    v_words = conv.groups * form.positions * GROUP // parts if parts else 0
+    return Places(0, zeros, tiles, t, strip_, t, v, max(strip_end, v + v_words))
+
+
+def _functions(
+    form: Form, stage: Call, groups: int, schedule: Schedule, shifted: bool
+) -> Functions:
+    wanted = schedule.unroll or UNROLLED
+    turn = next(n for n in range(min(wanted, groups), 0, -1) if groups % n == 0)
+    low, high = stored_bounds(stage.output, stage.attrs.clamp)
+    parts = form.points // 2 if schedule.weights == "scratch" else 0
+    return Functions(
+        strip(),
+        columns(form),
+        rows(form),
+        tuple(weights_rows(form, part) for part in range(parts)),
+        products(form, groups, turn, form.positions // max(parts, 1)),
+        output(form, stage.output.shape[3], shifted, low, high),
+    )
+
+
+def _weights(form: Form, stage: Call, groups: int, plain: bool) -> Array:
+    """The plain weights as `packed_kernels`, or the transformed ones as int16,
+
+    [pair of output channels][group][position][half][channel of the pair][2].
+    """
+    w = stage.inputs[1]
+    assert w.data is not None, "the weights are constant"
+    oc, _, _, ic = w.shape
+    padded = np.zeros((oc, 3, 3, groups * GROUP), np.int64)
+    padded[..., :ic] = centred(w.data, w)
+    if plain:
+        return packed_kernels(padded)
+    values = transformed_weights(form, padded)
+    split = values.reshape(oc // 2, 2, form.positions, groups, 2, 2)  # ..., part, half
+    return read_only(split.transpose(0, 3, 2, 5, 1, 4).reshape(-1), "int16")
+
+
+def _parameters(form: Form, stage: Call, shifted: bool) -> Array:
+    """For each pair of channels: both biases times the form's factor, and both multipliers."""
+    w = stage.inputs[1]
+    assert w.data is not None, "the weights are constant"
+    bias = folded_bias(stage, centred(w.data, w).reshape(w.shape[0], -1)).astype(np.int64)
+    multipliers = output_requantization(stage).multipliers >> (form.shift if shifted else 0)
+    pairs = np.stack([bias * form.bias_factor, np.broadcast_to(multipliers, bias.shape)])
+    words = (pairs & 0xFFFFFFFF).astype(np.uint32).view(np.int32)
+    return read_only(words.reshape(2, -1, 2).transpose(1, 0, 2).reshape(-1), "int32")
+
+
+def space(call: Call, target: Target) -> Iterator[Schedule]:
+    """Both places of the weights, passes of one to four groups of tiles, shorter turns."""
+    for weights, tiles, unroll in itertools.product(("flash", "scratch"), (4, 8, 16), (16, 4)):
+        yield Schedule("", rows=tiles, unroll=unroll, weights=weights)

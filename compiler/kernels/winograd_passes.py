@@ -1,0 +1,306 @@
+"""The loops of a Winograd convolution: bands of rows, passes over tiles, groups of channels.
+
+A pass computes some rows of tiles, all or a span of their columns. Four channels after the other
+its input is transformed (`arm_winograd_input.py`); then, two output channels after the other, its
+tiles are multiplied and transformed back, four at a time.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from tinyc.compiler.ops import loops
+from tinyc.compiler.ops.kernel import Microkernel
+from tinyc.compiler.ops.op import Call
+from tinyc.compiler.ops.residual import Addend, first_stage
+from tinyc.targets.intrinsics.arm_winograd_weights import GROUP_BYTES
+from tinyc.targets.intrinsics.winograd import GROUP, LANES, Form
+
+
+@dataclass(frozen=True, slots=True)
+class Functions:
+    """The microkernels. weights: that make rows of transformed weights; none: they lie in flash."""
+
+    strip: Microkernel
+    columns: Microkernel
+    rows: Microkernel
+    weights: tuple[Microkernel, ...]
+    products: Microkernel
+    output: Microkernel
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where things begin in the scratch, in words; t and strip share their place with sums and v.
+
+    u      transformed inputs, for each group of tiles; t and strip: on the way there
+    zeros  a word of the input's zero point
+    tiles  the table of a pass: m + 1 words for each tile
+    sums   products, of each group of tiles when the weights are made at run time
+    v      weights that were made
+    """
+
+    u: int
+    zeros: int
+    tiles: int
+    t: int
+    strip: int
+    sums: int
+    v: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Winograd:
+    """A call's sizes, functions and buffers.
+
+    tile_rows, tile_columns  of a pass
+    groups                   of 4 input channels
+    """
+
+    call: Call
+    form: Form
+    tile_rows: int
+    tile_columns: int
+    groups: int
+    places: Places
+    functions: Functions
+    source: Any
+    result: Any
+    weights: Any
+    parameters: Any
+    scratch: Any
+    residual: Addend | None
+
+    @property
+    def span(self) -> int:
+        """Columns of the output that a pass computes."""
+        return min(self.tile_columns * self.form.outputs, int(self.call.output.shape[2]))
+
+    @property
+    def t_words(self) -> int:
+        """Of a row of tiles in t."""
+        return (self.span + 2) * 2 * self.form.points
+
+    @property
+    def sums_words(self) -> int:
+        """Of a group of tiles."""
+        return self.form.positions * 2 * LANES
+
+    @property
+    def u_words(self) -> int:
+        """Of a group of tiles."""
+        return self.groups * self.form.positions * 2 * LANES
+
+    @property
+    def zero(self) -> int:
+        """The byte of the input's zero point."""
+        quant = self.call.inputs[0].quant
+        return quant.zero_point[0] & 0xFF if quant else 0
+
+
+def image(conv: Winograd, begin: Any, end: Any) -> list[Any]:
+    """Bands of rows, each one or more passes side by side."""
+    m, (_, _, width, channels) = conv.form.outputs, conv.call.output.shape
+    band = m * conv.tile_rows
+    zeros = loops.pointer(conv.scratch, conv.places.zeros)
+    parts = -(-width // conv.span)
+
+    def rows_of(b: Any) -> list[Any]:
+        oy = begin + b * band
+        tile_rows = loops.minimum(
+            (end - oy + (m - 1)) >> (m.bit_length() - 1), loops.const(conv.tile_rows)
+        )
+
+        def part(p: Any) -> list[Any]:
+            first_x = loops.minimum(p * conv.span, loops.const(width - conv.span))
+            return _pass(conv, oy, first_x, tile_rows, end)
+
+        row_bytes, height = width * channels, loops.minimum(end - oy, loops.const(band))
+        added = _added(conv, oy * row_bytes, height * row_bytes)
+        return [loops.loop("part", parts, part), *added]
+
+    bands = loops.quotient(end - begin + (band - 1), band)
+    fill = loops.run("memset", zeros, loops.const(conv.zero), loops.const(4))
+    return [fill, loops.loop("b", bands, rows_of)]
+
+
+def _added(conv: Winograd, first: Any, count: Any) -> list[Any]:
+    """The residual added to `count` results."""
+    residual = conv.residual
+    if residual is None:
+        return []
+
+    def sum_at(i: Any) -> list[Any]:
+        at = first + i
+        total = residual.add(loops.load(conv.result, at), loops.load(residual.buffer, at))
+        return [loops.store(conv.result, at, total)]
+
+    return [loops.loop("i", count, sum_at)]
+
+
+def _pass(conv: Winograd, oy: Any, first_x: Any, tile_rows: Any, end: Any) -> list[Any]:
+    """`tile_rows` rows of tiles from (oy, first_x) on; output rows from `end` on are not wanted."""
+    count = tile_rows * conv.tile_columns
+    lane_groups = (count + (LANES - 1)) >> 2
+    places, entry = conv.places, conv.form.outputs + 1
+
+    def tiles_at(g: Any) -> Any:
+        return loops.pointer(conv.scratch, places.tiles + g * (LANES * entry))
+
+    def lanes(g: Any) -> Any:
+        return loops.minimum(count - g * LANES, loops.const(LANES))
+
+    def input_group(k: Any) -> list[Any]:
+        def transformed(g: Any) -> list[Any]:
+            u_at = places.u + g * conv.u_words + k * (conv.form.positions * 2 * LANES)
+            u, t = loops.pointer(conv.scratch, u_at), loops.pointer(conv.scratch, places.t)
+            return [loops.run(conv.functions.rows.name, t, tiles_at(g), lanes(g), u)]
+
+        return [
+            loops.loop("r", tile_rows, lambda r: _columns(conv, oy, first_x, r, k)),
+            loops.loop("g", lane_groups, transformed),
+        ]
+
+    def pair(n: Any) -> list[Any]:
+        def finish(g: Any) -> list[Any]:
+            return [_finish(conv, n, g, tiles_at(g), lanes(g))]
+
+        if conv.functions.weights:
+            made = [
+                line
+                for part in range(len(conv.functions.weights))
+                for line in _made_products(conv, n, part, lane_groups)
+            ]
+            return [*made, loops.loop("g", lane_groups, finish)]
+        pair_values = conv.groups * conv.form.positions * 2 * GROUP
+        v = loops.pointer(conv.weights, n * pair_values)
+        return [loops.loop("g", lane_groups, lambda g: [_multiply(conv, g, 0, v), *finish(g)])]
+
+    return [
+        *_table(conv, oy, first_x, tile_rows, end),
+        *_border(conv, first_x, tile_rows),
+        loops.loop("k", conv.groups, input_group),
+        loops.loop("n", conv.call.output.shape[3] // 2, pair),
+    ]
+
+
+def _table(conv: Winograd, oy: Any, first_x: Any, tile_rows: Any, end: Any) -> list[Any]:
+    """For each tile of the pass: its word in t, and the bytes of y where its rows begin."""
+    m, n = conv.form.outputs, conv.form.points
+    _, _, width, channels = conv.call.output.shape
+
+    def entry(r: Any, c: Any) -> list[Any]:
+        at = conv.places.tiles + (r * conv.tile_columns + c) * (m + 1)
+        x = loops.minimum(c * m, loops.const(conv.span - m))
+        lines = [loops.store(conv.scratch, at, r * conv.t_words + x * (2 * n))]
+
+        def start(i: Any) -> list[Any]:
+            row = loops.minimum(oy + r * m + i, end - 1)
+            where = (row * width + first_x + x) * channels
+            return [loops.store(conv.scratch, at + 1 + i, where)]
+
+        return [*lines, loops.loop("i", m, start)]
+
+    return [
+        loops.loop(
+            "r", tile_rows, lambda r: [loops.loop("c", conv.tile_columns, lambda c: entry(r, c))]
+        )
+    ]
+
+
+def _inside(conv: Winograd, first_x: Any) -> tuple[Any, Any]:
+    """The columns of t, from and to, that lie inside the input."""
+    x, a = conv.call.inputs[0], conv.call.attrs
+    first = loops.maximum(a.pads[1] - first_x, loops.const(0))
+    last = loops.minimum(x.shape[2] + a.pads[1] - first_x, loops.const(conv.span + 2))
+    return first, last
+
+
+def _border(conv: Winograd, first_x: Any, tile_rows: Any) -> list[Any]:
+    """The columns of t that lie outside: the transformed zero point."""
+    a, (first, last) = conv.call.attrs, _inside(conv, first_x)
+    zero = loops.const(0)
+
+    def fill(r: Any, begin: Any, end: Any) -> Any:
+        zeros = loops.pointer(conv.scratch, conv.places.zeros)
+        t = loops.pointer(
+            conv.scratch, conv.places.t + r * conv.t_words + begin * (2 * conv.form.points)
+        )
+        run = loops.run(conv.functions.columns.name, zeros, zero, zero, end - begin, t)
+        return loops.when(begin < end, [run])
+
+    def sides(r: Any) -> list[Any]:
+        left = [fill(r, zero, first)] if a.pads[1] else []
+        return left + ([fill(r, last, loops.const(conv.span + 2))] if a.pads[3] else [])
+
+    return [loops.loop("r", tile_rows, sides)] if a.pads[1] or a.pads[3] else []
+
+
+def _columns(conv: Winograd, oy: Any, first_x: Any, r: Any, k: Any) -> list[Any]:
+    """The columns of tile row `r`, channels of group `k`: from the image, or from a strip of it."""
+    a, (_, h, w, c), n = conv.call.attrs, conv.call.inputs[0].shape, conv.form.points
+    first, last = _inside(conv, first_x)
+    iy, ix = oy + r * conv.form.outputs - a.pads[0], first_x + first - a.pads[1]
+    t = loops.pointer(conv.scratch, conv.places.t + r * conv.t_words + first * (2 * n))
+    count, pitch = last - first, min(conv.span + 2, w)
+
+    def image(i: Any) -> Any:
+        return loops.pointer(conv.source, ((iy + i) * w + ix) * c + k * GROUP)
+
+    def transform(source: Any, row_stride: int, step: int) -> Any:
+        name, sizes = conv.functions.columns.name, map(loops.const, (row_stride, step))
+        return loops.run(name, source, *sizes, count, t)
+
+    def row(i: Any) -> list[Any]:
+        place = loops.pointer(conv.scratch, conv.places.strip + i * pitch)
+        size = loops.minimum(c - k * GROUP, loops.const(GROUP))
+        copy = loops.run(conv.functions.strip.name, image(i), loops.const(c), size, count, place)
+        fill = loops.run("memset", place, loops.const(conv.zero), (count * 4).astype("uint32"))
+        return [loops.when(loops.every([iy + i >= 0, iy + i < h]), [copy], [fill])]
+
+    strip_ = loops.pointer(conv.scratch, conv.places.strip)
+    by_strip = [loops.loop("i", n, row), transform(strip_, 4 * pitch, 4)]
+    if c % GROUP:
+        return by_strip
+    inside = loops.every([iy >= 0, iy <= h - n])
+    return [loops.when(inside, [transform(image(loops.const(0)), w * c, c)], by_strip)]
+
+
+def _made_products(conv: Winograd, n: Any, part: int, lane_groups: Any) -> list[Any]:
+    """Some rows of the products of output channels 2n and 2n + 1: their weights, then the tiles."""
+    pair_bytes = 2 * conv.groups * GROUP_BYTES
+    v = loops.pointer(conv.scratch, conv.places.v)
+    name, w = conv.functions.weights[part].name, loops.pointer(conv.weights, n * pair_bytes)
+    positions = part * 2 * conv.form.points
+    return [
+        loops.run(name, w, loops.const(conv.groups), v),
+        loops.loop("g", lane_groups, lambda g: [_multiply(conv, g, positions, v)]),
+    ]
+
+
+def _multiply(conv: Winograd, g: Any, position: int, v: Any) -> Any:
+    """The products of a group of tiles from `position` on."""
+    u = conv.places.u + g * conv.u_words + position * 2 * LANES
+    sums = _sums(conv, g) + position * 2 * LANES
+    pointers = (loops.pointer(conv.scratch, u), v, loops.pointer(conv.scratch, sums))
+    return loops.run(conv.functions.products.name, *pointers)
+
+
+def _finish(conv: Winograd, n: Any, g: Any, tiles: Any, lanes: Any) -> Any:
+    """Output channels 2n and 2n + 1 of a group of tiles from their sums."""
+    quant = first_stage(conv.call).output.quant
+    assert quant is not None, "the result is quantized"
+    return loops.run(
+        conv.functions.output.name,
+        loops.pointer(conv.scratch, _sums(conv, g)),
+        loops.pointer(conv.result, n * 2),
+        tiles,
+        lanes,
+        loops.pointer(conv.parameters, n * 4),
+        loops.const(quant.zero_point[0]),
+    )
+
+
+def _sums(conv: Winograd, g: Any) -> Any:
+    every = g * conv.sums_words if conv.functions.weights else 0
+    return conv.places.sums + every
