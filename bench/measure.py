@@ -40,6 +40,14 @@ MUST_ARENA = {
 }
 
 
+# instructions that emx-onnx-cgen's C executes on Cortex-M4
+EMX = {
+    "resnet8_cifar10_f32": 91_400_000,
+    "mobilenetv1_vww_f32": 48_600_000,
+    "dscnn_kws_f32": 15_600_000,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Cost:
     """One model on one emulated core; the arena with inputs and outputs in it."""
@@ -48,6 +56,7 @@ class Cost:
     flash_bytes: int
     stack_bytes: int
     cycles: int
+    instructions: int
 
 
 def measure_cost(model: str, target: str) -> Cost:
@@ -57,7 +66,9 @@ def measure_cost(model: str, target: str) -> Cost:
     result = tinyc.run(artifact, {port.name: real.samples(1).reshape(1, *port.shape)})
     assert result.stack_bytes is not None and result.cycles is not None, f"{target} is emulated"
     flash = result.text_bytes + result.rodata_bytes
-    return Cost(artifact.report.arena_bytes, flash, result.stack_bytes, result.cycles)
+    return Cost(
+        artifact.report.arena_bytes, flash, result.stack_bytes, result.cycles, result.instructions
+    )
 
 
 def outputs_of(model: str, target: str, count: int | None) -> Array:
@@ -144,6 +155,7 @@ def page(jobs: int) -> Iterator[str]:
     yield HEAD
     with ProcessPoolExecutor(jobs) as pool:
         yield from cost_sections(pool)
+        yield from float_section(pool)
         yield from answer_sections(pool)
     yield from time_section()
 
@@ -164,6 +176,24 @@ def cost_sections(pool: Executor) -> Iterator[str]:
         "model | " + " | ".join(CORES),
         [(m, *(f"{costs[m, core].cycles / 1e6:.3f}" for core in CORES)) for m in names],
     )
+
+
+def float_section(pool: Executor) -> Iterator[str]:
+    yield "\n## Float models on Cortex-M4: cycles, instructions, emx-onnx-cgen's instructions\n"
+    costs = pool.map(measure_cost, EMX, ["cortex-m4"] * len(EMX))
+    yield table(
+        "model | cycles | instructions | emx-onnx-cgen | must (half) | arena B | flash B | stack B",
+        [_against_emx(m, cost) for m, cost in zip(EMX, costs, strict=True)],
+    )
+
+
+def _against_emx(model: str, cost: Cost) -> tuple[object, ...]:
+    theirs = EMX[model]
+    return (
+        model, f"{cost.cycles / 1e6:.3f} M", f"{cost.instructions / 1e6:.3f} M",
+        f"{theirs / 1e6:.1f} M", f"{theirs / 2e6:.1f} M",
+        f"{cost.arena_bytes:,}", f"{cost.flash_bytes:,}", cost.stack_bytes,
+    )  # fmt: skip
 
 
 def _against_tflm(model: str, cost: Cost) -> tuple[object, ...]:

@@ -15,6 +15,7 @@ FOLDER = files("tinyc.targets")
 FEATURES = {
     "dsp": "Arm DSP extension: two 16-bit multiply-accumulates an instruction",
     "fpu": "single-precision floating-point unit",
+    "pipelined-fma": "the FPU starts a fused multiply-add every cycle",
     "long-multiply": "a 32 x 32 multiply whose high half costs one instruction",
     "hardware-divide": "a divide instruction",
 }

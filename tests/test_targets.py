@@ -97,7 +97,8 @@ BAD = [
     ),
     (
         'base = "cortex-m4"\nfeatures = ["mve"]\n',
-        "'mve' is not a feature; known are dsp, fpu, hardware-divide, long-multiply\n"
+        "'mve' is not a feature; known are dsp, fpu, hardware-divide, long-multiply, "
+        "pipelined-fma\n"
         "  --> field 'features' in {}",
     ),
     (

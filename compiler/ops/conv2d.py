@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 
 from tinyc.compiler.graph import Array, Tensor
-from tinyc.compiler.kernels import gemm_blocks, gemm_conv, winograd
+from tinyc.compiler.kernels import (
+    float_gemm,
+    float_winograd,
+    gemm_blocks,
+    gemm_conv,
+    winograd,
+)
 from tinyc.compiler.ops.accumulate import (
     can_quantize,
     centred,
@@ -93,6 +99,8 @@ def macs(call: Call) -> int:
 
 
 ALGORITHMS: Algorithms = {
+    "float-winograd": Algorithm(float_winograd.suits, float_winograd.kernel, float_winograd.space),
+    "float-blocks": Algorithm(float_gemm.suits, float_gemm.kernel, float_gemm.space),
     "gemm-blocks": Algorithm(gemm_blocks.suits, gemm_blocks.kernel),
     "winograd-4": Algorithm(winograd.suits_4, winograd.kernel_4, winograd.space),
     "winograd-2": Algorithm(winograd.suits_2, winograd.kernel_2, winograd.space),
