@@ -7,17 +7,19 @@ import numpy as np
 import pytest
 
 import tinyc
-from bench.measure import (
-    FLASH_BELOW_TFLM,
+from bench.answers import accuracy, deviation, outputs_of
+from bench.costs import (
+    MOST_SLOWDOWN,
+    MUST_AIM,
     MUST_ARENA,
-    TFLM,
-    accuracy,
-    deviation,
+    OF_M4,
+    OTHER_CORES,
     measure_cost,
-    outputs_of,
+    most_flash_bytes,
 )
 from bench.models import BY_NAME, MODELS, TINY, RealModel
 from tests.conftest import NEEDS_MODELS
+from tinyc.autotune.choice import Optimize
 from tinyc.compiler.graph import Array
 from tinyc.compiler.interpreter import run
 from tinyc.compiler.pipeline import read_graph
@@ -78,15 +80,38 @@ def test_float_models_agree_with_onnxruntime(model: RealModel) -> None:
     assert deviation(model.name) < 1e-5
 
 
+@pytest.mark.parametrize("mode", ["latency", "balanced"])
 @pytest.mark.parametrize("model", TINY, ids=NAME)
-def test_costs_keep_below_their_limits(model: RealModel) -> None:
-    cost = measure_cost(model.name, "cortex-m4")
+def test_costs_keep_below_their_limits(model: RealModel, mode: Optimize) -> None:
+    cost = measure_cost(model.name, "cortex-m4", mode)
 
-    cycles, _, flash_bytes = TFLM[model.name]
-    assert cost.arena_bytes <= MUST_ARENA[model.name]
-    assert cost.cycles <= cycles
-    assert cost.flash_bytes <= flash_bytes - FLASH_BELOW_TFLM
+    must, _ = MUST_AIM[model.name, mode]
+    assert cost.cycles <= must * 1e6
+    assert cost.flash_bytes <= most_flash_bytes(model.name, mode)
     assert cost.stack_bytes <= 600
+    assert mode != "balanced" or cost.arena_bytes <= MUST_ARENA[model.name]
+
+
+@pytest.mark.parametrize("model", TINY, ids=NAME)
+def test_size_takes_the_least_flash_and_not_much_longer(model: RealModel) -> None:
+    size, balanced, latency = (
+        measure_cost(model.name, "cortex-m4", mode) for mode in ("size", "balanced", "latency")
+    )
+
+    assert size.flash_bytes <= min(balanced.flash_bytes, latency.flash_bytes)
+    assert size.cycles <= MOST_SLOWDOWN * balanced.cycles
+
+
+@pytest.mark.parametrize("model", TINY, ids=NAME)
+@pytest.mark.parametrize("core", [*OF_M4, "cortex-m0plus", "rv32imc"])
+def test_cycles_of_other_cores_keep_below_their_limits(model: RealModel, core: str) -> None:
+    cost = measure_cost(model.name, core)
+
+    if core in OF_M4:
+        must = OF_M4[core] * measure_cost(model.name, "cortex-m4").cycles
+    else:
+        must = OTHER_CORES[core, model.name][0] * 1e6
+    assert cost.cycles <= must
 
 
 @pytest.mark.parametrize("core", ["cortex-m4", "cortex-m0plus", "rv32imc"])
