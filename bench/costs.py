@@ -122,7 +122,8 @@ def _mode_row(model: str, mode: Optimize, costs: Mapping[Run, Cost]) -> tuple[ob
         must = f"{costs[model, 'cortex-m4', 'balanced'].cycles / 1e6 * MOST_SLOWDOWN:.3f}"
     return (
         model, mode, f"{cost.cycles / 1e6:.3f}", must, aim, tflm.cycles, f"{cost.flash_bytes:,}",
-        f"{most_flash_bytes(model, mode):,}", f"{cost.arena_bytes:,}", f"{tflm.arena_bytes:,}", cost.stack_bytes,
+        f"{most_flash_bytes(model, mode):,}", f"{cost.arena_bytes:,}", f"{tflm.arena_bytes:,}",
+        cost.stack_bytes,
     )  # fmt: skip
 
 
