@@ -20,6 +20,7 @@ LAYERS = (  # lowest first; the longest prefix decides
     ("compiler.profiling", "compiler.tuning"),
     ("compiler.api", "compiler.show"),
     ("compiler.show_profile", "compiler.show_tuning"),
+    ("compiler.arguments",),
     ("compiler.cli",),
 )
 SOURCES = [

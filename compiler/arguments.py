@@ -1,0 +1,206 @@
+"""The options of the `tinyc` command, and how their texts are read."""
+
+import argparse
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from rich_argparse import RawDescriptionRichHelpFormatter
+
+Verb = Callable[[argparse.Namespace], int]  # runs a verb; the exit status
+EXAMPLES = """\
+examples:
+  tinyc compile kws.onnx --target cortex-m4
+  tinyc run     kws.onnx --target cortex-m4 --input samples.npz
+  tinyc profile kws.onnx --target cortex-m4 --clock 120MHz
+  tinyc verify  kws.onnx --target rv32imc --data eval.npz
+  tinyc tune    kws.onnx --target cortex-m4 --minutes 5
+  tinyc doctor
+"""
+HERTZ = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
+
+
+def _shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """`x=1,3,96,96`; names may hold `:` and `=`."""
+    name, _, sizes = text.rpartition("=")
+    try:
+        shape = tuple(int(size) for size in sizes.split(","))
+    except ValueError:
+        shape = ()
+    if not name or not shape or min(shape) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not NAME=SIZE,SIZE,... as in x=1,3,96,96")
+    return name, shape
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of 1 or more")
+    return int(text)
+
+
+def _minutes(text: str) -> float:
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = 0.0
+    if not 0 < minutes < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of minutes above 0")
+    return minutes
+
+
+def _clock(text: str) -> float:
+    """`120MHz` in Hz."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kMG]?)Hz", text)
+    hertz = 0.0 if match is None else float(match[1]) * HERTZ[match[2]]
+    if not hertz:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a frequency as in 120MHz or 32.5kHz")
+    return hertz
+
+
+def make_parser(run: Mapping[str, Verb]) -> argparse.ArgumentParser:
+    """The parser of the whole command; `args.verb` becomes the function of the verb in `run`."""
+    parser = argparse.ArgumentParser(
+        prog="tinyc",
+        description="Compile ONNX models to plain C for microcontrollers.",
+        epilog=EXAMPLES,
+        formatter_class=RawDescriptionRichHelpFormatter,
+    )
+    verbs = parser.add_subparsers(dest="command", required=True, metavar="VERB")
+
+    def verb(name: str, help: str) -> argparse.ArgumentParser:
+        sub = verbs.add_parser(
+            name, help=help, description=help, formatter_class=RawDescriptionRichHelpFormatter
+        )
+        sub.add_argument("--json", action="store_true", help="print JSON instead of tables")
+        sub.set_defaults(verb=run[name])
+        return sub
+
+    _add_compile(verb("compile", "write C files for one model"))
+    _add_run(verb("run", "run the compiled model on the emulated core: outputs, cycles, stack"))
+    _add_profile(verb("profile", "say what each layer takes: cycles, RAM, flash"))
+    _add_verify(verb("verify", "compare the compiled model with onnxruntime on data"))
+    _add_tune(verb("tune", "measure schedules of the model's kernels; compile uses the best"))
+    verb("targets", "list the targets")
+    verb("ops", "list the ONNX operators that are read, and tinyc's own")
+    verb("doctor", "say which compilers and emulators are here, and how to get the rest")
+    return parser
+
+
+def _add_compile(parser: argparse.ArgumentParser) -> None:
+    _add_model_arguments(parser)
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("out"),
+        metavar="DIR",
+        help="folder (default: out)",
+    )
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    _add_model_arguments(parser)
+    parser.add_argument(
+        "--input", type=Path, required=True, metavar="NPZ", help="arrays named like the inputs"
+    )
+    parser.add_argument("--limit", type=_positive, metavar="N", help="only the first N samples")
+    parser.add_argument("--compiler", metavar="NAME", help="C compiler (see tinyc doctor)")
+
+
+def _add_profile(parser: argparse.ArgumentParser) -> None:
+    _add_model_arguments(parser)
+    parser.add_argument(
+        "--input",
+        type=Path,
+        metavar="NPZ",
+        help="arrays named like the inputs; the first sample counts (default: random data)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of the random data (default: 0)"
+    )
+    parser.add_argument(
+        "--clock", type=_clock, metavar="FREQUENCY", help="for the time in ms, as in 120MHz"
+    )
+    parser.add_argument(
+        "--sort",
+        choices=("order", "cycles"),
+        default="order",
+        help="layers as they execute, or the slowest first (default: order)",
+    )
+    parser.add_argument("--compiler", metavar="NAME", help="C compiler (see tinyc doctor)")
+
+
+def _add_verify(parser: argparse.ArgumentParser) -> None:
+    _add_model_arguments(parser)
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="NPZ", help="inputs, and labels as 'y'"
+    )
+    parser.add_argument("--limit", type=_positive, metavar="N", help="only the first N samples")
+
+
+def _add_tune(parser: argparse.ArgumentParser) -> None:
+    _add_reading_arguments(parser)
+    parser.add_argument(
+        "--trials",
+        type=_positive,
+        default=60,
+        metavar="N",
+        help="schedules to measure of each kernel workload (default: 60)",
+    )
+    parser.add_argument(
+        "--minutes", type=_minutes, default=0.0, metavar="M", help="stop after so many minutes"
+    )
+    parser.add_argument(
+        "--jobs", type=_positive, default=2, metavar="N", help="measuring processes (default: 2)"
+    )
+    parser.add_argument(
+        "--cluster", default="", metavar="ADDRESS", help="a Dask scheduler to measure on instead"
+    )
+    parser.add_argument(
+        "--records", type=Path, metavar="FILE", help="write records here (default: the user's file)"
+    )
+    parser.add_argument(
+        "--afresh", action="store_true", help="measure again what is on record already"
+    )
+
+
+def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_reading_arguments(parser)
+    parser.add_argument("--name", default="", help="prefix of all C names (default: file's stem)")
+    parser.add_argument(
+        "--io",
+        choices=("caller", "arena"),
+        default="caller",
+        help="inputs and outputs are the caller's arrays, or live in the arena (default: caller)",
+    )
+    parser.add_argument(
+        "--optimize",
+        choices=("latency", "balanced", "size"),
+        default="balanced",
+        help="choose kernels for the fewest cycles, a balance, or the least flash (default: "
+        "balanced)",
+    )
+
+
+def _add_reading_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, help="ONNX file")
+    parser.add_argument(
+        "--target", required=True, metavar="NAME", help="a name of `tinyc targets`, or a TOML file"
+    )
+    parser.add_argument(
+        "--io-dtype",
+        choices=("model", "int8"),
+        default="model",
+        help="interface as in the model, or quantized for a model with float inputs",
+    )
+    parser.add_argument(
+        "--input-shape",
+        type=_shape,
+        action="append",
+        default=[],
+        metavar="NAME=SHAPE",
+        help="shape of an input with open dimensions, as in x=1,3,96,96; may be repeated",
+    )
+    parser.add_argument(
+        "--dump", type=Path, metavar="DIR", help="write the graph after every pass to a folder"
+    )
