@@ -23,7 +23,7 @@ from tinyc.targets.intrinsics.riscv_dense import (
 )
 
 MOST_PRODUCTS = 1 << 15  # keeps an extra's k in 16 bits
-FEWEST_WEIGHTS = 4096  # below, the block is more code than the plain loop is cycles
+FEWEST_WEIGHTS = 1024  # below, the block is more code than the plain loop is cycles
 EXTRA_CYCLES = 10
 GROUP_CYCLES = {4: 10, 8: 18}
 

@@ -117,7 +117,7 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     row_tiles = max(wanted // width, 1)
     count = min(wanted, -(-(width * row_tiles) // BLOCK) * BLOCK)
     row = window_row()
-    input_tile = winograd_transforms.input_tile(ic, row)
+    input_tile = winograd_transforms.input_tile(ic)
     output_tile = winograd_transforms.output_tile()
     limits, channels = _limits(stage), _channels(stage)
     scratch_bytes = (count // BLOCK + (1 if stored else 0)) * ic * CHANNEL_BYTES
@@ -227,11 +227,15 @@ def _chunk(t: Tiles, oy: Any, rows: Any, first: Any, count: Any) -> list[Any]:
     def transform(i: Any) -> list[Any]:
         ty, tx = place(loops.load(first, 0) + i)
         at = (i >> 2) * t.per_block + (i & (BLOCK - 1)) * 2
-        return [loops.run(
-            t.input_tile, loops.pointer(t.source), loops.const(h), loops.const(w),
-            loops.load(oy, 0) + ty - a.pads[0], tx - a.pads[1], zero,
-            loops.pointer(t.scratch, t.strips_at), loops.pointer(t.scratch, at),
-        )]  # fmt: skip
+        rows = [
+            loops.call(
+                "tinyc_window_row", loops.pointer(t.source), *map(loops.const, (h, w, ic)),
+                loops.load(oy, 0) + ty + (r - a.pads[0]), tx - a.pads[1], loops.const(4), zero,
+                loops.pointer(t.scratch, t.strips_at + r * (4 * ic)), dtype="handle",
+            )
+            for r in range(4)
+        ]  # fmt: skip
+        return [loops.run(t.input_tile, *rows, loops.pointer(t.scratch, at))]
 
     def output(g: Any, n: Any, i: Any) -> list[Any]:
         ty, tx = place(loops.load(first, 0) + g * BLOCK + i)

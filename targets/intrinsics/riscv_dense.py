@@ -165,8 +165,8 @@ def _assembly(group: int, columns: int) -> list[str]:
         "add a3, a3, a0",
         f"sw a3, {4 * END}(sp)",
     ]
-    for offset, word in ((0, BLOCKS), (8, OFFSET), (12, REACH), (16, LOW)):
-        lines += [f"lw a4, {offset}(a1)", f"sw a4, {4 * word}(sp)"]
+    for offset, slot in ((0, BLOCKS), (8, OFFSET), (12, REACH), (16, LOW)):
+        lines += [f"lw a4, {offset}(a1)", f"sw a4, {4 * slot}(sp)"]
     lines += [
         f"addi {stream}, a1, 24",
         f"lui {mask}, 0xff0",

@@ -4,12 +4,8 @@ from tinyc.compiler.ops.kernel import Microkernel
 from tinyc.targets.intrinsics.doubled import stored_doubled
 
 
-def input_tile(channels: int, window_row: Microkernel) -> Microkernel:
-    """`tinyc_winograd_input_<c>(image, h, w, iy, ix, zero, strips, inputs)`: one tile.
-
-    iy, ix  its first pixel, maybe outside the image
-    strips  4 rows of 4 pixels, for tiles that leave the image
-    """
+def input_tile(channels: int) -> Microkernel:
+    """`tinyc_winograd_input_<c>(row_0, row_1, row_2, row_3, inputs)`: one tile's 4x4 pixels."""
     name = f"tinyc_winograd_input_{channels}"
     loads = "\n".join(
         f"    const int32_t d_{i}{j} = row_{i}[{channels * j}];" for i in range(4) for j in range(4)
@@ -17,7 +13,7 @@ def input_tile(channels: int, window_row: Microkernel) -> Microkernel:
     columns = "\n".join(_input_column(j) for j in range(4))
     rows = "\n".join(_input_row(i) for i in range(4))
     text = INPUT.format(name=name, channels=channels, loads=loads, columns=columns, rows=rows)
-    return Microkernel(name, text, (window_row,))
+    return Microkernel(name, text)
 
 
 def _input_column(j: int) -> str:
@@ -37,19 +33,10 @@ def _input_row(i: int) -> str:
 
 
 INPUT = """\
-/* The 4x4 pixels from (iy, ix) on as transformed inputs of one tile, B' d B. */
-static __attribute__((noinline)) void {name}(const int8_t *image, int32_t h, int32_t w,
-    int32_t iy, int32_t ix, int32_t zero, int8_t *strips, void *inputs) {{
+/* Four rows of four pixels as transformed inputs of one tile, B' d B. */
+static __attribute__((noinline)) void {name}(const int8_t *row_0, const int8_t *row_1,
+    const int8_t *row_2, const int8_t *row_3, void *inputs) {{
   int16_t *to = (int16_t *)inputs;
-  const int8_t *rows[4];
-  for (int32_t i = 0; i < 4; ++i) {{
-    rows[i] = tinyc_window_row(image, h, w, {channels}, iy + i, ix, 4, zero,
-        &strips[i * {channels} * 4]);
-  }}
-  const int8_t *row_0 = rows[0];
-  const int8_t *row_1 = rows[1];
-  const int8_t *row_2 = rows[2];
-  const int8_t *row_3 = rows[3];
   for (int32_t c = 0; c < {channels}; ++c) {{
 {loads}
 {columns}
