@@ -16,6 +16,7 @@ FEATURES = {
     "dsp": "Arm DSP extension: two 16-bit multiply-accumulates an instruction",
     "fpu": "single-precision floating-point unit",
     "pipelined-fma": "the FPU starts a fused multiply-add every cycle",
+    "riscv": "32-bit RISC-V with multiply instructions: blocks in assembly for its 31 registers",
     "long-multiply": "a 32 x 32 multiply whose high half costs one instruction",
     "hardware-divide": "a divide instruction",
 }

@@ -3,6 +3,7 @@
 from typing import Any
 
 from tinyc.compiler.ops import loops
+from tinyc.compiler.ops.kernel import Microkernel
 from tinyc.compiler.ops.op import Call
 
 
@@ -51,3 +52,39 @@ def gather_window(
         return [loops.when(loops.every([iy >= 0, iy < h]), inside, [fill(at, kw * ic)])]
 
     return [loops.loop("i", kh, line)]
+
+
+def window_row() -> Microkernel:
+    """`tinyc_window_row(image, h, w, c, iy, ix, columns, zero, strip)`: where the row's bytes are.
+
+    iy, ix  the first pixel, maybe outside; columns of c bytes each
+    zero    the stored value of the padding
+    strip   columns * c bytes that the row is written to where it leaves the image
+    """
+    return Microkernel("tinyc_window_row", WINDOW_ROW)
+
+
+WINDOW_ROW = """\
+/* `columns` pixels of an image row from (iy, ix) on: in the image, or padded in the strip. */
+static __attribute__((noinline)) const int8_t *tinyc_window_row(const int8_t *image, int32_t h,
+    int32_t w, int32_t c, int32_t iy, int32_t ix, int32_t columns, int32_t zero, int8_t *strip) {
+  const int32_t begin = tinyc_max(ix, 0);
+  const int32_t end = tinyc_min(ix + columns, w);
+  const bool inside = (iy >= 0) && (iy < h);
+  if (inside && (end - begin == columns)) {
+    return &image[((iy * w) + ix) * c];
+  }
+  if (!inside || (begin >= end)) {
+    memset(strip, zero, (uint32_t)(columns * c));
+    return strip;
+  }
+  if (begin > ix) {
+    memset(strip, zero, (uint32_t)((begin - ix) * c));
+  }
+  memcpy(&strip[(begin - ix) * c], &image[((iy * w) + begin) * c], (uint32_t)((end - begin) * c));
+  if (end < ix + columns) {
+    memset(&strip[(end - ix) * c], zero, (uint32_t)((ix + columns - end) * c));
+  }
+  return strip;
+}
+"""

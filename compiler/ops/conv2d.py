@@ -14,7 +14,9 @@ from tinyc.compiler.kernels import (
     float_winograd,
     gemm_blocks,
     gemm_conv,
+    lane_conv,
     winograd,
+    winograd_scalar,
 )
 from tinyc.compiler.ops.accumulate import (
     can_quantize,
@@ -104,6 +106,10 @@ ALGORITHMS: Algorithms = {
     "gemm-blocks": Algorithm(gemm_blocks.suits, gemm_blocks.kernel),
     "winograd-4": Algorithm(winograd.suits_4, winograd.kernel_4, winograd.space),
     "winograd-2": Algorithm(winograd.suits_2, winograd.kernel_2, winograd.space),
+    "winograd-scalar": Algorithm(
+        winograd_scalar.suits, winograd_scalar.kernel, winograd_scalar.space
+    ),
+    "lanes": Algorithm(lane_conv.suits, lane_conv.kernel, lane_conv.space),
     "gemm-smlad": Algorithm(gemm_conv.suits_smlad, gemm_conv.kernel_smlad),
     "gemm": Algorithm(gemm_conv.suits, gemm_conv.kernel, gemm_conv.space),
 }

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinyc.compiler.graph import Array, Tensor
-from tinyc.compiler.kernels import depthwise, depthwise_planes, float_depthwise
+from tinyc.compiler.kernels import depthwise, depthwise_planes, depthwise_rows, float_depthwise
 from tinyc.compiler.ops.accumulate import (
     can_quantize,
     centred,
@@ -83,6 +83,7 @@ def macs(call: Call) -> int:
 ALGORITHMS: Algorithms = {
     "float-rows": Algorithm(float_depthwise.suits, float_depthwise.kernel, float_depthwise.space),
     "planes": Algorithm(depthwise_planes.suits, depthwise_planes.kernel),
+    "rows": Algorithm(depthwise_rows.suits, depthwise_rows.kernel),
     "direct-smlad": Algorithm(depthwise.suits_smlad, depthwise.kernel_smlad),
     "direct": Algorithm(depthwise.suits, depthwise.kernel),
 }

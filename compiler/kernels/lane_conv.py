@@ -1,0 +1,266 @@
+"""Conv2D by the blocks of `targets/intrinsics/riscv_gemm.py`: 6 pixels, two in a register.
+
+Neighbouring pixels are taken across the ends of rows. The windows of a block are packed before
+its results are written, the last block has as many pixels as are left.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tinyc.autotune.schedule import Schedule
+from tinyc.compiler.graph import DType
+from tinyc.compiler.kernels.gather import window_row
+from tinyc.compiler.ops import loops
+from tinyc.compiler.ops.accumulate import centred, folded_bias, output_requantization
+from tinyc.compiler.ops.clamp import stored_bounds
+from tinyc.compiler.ops.kernel import Constant, Kernel, Microkernel
+from tinyc.compiler.ops.op import Call
+from tinyc.compiler.ops.residual import Addend, addend, first_stage
+from tinyc.targets import Target
+from tinyc.targets.intrinsics import riscv_gemm
+from tinyc.targets.intrinsics.doubled import bounds, doubled
+from tinyc.targets.intrinsics.lane_packing import pack_pair, pack_pixels
+from tinyc.targets.intrinsics.riscv_gemm import GROUP, LANES, PIXELS
+
+WORD = 4
+FEWEST_FOR_TWO = 16  # products
+TURNS = (1, 2)  # groups of products in a turn of the loop
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lanes:
+    """A call's buffers and choices.
+
+    stage        the convolution alone, without the residual
+    lane_bytes   of the scratch before the strips for windows that leave the image
+    multiply     name of the block's function
+    """
+
+    call: Call
+    stage: Call
+    lane_bytes: int
+    multiply: str
+    source: Any
+    result: Any
+    stream: Any
+    scratch: Any
+    residual: Addend | None
+
+
+def suits(call: Call, target: Target) -> bool:
+    """int8 results of symmetric int8 weights, an even number of channels, one group, one image."""
+    w, a = call.inputs[1], call.attrs
+    plain = a.groups == 1 and call.inputs[0].shape[0] == 1 and w.shape[0] % 2 == 0
+    plain = plain and (a.dilations[1] == 1 or w.shape[2] == 1)
+    if not plain or w.elements // w.shape[0] > riscv_gemm.MOST_PRODUCTS:
+        return False
+    return call.output.dtype == DType.INT8 and suits_weights(first_stage(call), target)
+
+
+def suits_weights(call: Call, target: Target) -> bool:
+    """int8 throughout, symmetric weights and narrow multipliers, on RISC-V with a multiplier."""
+    (x, w), y = call.inputs[:2], call.output
+    if "riscv" not in target.features or w.quant is None or y.quant is None:
+        return False
+    symmetric = w.dtype == DType.INT8 and not any(w.quant.zero_point)
+    types = x.dtype == DType.INT8 and y.dtype == DType.INT8
+    return symmetric and types and not output_requantization(call).is_wide
+
+
+def space(call: Call, target: Target) -> Iterator[Schedule]:
+    """Every length of the loop's turn."""
+    for unroll in TURNS:
+        yield Schedule(unroll=unroll)
+
+
+def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
+    stage, x, w, y, a = first_stage(call), call.inputs[0], call.inputs[1], call.output, call.attrs
+    oc, kh, kw, ic = w.shape
+    unroll = schedule.unroll or _rule_of_turns(kh * kw * ic)
+    low, high = stored_bounds(stage.output, stage.attrs.clamp)
+    assert w.data is not None and stage.output.quant is not None
+    matrix = centred(w.data, w).reshape(oc, -1)
+    stream = riscv_gemm.packed_stream(
+        matrix,
+        folded_bias(stage, matrix),
+        doubled(output_requantization(stage), oc),
+        bounds(stage.output.quant.zero_point[0], low, high),
+        unroll * GROUP,
+    )
+    lane_bytes = math.ceil(matrix.shape[1] / (unroll * GROUP)) * unroll * GROUP * LANES * WORD
+    scratch_bytes = lane_bytes + (2 * kw * ic if any(a.pads) else 0)
+    multiply = riscv_gemm.gemm(unroll)
+    lanes = Lanes(
+        call, stage, lane_bytes, multiply.name,
+        loops.buffer("x", x.elements, x.dtype),
+        loops.buffer("y", y.elements, y.dtype),
+        loops.buffer("stream", stream.size, "int8"),
+        loops.buffer("scratch", scratch_bytes, x.dtype),
+        addend(call, target),
+    )  # fmt: skip
+    begin, end = loops.variable("row_begin"), loops.variable("row_end")
+    moving = [lanes.source] + ([] if lanes.residual is None else [lanes.residual.buffer])
+    function = loops.function(
+        [*moving, lanes.result, lanes.stream, lanes.scratch, begin, end],
+        _rows(lanes, begin, end),
+    )
+    width = y.shape[2]
+    return Kernel(
+        name=f"conv2d_{kh}x{kw}",
+        function=function,
+        constants=(Constant("stream", stream),),
+        scratch_bytes=scratch_bytes,
+        microkernels=(*_packers(call), multiply),
+        rows=y.shape[1],
+        # a block's results may lie in the next row, where the residual is read after them
+        band=math.lcm(width, PIXELS) // width if lanes.residual else 1,
+        note="lanes 6x2, assembly" + (", add" if lanes.residual else ""),
+    )
+
+
+def _rule_of_turns(products: int) -> int:
+    """Two groups a turn where there are enough, and no half turn is left."""
+    return 2 if products >= FEWEST_FOR_TWO and -(-products // GROUP) % 2 == 0 else 1
+
+
+def _rows(lanes: Lanes, begin: Any, end: Any) -> list[Any]:
+    """Rows begin..end, six pixels at a time."""
+    width = lanes.call.output.shape[2]
+    count = loops.local("pixels")
+    first = loops.local("first")
+    number = (end - begin) * width
+    turns = loops.quotient(number + (PIXELS - 1), PIXELS)
+
+    def block(b: Any) -> list[Any]:
+        left = loops.minimum(number - b * PIXELS, loops.const(PIXELS))
+        return [
+            loops.store(first, 0, begin * width + b * PIXELS),
+            loops.store(count, 0, left),
+            *_block(lanes, loops.load(first, 0), loops.load(count, 0)),
+        ]
+
+    return [*loops.declare(first, count), loops.loop("b", turns, block)]
+
+
+def _block(lanes: Lanes, first: Any, count: Any) -> list[Any]:
+    """Pack the windows of `count` pixels from `first` on, multiply, and add the residual."""
+    oc, residual = lanes.call.output.shape[3], lanes.residual
+    multiply = loops.run(
+        lanes.multiply,
+        loops.pointer(lanes.scratch),
+        loops.pointer(lanes.stream),
+        loops.pointer(lanes.result, first * oc),
+        loops.const(oc),
+        loops.pointer(lanes.result, (first + count - 1) * oc),
+    )
+    lines = [*_packed(lanes, first, count), multiply]
+    if residual is None:
+        return lines
+
+    def sum_at(i: Any) -> list[Any]:
+        at = first * oc + i
+        total = residual.add(loops.load(lanes.result, at), loops.load(residual.buffer, at))
+        return [loops.store(lanes.result, at, total)]
+
+    return [*lines, loops.loop("i", count * oc, sum_at)]
+
+
+def _packers(call: Call) -> tuple[Microkernel, ...]:
+    whole = (pack_pixels(), pack_pair())
+    return (*whole, window_row()) if any(call.attrs.pads) else whole
+
+
+def _packed(lanes: Lanes, first: Any, count: Any) -> list[Any]:
+    """The windows of `count` pixels from `first` on, in the scratch: six at once where that can be.
+
+    That is where they lie evenly: in the same row, and inside the image.
+    """
+    a, (_, h, w, c) = lanes.call.attrs, lanes.call.inputs[0].shape
+    _, kh, kw, _ = lanes.call.inputs[1].shape
+    width = lanes.call.output.shape[2]
+    pairs = loops.loop("l", (count + 1) >> 1, lambda lane: _packed_pair(lanes, first, count, lane))
+    whole = count == PIXELS
+    if _is_flat(lanes.call):
+        straight = _pack_pixels(lanes, first * c, c, 0)
+        return [loops.when(whole, [straight], [pairs])]
+    row, column = loops.local("row"), loops.local("column")
+    iy = loops.load(row, 0) * a.strides[0] - a.pads[0]
+    ix = loops.load(column, 0) * a.strides[1] - a.pads[1]
+    span = (PIXELS - 1) * a.strides[1] + kw
+    inside = [whole, loops.load(column, 0) <= width - PIXELS]
+    inside += [iy >= 0] if a.pads[0] else []
+    inside += [iy < h - (kh - 1) * a.dilations[0]] if a.pads[2] else []
+    inside += [ix >= 0] if a.pads[1] else []
+    inside += [ix <= w - span] if a.pads[3] else []
+
+    def line(i: Any) -> list[Any]:
+        at = ((iy + i * a.dilations[0]) * w + ix) * c
+        return [_pack_pixels(lanes, at, a.strides[1] * c, i * (kw * c * LANES * WORD))]
+
+    return [
+        *loops.declare(row, column),
+        loops.store(row, 0, loops.quotient(first, width)),
+        loops.store(column, 0, first - loops.load(row, 0) * width),
+        loops.when(loops.every(inside), [loops.loop("i", kh, line)], [pairs]),
+    ]
+
+
+def _is_flat(call: Call) -> bool:
+    """Whether neighbouring pixels are neighbours over all rows."""
+    _, kh, kw, _ = call.inputs[1].shape
+    return (kh, kw) == (1, 1) and not any(call.attrs.pads) and call.attrs.strides == (1, 1)
+
+
+def _pack_pixels(lanes: Lanes, at: Any, step: int, to: Any) -> Any:
+    """A row of six windows that lie `step` bytes apart."""
+    run_bytes = lanes.call.inputs[1].shape[2] * lanes.call.inputs[0].shape[3]
+    return loops.run(
+        "tinyc_pack_pixels", loops.pointer(lanes.source, at), loops.const(step),
+        loops.const(run_bytes), loops.pointer(lanes.scratch, to),
+    )  # fmt: skip
+
+
+def _packed_pair(lanes: Lanes, first: Any, count: Any, lane: Any) -> list[Any]:
+    """The windows of the pixels 2 * lane and 2 * lane + 1 of a block, of its last where it ends."""
+    a, (_, h, w, c) = lanes.call.attrs, lanes.call.inputs[0].shape
+    _, kh, kw, _ = lanes.call.inputs[1].shape
+    width, x = lanes.call.output.shape[2], lanes.call.inputs[0]
+    pixels = (first + lane * 2, first + loops.minimum(lane * 2 + 1, count - 1))
+    run_bytes = kw * c
+
+    def pack(a_row: Any, b_row: Any, at: Any) -> Any:
+        place = loops.pointer(lanes.scratch, at)
+        return loops.run("tinyc_pack_pair", a_row, b_row, loops.const(run_bytes), place)
+
+    if _is_flat(lanes.call):
+        a_row, b_row = (loops.pointer(lanes.source, p * c) for p in pixels)
+        return [pack(a_row, b_row, lane * WORD)]
+    declared = loops.declare(*(places := [loops.local(f"{n}_{i}") for n in "yx" for i in (0, 1)]))
+    for i, p in enumerate(pixels):
+        row = loops.quotient(p, width)
+        declared += [
+            loops.store(places[i], 0, row),
+            loops.store(places[2 + i], 0, (p - row * width) * a.strides[1] - a.pads[1]),
+        ]
+        declared.append(
+            loops.store(places[i], 0, loops.load(places[i], 0) * a.strides[0] - a.pads[0])
+        )
+
+    def row_of(i: Any, p: int) -> Any:
+        iy, ix = loops.load(places[p], 0) + i * a.dilations[0], loops.load(places[2 + p], 0)
+        if not any(a.pads):
+            return loops.pointer(lanes.source, (iy * w + ix) * c)
+        zero = x.quant.zero_point[0] if x.quant else 0
+        strip = loops.pointer(lanes.scratch, lanes.lane_bytes + p * run_bytes)
+        sizes = [loops.const(v) for v in (h, w, c)]
+        return loops.call(
+            "tinyc_window_row", loops.pointer(lanes.source), *sizes, iy, ix,
+            loops.const(kw), loops.const(zero), strip, dtype="handle",
+        )  # fmt: skip
+
+    def line(i: Any) -> list[Any]:
+        return [pack(row_of(i, 0), row_of(i, 1), (i * (run_bytes * LANES) + lane) * WORD)]
+
+    return [*declared, loops.loop("i", kh, line)]
