@@ -18,6 +18,7 @@ FEATURES = {
     "pipelined-fma": "the FPU starts a fused multiply-add every cycle",
     "long-multiply": "a 32 x 32 multiply whose high half costs one instruction",
     "hardware-divide": "a divide instruction",
+    "thumb1": "Thumb-1 alone: eight low registers, and a multiply of one cycle without high half",
 }
 KINDS = ("ram", "flash")
 REGION_KEYS = ("name", "kind", "origin", "bytes")

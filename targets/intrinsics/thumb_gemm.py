@@ -1,0 +1,188 @@
+"""Matrix products in assembly for Thumb-1 cores: one row of packed values, two channels a turn.
+
+Packed values, of every group of 4: the words a0 + a2 * 2^16 and a1 + a3 * 2^16.
+
+Stream of weights, words, for every two channels (n0, n1):
+
+    bias n0, bias n1;  for every group: n0's pairs (w0, w2), (w1, w3), then n1's;
+    m16 n0, s n0, m16 n1, s n1 (the narrow form of ops/fixed_point.py)
+"""
+
+import numpy as np
+
+from tinyc.compiler.graph import Array, read_only
+from tinyc.compiler.ops.kernel import Microkernel
+from tinyc.targets.intrinsics.arm_assembly import bounds_suffix, quoted
+from tinyc.targets.intrinsics.thumb_assembly import (
+    ARGUMENTS,
+    constant,
+    entry,
+    leave,
+    multiplied,
+    packed_pairs,
+    pairs_fit,
+    requantized,
+)
+
+GROUP = 4  # values that are packed together
+GROUP_CODE_BYTES = 30
+UNROLLS = (8, 4, 2)  # groups in a turn of the loop
+
+
+def fits(weights: Array) -> bool:
+    """Whether the products of whole `weights` [channels, K], K % 4 == 0, are exact."""
+    return pairs_fit(_pairs(weights))
+
+
+def _pairs(weights: Array) -> Array:
+    """[channels, K] -> [channels, groups, 2 pairs, 2]."""
+    return weights.reshape(weights.shape[0], -1, 2, 2).swapaxes(2, 3)
+
+
+def packed_stream(weights: Array, bias: Array, packed16: Array) -> Array:
+    """The stream of the module's text; an even number of channels, K % 4 == 0."""
+    channels = weights.shape[0]
+    pairs = packed_pairs(_pairs(weights)).reshape(channels // 2, 2, -1, 2).swapaxes(1, 2)
+    multipliers = np.broadcast_to(packed16, (channels,))
+    scales = np.stack([multipliers & 0xFFFF, multipliers >> 16], axis=1)
+    halves = (bias.reshape(-1, 2), pairs.reshape(channels // 2, -1), scales.reshape(-1, 4))
+    return read_only(np.concatenate(halves, axis=1).astype("<i4").reshape(-1))
+
+
+def pack() -> Microkernel:
+    """`tinyc_pack_pairs(x, groups, pairs)`: bytes as packed values; `x` is aligned."""
+    return Microkernel("tinyc_pack_pairs", PACK.format(assembly=quoted(_pack_assembly())))
+
+
+PACK = """\
+/* Groups of four bytes as pairs of halfwords (0, 2) and (1, 3), the upper one added. */
+#if defined(__ARM_ARCH_6M__)
+__attribute__((naked, noinline, aligned(4))) static void tinyc_pack_pairs(
+    const int8_t *x __attribute__((unused)), int32_t groups __attribute__((unused)),
+    void *pairs __attribute__((unused))) {{
+  __asm volatile(
+{assembly}
+  );
+}}
+#else
+static void tinyc_pack_pairs(const int8_t *x, int32_t groups, void *pairs) {{
+  uint32_t *words = (uint32_t *)pairs;
+  for (int32_t g = 0; g < groups; ++g) {{
+    words[2 * g] = (uint32_t)x[4 * g] + ((uint32_t)x[(4 * g) + 2] << 16);
+    words[(2 * g) + 1] = (uint32_t)x[(4 * g) + 1] + ((uint32_t)x[(4 * g) + 3] << 16);
+  }}
+}}
+#endif
+"""
+
+
+def _pack_assembly() -> list[str]:
+    """r0 x, r2 pairs, r1 0x80808080, r7 0x00ff00ff, lr -0x00800080, r12 end of x.
+
+    A byte with its sign flipped is 128 above the value.
+    """
+
+    def split(word: str, even: str) -> list[str]:
+        return [
+            f"movs {even}, r7",
+            f"ands {even}, {word}",
+            f"subs {word}, {word}, {even}",
+            f"lsrs {word}, {word}, #8",
+            f"add {even}, lr",
+            f"add {word}, lr",
+        ]
+
+    lines = [".syntax unified", "push {r4-r7, lr}", "lsls r3, r1, #2", "adds r3, r3, r0"]
+    lines += ["mov r12, r3", "movs r6, #1", "ands r6, r1"]
+    lines += [*constant("r1", "r3", 128, (16,)), "negs r4, r1", "mov lr, r4"]
+    lines += ["lsls r3, r1, #8", "orrs r1, r3", *constant("r7", "r3", 255, (16,))]
+    lines += ["cmp r6, #0", "beq 2f", "ldmia r0!, {r4}", "eors r4, r1", *split("r4", "r3")]
+    lines += ["stmia r2!, {r3, r4}", "2:", "cmp r0, r12", "beq 3f", ".balign 4", "1:"]
+    lines += ["ldmia r0!, {r4, r6}", "eors r4, r1", "eors r6, r1"]
+    lines += [*split("r4", "r3"), *split("r6", "r5"), "stmia r2!, {r3-r6}"]
+    return [*lines, "cmp r0, r12", "bne 1b", "3:", "pop {r4-r7, pc}"]
+
+
+def gemm(unroll: int, low: int, high: int) -> Microkernel:
+    """`tinyc_gemm_pairs_...(pairs, stream, y, end, groups, rows, skip, zero_point)`.
+
+    pairs, stream, end  packed values of `rows` rows; the weights, and what lies behind them
+    y                   int8, two channels after the other
+    groups              of 4 values in a row
+    skip                bytes from the last channel of a row to the first of the next
+    """
+    name = f"tinyc_gemm_pairs_{unroll}{bounds_suffix(low, high)}"
+    text = TEXT.format(
+        name=name, unroll=unroll, low=low, high=high, assembly=quoted(_assembly(unroll, low, high))
+    )
+    return Microkernel(name, text)
+
+
+TEXT = """\
+/* Rows of packed values times the channels of the stream, {unroll} groups of 4 values a turn. */
+#if defined(__ARM_ARCH_6M__)
+__attribute__((naked, noinline, aligned(4))) static void {name}(
+    const void *pairs __attribute__((unused)), const int32_t *stream __attribute__((unused)),
+    int8_t *y __attribute__((unused)), const int32_t *end __attribute__((unused)),
+    int32_t groups __attribute__((unused)), int32_t rows __attribute__((unused)),
+    int32_t skip __attribute__((unused)), int32_t zero_point __attribute__((unused))) {{
+  __asm volatile(
+{assembly}
+  );
+}}
+#else
+static void {name}(const void *pairs, const int32_t *stream, int8_t *y, const int32_t *end,
+    int32_t groups, int32_t rows, int32_t skip, int32_t zero_point) {{
+  const uint32_t *x = (const uint32_t *)pairs;
+  for (int32_t row = 0; row < rows; ++row) {{
+    for (const int32_t *w = stream; w != end; w += 4 * groups + 6) {{
+      for (int32_t n = 0; n < 2; ++n) {{
+        const int32_t *const scale = &w[(4 * groups) + 2 + (2 * n)];
+        int32_t acc = w[n];
+        for (int32_t k = 0; k < 2 * groups; ++k) {{
+          const uint32_t pair = (uint32_t)w[2 + (4 * (k / 2)) + (2 * n) + (k % 2)];
+          acc += (int32_t)((x[k] * pair) + 0x8000u) >> 16;
+        }}
+        acc = tinyc_requantize16(acc, scale[0] | scale[1] << 16, zero_point);
+        *y = (int8_t)tinyc_min(tinyc_max(acc, {low}), {high});
+        ++y;
+      }}
+    }}
+    x += 2 * groups;
+    y += skip;
+  }}
+}}
+#endif
+"""
+
+
+def _assembly(unroll: int, low: int, high: int) -> list[str]:
+    """r0 row, r1 stream, accumulators r6 and r7, values r2 and r3, weights r4 and r5.
+
+    r8 end of the row, r9 its start, r10 y, r11 zero point, r12 where the loop is entered so that
+    its turns come out even, lr end of the stream; the stream's start is pushed.
+    """
+    assert unroll in UNROLLS
+    at = ARGUMENTS + 4
+    groups, rows, skip, zero_point = (f"[sp, #{at + 4 * i}]" for i in range(4))
+    lines = [*entry(), "push {r1}", "mov r9, r0", "mov r10, r2", "mov lr, r3"]
+    lines += [f"ldr r2, {zero_point}", "adds r2, #128", "mov r11, r2"]
+    lines += [f"ldr r2, {groups}", "lsls r3, r2, #3", f"str r3, {groups}"]
+    lines += ["adds r0, r0, r3", "mov r8, r0"]
+    lines += ["negs r2, r2", f"movs r3, #{unroll - 1}", "ands r2, r3"]
+    lines += [f"movs r3, #{GROUP_CODE_BYTES}", "muls r2, r3, r2", "adr r3, 2f", "adds r2, r2, r3"]
+    lines += ["mov r12, r2", ".balign 4", "1:"]
+    lines += ["ldmia r1!, {r6, r7}", "mov r0, r9", "mov pc, r12", ".balign 4", "2:"]
+    for _ in range(unroll):
+        lines.append("ldmia r0!, {r2, r3}")
+        for acc in ("r6", "r7"):
+            lines += ["ldmia r1!, {r4, r5}", *multiplied(acc, "r2", "r4")]
+            lines += multiplied(acc, "r3", "r5")
+    lines += ["cmp r0, r8", "bne 2b", "ldmia r1!, {r2-r5}"]
+    lines += requantized("r6", "r2", "r3", "r0", "r11", (low, high))
+    lines += requantized("r7", "r4", "r5", "r0", "r11", (low, high))
+    lines += ["mov r0, r10", "strb r6, [r0]", "strb r7, [r0, #1]", "adds r0, #2", "mov r10, r0"]
+    lines += ["cmp r1, lr", "beq 3f", "b 1b", "3:"]
+    lines += [f"ldr r1, {skip}", "add r10, r1", "mov r9, r8", f"ldr r1, {groups}", "add r8, r1"]
+    lines += [f"ldr r0, {rows}", "ldr r1, [sp]", "subs r0, #1", f"str r0, {rows}"]
+    return [*lines, "beq 4f", "b 1b", "4:", "pop {r1}", *leave()]
