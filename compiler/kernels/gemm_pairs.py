@@ -20,10 +20,19 @@ from tinyc.compiler.ops.kernel import Constant, Kernel, Microkernel
 from tinyc.compiler.ops.op import Call
 from tinyc.compiler.ops.residual import Addend, addend, first_stage
 from tinyc.targets import Target
-from tinyc.targets.intrinsics.thumb_gemm import GROUP, UNROLLS, fits, gemm, pack, packed_stream
+from tinyc.targets.intrinsics.thumb_gemm import (
+    GROUP,
+    UNROLLS,
+    fits,
+    gemm,
+    pack,
+    pack_window,
+    packed_stream,
+)
 
 BLOCK_BYTES = 512  # of packed windows, when the schedule does not say how many pixels
 MOST_PIXELS = 16
+MOST_WRITTEN_OUT = 48  # values of a window that are packed one by one
 PIXELS = (1, 2, 4, 8, 16)
 
 
@@ -128,6 +137,7 @@ class Windows:
     """A call's sizes and buffers.
 
     row_groups  of one row of the window, 0 when its rows are not whole words of the image
+    inside      what packs a window that lies inside the image at once; None: row by row
     flat        whether neighbouring pixels lie behind each other over all rows
     pixels      of a block
     column      where the scratch holds gathered bytes, or one padded row of a window
@@ -136,6 +146,7 @@ class Windows:
     call: Call
     by: Product
     row_groups: int
+    inside: Microkernel | None
     flat: bool
     pixels: int
     column: int
@@ -152,6 +163,8 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     moves = (ic * kw, ic * x.shape[2], ic * a.strides[1], ic * a.pads[1])
     whole_rows = a.dilations[1] == 1 and all(move % GROUP == 0 for move in moves)
     flat = whole_rows and (kh, kw) == (1, 1) and not any(a.pads) and a.strides == (1, 1)
+    written_out = not whole_rows and a.dilations[1] == 1 and kh * kw * ic <= MOST_WRITTEN_OUT
+    at_once = pack_window(kh, kw * ic) if written_out else None
     row_bytes = 2 * GROUP * by.groups
     rule = min(max(BLOCK_BYTES // row_bytes, 1), MOST_PIXELS)
     pixels = min(schedule.rows or rule, y.shape[2] * (y.shape[1] if flat else 1))
@@ -162,6 +175,7 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         call,
         by,
         kw * ic // GROUP if whole_rows else 0,
+        at_once,
         flat,
         pixels,
         column,
@@ -170,6 +184,8 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         loops.buffer("scratch", scratch_bytes, x.dtype),
         addend(call, target),
     )
+    packing = [] if at_once is None else [at_once]
+    packing += [pack()] if at_once is None or any(a.pads) else []
     begin, end = loops.variable("row_begin"), loops.variable("row_end")
     moving = [windows.source]
     moving += [] if windows.residual is None else [windows.residual.buffer]
@@ -182,7 +198,7 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         function=function,
         constants=(Constant("stream", by.table),),
         scratch_bytes=scratch_bytes,
-        microkernels=(pack(), by.function),
+        microkernels=(*packing, by.function),
         rows=y.shape[1],
         note=f"gemm {pixels}x2, packed pairs" + (", add" if windows.residual else ""),
     )
@@ -241,35 +257,57 @@ def _pack(windows: Windows, at: Any, groups: Any, to: Any) -> Any:
 
 def _window(windows: Windows, oy: Any, ox: Any, p: Any) -> list[Any]:
     """The window of pixel (oy, ox) as row `p` of the block."""
-    call, scratch, column = windows.call, windows.scratch, windows.column
-    to = p * (2 * GROUP * windows.by.groups)
-    if not windows.row_groups:
-        gathered = gather_window(
-            call, windows.source, scratch, 0, oy, ox, loops.const(0), loops.const(column)
-        )
-        groups = loops.const(windows.by.groups)
-        places = loops.pointer(scratch, column), groups, loops.pointer(scratch, to)
-        return [*gathered, loops.run("tinyc_pack_pairs", *places)]
-    a, (_, h, w, c) = call.attrs, call.inputs[0].shape
+    call, a, (_, h, w, c) = windows.call, windows.call.attrs, windows.call.inputs[0].shape
     _, kh, kw, _ = call.inputs[1].shape
-    groups = loops.const(windows.row_groups)
-    first_x = ox * a.strides[1] - a.pads[1]
+    first_y, first_x = oy * a.strides[0] - a.pads[0], ox * a.strides[1] - a.pads[1]
+    to = p * (2 * GROUP * windows.by.groups)
+    columns = [first_x >= 0] if a.pads[1] else []
+    columns += [first_x <= w - kw] if a.pads[3] else []
+    if windows.row_groups:
+        return [
+            loops.loop("i", kh, lambda i: [_window_row(
+                windows, first_y + i * a.dilations[0], first_x, columns,
+                to + i * (2 * GROUP * windows.row_groups),
+            )])
+        ]  # fmt: skip
+    gathered = gather_window(
+        call, windows.source, windows.scratch, 0, oy, ox, loops.const(0),
+        loops.const(windows.column),
+    )  # fmt: skip
+    gathered.append(_pack_column(windows, windows.by.groups, to))
+    if windows.inside is None:
+        return gathered
+    inside = loops.run(
+        windows.inside.name,
+        loops.pointer(windows.source, (first_y * w + first_x) * c),
+        *([loops.const(a.dilations[0] * w * c)] if kh > 1 else []),
+        loops.pointer(windows.scratch, to),
+    )
+    reach = (kh - 1) * a.dilations[0]
+    checks = [first_y >= 0] if a.pads[0] else []
+    checks += [first_y < h - reach] if a.pads[2] else []
+    if not checks and not columns:
+        return [inside]
+    return [loops.when(loops.every([*checks, *columns]), [inside], gathered)]
 
-    def row(i: Any) -> list[Any]:
-        iy = oy * a.strides[0] + i * a.dilations[0] - a.pads[0]
-        place = to + i * (2 * GROUP * windows.row_groups)
-        straight = [_pack(windows, (iy * w + first_x) * c, groups, place)]
-        rows = [iy >= 0] if a.pads[0] else []
-        rows += [iy < h] if a.pads[2] else []
-        columns = [first_x >= 0] if a.pads[1] else []
-        columns += [first_x <= w - kw] if a.pads[3] else []
-        if not rows and not columns:
-            return straight
-        strip = loops.pointer(scratch, column), groups, loops.pointer(scratch, place)
-        padded = [*_padded_row(windows, iy, first_x, rows), loops.run("tinyc_pack_pairs", *strip)]
-        return [loops.when(loops.every([*rows, *columns]), straight, padded)]
 
-    return [loops.loop("i", kh, row)]
+def _window_row(windows: Windows, iy: Any, first_x: Any, columns: list[Any], to: Any) -> Any:
+    """A row of a window from pixel (iy, first_x) on; `columns` says that it lies inside."""
+    a, (_, h, w, c) = windows.call.attrs, windows.call.inputs[0].shape
+    straight = [_pack(windows, (iy * w + first_x) * c, loops.const(windows.row_groups), to)]
+    rows = [iy >= 0] if a.pads[0] else []
+    rows += [iy < h] if a.pads[2] else []
+    if not rows and not columns:
+        return straight[0]
+    padded = _padded_row(windows, iy, first_x, rows)
+    padded.append(_pack_column(windows, windows.row_groups, to))
+    return loops.when(loops.every([*rows, *columns]), straight, padded)
+
+
+def _pack_column(windows: Windows, groups: int, to: Any) -> Any:
+    """The bytes behind the block as packed values."""
+    column, place = (loops.pointer(windows.scratch, at) for at in (windows.column, to))
+    return loops.run("tinyc_pack_pairs", column, loops.const(groups), place)
 
 
 def _padded_row(windows: Windows, iy: Any, first_x: Any, rows: list[Any]) -> list[Any]:

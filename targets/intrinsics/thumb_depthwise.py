@@ -45,7 +45,7 @@ def tap_table() -> Microkernel:
 
 TABLE = """\
 /* A channel's nine weights, bias and multiplier as the words of tinyc_depthwise_pairs. */
-static inline void tinyc_tap_table(const int8_t *weights, int32_t bias, int32_t m16s,
+static void tinyc_tap_table(const int8_t *weights, int32_t bias, int32_t m16s,
     void *table) {
   int32_t *words = (int32_t *)table;
   words[0] = (int32_t)((uint32_t)bias + ((uint32_t)bias << 16));
@@ -66,38 +66,68 @@ def pair_rows(stride: int) -> Microkernel:
     step, pitch  bytes from column to column, from row to row
     first, last  the rows of the window, counted from x's, that lie inside the image
     """
-    rows = 3 + stride
-
-    def pairs(value: str) -> str:
-        lines = [f"    const int32_t x_{i} = {value.format(i=i)};" for i in range(rows)]
-        for i in range(3):
-            lines.append(f"    words[{i}] = x_{i} + (x_{i + stride} * 65536);")
-        return "\n".join(lines)
-
-    inside = pairs("x[{i} * pitch]")
-    edge = pairs("({i} >= first && {i} < last) ? x[{i} * pitch] : zero")
     name = f"tinyc_pair_rows_s{stride}"
-    return Microkernel(name, ROWS.format(name=name, rows=rows, inside=inside, edge=edge))
+    text = ROWS.format(
+        name=name, stride=stride, rows=3 + stride, assembly=quoted(_rows_assembly(stride))
+    )
+    return Microkernel(name, text)
 
 
 ROWS = """\
+#if defined(__ARM_ARCH_6M__)
+/* The same where all rows lie inside the image. */
+__attribute__((naked, noinline, aligned(4))) static void {name}_inside(
+    const int8_t *x __attribute__((unused)), int32_t step __attribute__((unused)),
+    int32_t pitch __attribute__((unused)), const int32_t *end __attribute__((unused)),
+    int32_t *words __attribute__((unused))) {{
+  __asm volatile(
+{assembly}
+  );
+}}
+#endif
+
 /* Columns of {rows} values, `step` bytes apart, as three pairs of values an output row apart. */
 static void {name}(const int8_t *x, int32_t step, int32_t pitch, int32_t columns,
     int32_t first, int32_t last, int32_t zero, void *strip) {{
   int32_t *words = (int32_t *)strip;
   int32_t *const end = words + (3 * columns);
-  while (first == 0 && last == {rows} && words != end) {{
-{inside}
-    words += 3;
-    x += step;
+#if defined(__ARM_ARCH_6M__)
+  if (first == 0 && last == {rows}) {{
+    {name}_inside(x, step, pitch, end, words);
+    return;
   }}
-  while (words != end) {{
-{edge}
-    words += 3;
+#endif
+  for (; words != end; words += 3) {{
+    int32_t values[{rows}];
+    for (int32_t i = 0; i < {rows}; ++i) {{
+      values[i] = (i >= first && i < last) ? x[i * pitch] : zero;
+    }}
+    for (int32_t i = 0; i < 3; ++i) {{
+      words[i] = values[i] + (values[i + {stride}] * 65536);
+    }}
     x += step;
   }}
 }}
 """
+
+
+def _rows_assembly(stride: int) -> list[str]:
+    """r0 x, r1 words, r2 to r4 the pitch once to three times, r5 to r7 values.
+
+    r8 step, r9 end, r10 the pitch four times.
+    """
+    lines = [*entry(), "mov r8, r1", "mov r9, r3", f"ldr r1, [sp, #{ARGUMENTS}]"]
+    lines += ["lsls r3, r2, #1", "adds r4, r3, r2", "adds r5, r3, r3", "mov r10, r5"]
+    lines += [".balign 4", "1:", "ldrb r7, [r0]", "sxtb r7, r7"]
+    if stride == 1:
+        lines += ["ldrsb r5, [r0, r2]", "lsls r6, r5, #16", "adds r7, r7, r6", "stmia r1!, {r7}"]
+        lines += ["ldrsb r6, [r0, r3]", "lsls r7, r6, #16", "adds r5, r5, r7"]
+        lines += ["ldrsb r7, [r0, r4]", "lsls r7, r7, #16", "adds r6, r6, r7"]
+    else:
+        lines += ["ldrsb r6, [r0, r3]", "lsls r5, r6, #16", "adds r7, r7, r5", "stmia r1!, {r7}"]
+        lines += ["ldrsb r5, [r0, r2]", "ldrsb r7, [r0, r4]", "lsls r7, r7, #16", "adds r5, r5, r7"]
+        lines += ["mov r7, r10", "ldrsb r7, [r0, r7]", "lsls r7, r7, #16", "adds r6, r6, r7"]
+    return [*lines, "stmia r1!, {r5, r6}", "add r0, r8", "cmp r1, r9", "bne 1b", *leave()]
 
 
 def depthwise(stride: int, low: int, high: int) -> Microkernel:

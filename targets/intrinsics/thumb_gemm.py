@@ -103,6 +103,28 @@ def _pack_assembly() -> list[str]:
     return [*lines, "cmp r0, r12", "bne 1b", "3:", "pop {r4-r7, pc}"]
 
 
+def pack_window(rows: int, columns: int) -> Microkernel:
+    """`tinyc_pack_window_...(x[, pitch], pairs)`: rows of bytes anywhere, one after the other.
+
+    pitch  bytes from row to row, where there are several
+    """
+    name = f"tinyc_pack_window_{rows}x{columns}"
+    pitch = " int32_t pitch," if rows > 1 else ""
+    values = [f"(uint32_t)x_{i}[{j}]" for i in range(rows) for j in range(columns)]
+    lines = [
+        f"/* {rows} x {columns} bytes of an image as the packed values of tinyc_pack_pairs. */",
+        f"static void {name}(const int8_t *x_0,{pitch} void *pairs) {{",
+        "  uint32_t *words = (uint32_t *)pairs;",
+    ]
+    lines += [f"  const int8_t *const x_{i} = x_{i - 1} + pitch;" for i in range(1, rows)]
+    for g in range(0, len(values), GROUP):
+        for first in (g, g + 1):
+            pair = [f"{v}{' << 16' * i}" for i, v in enumerate(values[first : g + GROUP : 2])]
+            text = " + ".join(f"({v})" if "<<" in v else v for v in pair) or "0u"
+            lines.append(f"  words[{(g // 2) + first - g}] = {text};")
+    return Microkernel(name, "\n".join([*lines, "}"]))
+
+
 def gemm(unroll: int, low: int, high: int) -> Microkernel:
     """`tinyc_gemm_pairs_...(pairs, stream, y, end, groups, rows, skip, zero_point)`.
 
