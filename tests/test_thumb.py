@@ -70,7 +70,7 @@ def layer_of(graph: Graph) -> Node:
 
 @pytest.mark.parametrize("on", ["host", "cortex-m0plus"])
 @pytest.mark.parametrize("case", SUITED, ids=list(SUITED))
-def test_every_schedule_gives_the_same_bytes(case: str, on: str, tmp_path: Path) -> None:
+def test_schedules_give_the_same_bytes(case: str, on: str, tmp_path: Path) -> None:
     graph = optimized(read_model(SUITED[case](), tmp_path))
     node = layer_of(graph)
     samples = [inputs_for(graph, kind) for kind in ("random", "extremes")]
@@ -78,7 +78,8 @@ def test_every_schedule_gives_the_same_bytes(case: str, on: str, tmp_path: Path)
     tried = [s for s in schedules if s.algorithm == ALGORITHM.get(node.op)]
 
     assert rule_of_thumb(OPS[node.op].algorithms, call_of(graph, node), M0) == tried[0].algorithm
-    for schedule in (Schedule(), *tried[:: max(len(tried) // 3, 1)]):
+    others = tried[1:-1:3] if on == "host" else ()
+    for schedule in (Schedule(), tried[-1], *others):
         computed = run_c(graph, samples, "cortex-m0plus", on, {node.name: schedule})
         for inputs, outputs in zip(samples, computed, strict=True):
             np.testing.assert_array_equal(outputs["y"], run(graph, inputs)["y"])

@@ -5,7 +5,7 @@ where a window's row is whole words, else by way of gathered bytes; the padding 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ from tinyc.targets.intrinsics.thumb_gemm import (
 )
 
 BLOCK_BYTES = 512  # of packed windows, when the schedule does not say how many pixels
+FORM = "int16"
 MOST_PIXELS = 16
 MOST_WRITTEN_OUT = 48  # values of a window that are packed one by one
 PIXELS = (1, 2, 4, 8, 16)
@@ -86,8 +87,9 @@ def product(stage: Call, schedule: Schedule) -> Product:
     if len(channels) % 2:
         channels = channels[:-1] + channels[-2:]
     multipliers = np.broadcast_to(output_requantization(stage).packed16, (matrix.shape[0],))
+    form = schedule.weights or FORM
     table = packed_stream(
-        matrix[channels], folded_bias(stage, matrix)[channels], multipliers[channels]
+        form, matrix[channels], folded_bias(stage, matrix)[channels], multipliers[channels]
     )
     bounds = stored_bounds(stage.output, stage.attrs.clamp)
     pair_words = table.size // (len(channels) // 2)
@@ -96,7 +98,7 @@ def product(stage: Call, schedule: Schedule) -> Product:
         table,
         table.size - pair_words if matrix.shape[0] % 2 else 0,
         loops.buffer("stream", table.size, "int32"),
-        gemm(schedule.unroll or UNROLLS[0], *bounds),
+        gemm(form, schedule.unroll or UNROLLS[form][0], *bounds),
         stage.output.quant.zero_point[0],
     )
 
@@ -126,10 +128,16 @@ def multiply(
 
 
 def space(call: Call, target: Target) -> Iterator[Schedule]:
-    """Pixels of a block, groups of a turn."""
+    """Pixels of a block, the form of the weights, groups of a turn."""
     for rows in PIXELS:
-        for unroll in UNROLLS:
-            yield Schedule("", rows, 0, unroll)
+        yield from (replace(schedule, rows=rows) for schedule in product_space())
+
+
+def product_space() -> Iterator[Schedule]:
+    """The form of the weights, groups of a turn."""
+    for form, unrolls in UNROLLS.items():
+        for unroll in unrolls:
+            yield Schedule(unroll=unroll, weights=form)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

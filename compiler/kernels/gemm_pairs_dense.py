@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.kernels.gemm_pairs import multiply, product, suits_product
+from tinyc.compiler.kernels.gemm_pairs import multiply, product, product_space, suits_product
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import Call
 from tinyc.targets import Target
-from tinyc.targets.intrinsics.thumb_gemm import GROUP, UNROLLS, pack
+from tinyc.targets.intrinsics.thumb_gemm import GROUP, pack
 
 
 def suits(call: Call, target: Target) -> bool:
@@ -18,9 +18,8 @@ def suits(call: Call, target: Target) -> bool:
 
 
 def space(call: Call, target: Target) -> Iterator[Schedule]:
-    """Groups of a turn."""
-    for unroll in UNROLLS:
-        yield Schedule(unroll=unroll)
+    """The form of the weights, groups of a turn."""
+    yield from product_space()
 
 
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:

@@ -4,8 +4,12 @@ Packed values, of every group of 4: the words a0 + a2 * 2^16 and a1 + a3 * 2^16.
 
 Stream of weights, words, for every two channels (n0, n1):
 
-    bias n0, bias n1;  for every group: n0's pairs (w0, w2), (w1, w3), then n1's;
+    bias n0, bias n1;  for every group: n0's weights, then n1's;
     m16 n0, s n0, m16 n1, s n1 (the narrow form of ops/fixed_point.py)
+
+A group's weights are the two pairs (w0, w2), (w1, w3) in the form "int16". In the form "int8" they
+are one word of bytes w2, w3, w0, w1, signs flipped; the pairs are its even and its odd bytes less
+128 each, which costs 8 instructions for 4 products beside the 6 of multiplying.
 """
 
 import numpy as np
@@ -25,8 +29,7 @@ from tinyc.targets.intrinsics.thumb_assembly import (
 )
 
 GROUP = 4  # values that are packed together
-GROUP_CODE_BYTES = 30
-UNROLLS = (8, 4, 2)  # groups in a turn of the loop
+UNROLLS = {"int16": (8, 4, 2), "int8": (4, 2)}  # groups in a turn of the loop; within a branch
 
 
 def fits(weights: Array) -> bool:
@@ -39,14 +42,19 @@ def _pairs(weights: Array) -> Array:
     return weights.reshape(weights.shape[0], -1, 2, 2).swapaxes(2, 3)
 
 
-def packed_stream(weights: Array, bias: Array, packed16: Array) -> Array:
+def packed_stream(form: str, weights: Array, bias: Array, packed16: Array) -> Array:
     """The stream of the module's text; an even number of channels, K % 4 == 0."""
-    channels = weights.shape[0]
-    pairs = packed_pairs(_pairs(weights)).reshape(channels // 2, 2, -1, 2).swapaxes(1, 2)
-    multipliers = np.broadcast_to(packed16, (channels,))
-    scales = np.stack([multipliers & 0xFFFF, multipliers >> 16], axis=1)
-    halves = (bias.reshape(-1, 2), pairs.reshape(channels // 2, -1), scales.reshape(-1, 4))
-    return read_only(np.concatenate(halves, axis=1).astype("<i4").reshape(-1))
+    turns = weights.shape[0] // 2
+    if form == "int16":
+        words = packed_pairs(_pairs(weights))
+    else:
+        flipped = weights.astype(np.int8).view(np.uint8) ^ 0x80
+        ordered = flipped.reshape(weights.shape[0], -1, GROUP)[..., [2, 3, 0, 1]]
+        words = np.ascontiguousarray(ordered).view("<i4")
+    words = words.reshape(turns, 2, -1, words.shape[-1]).swapaxes(1, 2)
+    scales = np.stack([packed16 & 0xFFFF, packed16 >> 16], axis=1)
+    parts = (bias.reshape(-1, 2), words.reshape(turns, -1), scales.reshape(-1, 4))
+    return read_only(np.concatenate(parts, axis=1).astype("<i4").reshape(-1))
 
 
 def pack() -> Microkernel:
@@ -125,21 +133,36 @@ def pack_window(rows: int, columns: int) -> Microkernel:
     return Microkernel(name, "\n".join([*lines, "}"]))
 
 
-def gemm(unroll: int, low: int, high: int) -> Microkernel:
-    """`tinyc_gemm_pairs_...(pairs, stream, y, end, groups, rows, skip, zero_point)`.
+def gemm(form: str, unroll: int, low: int, high: int) -> Microkernel:
+    """`tinyc_gemm_...(pairs, stream, y, end, groups, rows, skip, zero_point)`.
 
     pairs, stream, end  packed values of `rows` rows; the weights, and what lies behind them
     y                   int8, two channels after the other
     groups              of 4 values in a row
     skip                bytes from the last channel of a row to the first of the next
     """
-    name = f"tinyc_gemm_pairs_{unroll}{bounds_suffix(low, high)}"
+    name = f"tinyc_gemm_{form}_{unroll}{bounds_suffix(low, high)}"
     text = TEXT.format(
-        name=name, unroll=unroll, low=low, high=high, assembly=quoted(_assembly(unroll, low, high))
+        name=name,
+        unroll=unroll,
+        words=WORDS[form],
+        pairs=TWIN_PAIRS[form],
+        low=low,
+        high=high,
+        assembly=quoted(_assembly(form, unroll, low, high)),
     )
     return Microkernel(name, text)
 
 
+WORDS = {"int16": 2, "int8": 1}  # of a group's weights for one channel
+TWIN_PAIRS = {
+    "int16": """\
+          const uint32_t even = (uint32_t)w[at];
+          const uint32_t odd = (uint32_t)w[at + 1];""",
+    "int8": """\
+          const uint32_t even = ((uint32_t)w[at] & 0xff00ffu) - 0x800080u;
+          const uint32_t odd = (((uint32_t)w[at] >> 8) & 0xff00ffu) - 0x800080u;""",
+}
 TEXT = """\
 /* Rows of packed values times the channels of the stream, {unroll} groups of 4 values a turn. */
 #if defined(__ARM_ARCH_6M__)
@@ -157,18 +180,22 @@ static void {name}(const void *pairs, const int32_t *stream, int8_t *y, const in
     int32_t groups, int32_t rows, int32_t skip, int32_t zero_point) {{
   const uint32_t *x = (const uint32_t *)pairs;
   for (int32_t row = 0; row < rows; ++row) {{
-    for (const int32_t *w = stream; w != end; w += 4 * groups + 6) {{
+    const int32_t *w = stream;
+    while (w != end) {{
       for (int32_t n = 0; n < 2; ++n) {{
-        const int32_t *const scale = &w[(4 * groups) + 2 + (2 * n)];
+        const int32_t *const scale = &w[2 + (2 * {words} * groups) + (2 * n)];
         int32_t acc = w[n];
-        for (int32_t k = 0; k < 2 * groups; ++k) {{
-          const uint32_t pair = (uint32_t)w[2 + (4 * (k / 2)) + (2 * n) + (k % 2)];
-          acc += (int32_t)((x[k] * pair) + 0x8000u) >> 16;
+        for (int32_t g = 0; g < groups; ++g) {{
+          const int32_t at = 2 + ({words} * ((2 * g) + n));
+{pairs}
+          acc += (int32_t)((x[2 * g] * even) + 0x8000u) >> 16;
+          acc += (int32_t)((x[(2 * g) + 1] * odd) + 0x8000u) >> 16;
         }}
-        acc = tinyc_requantize16(acc, scale[0] | scale[1] << 16, zero_point);
+        acc = tinyc_requantize16(acc, scale[0] | (scale[1] << 16), zero_point);
         *y = (int8_t)tinyc_min(tinyc_max(acc, {low}), {high});
         ++y;
       }}
+      w += 6 + (2 * {words} * groups);
     }}
     x += 2 * groups;
     y += skip;
@@ -178,33 +205,52 @@ static void {name}(const void *pairs, const int32_t *stream, int8_t *y, const in
 """
 
 
-def _assembly(unroll: int, low: int, high: int) -> list[str]:
+def _assembly(form: str, unroll: int, low: int, high: int) -> list[str]:
     """r0 row, r1 stream, accumulators r6 and r7, values r2 and r3, weights r4 and r5.
 
-    r8 end of the row, r9 its start, r10 y, r11 zero point, r12 where the loop is entered so that
-    its turns come out even, lr end of the stream; the stream's start is pushed.
+    r8 end of the row, r11 zero point, r12 where the loop is entered so that its turns come out
+    even, lr end of the stream. Pushed: the row's start, the stream's, y; with int16, r9 and r10
+    hold the first and the last of them, with int8 the mask and the 128s that unpack.
     """
-    assert unroll in UNROLLS
-    at = ARGUMENTS + 4
+    assert unroll in UNROLLS[form]
+    at = ARGUMENTS + 12
     groups, rows, skip, zero_point = (f"[sp, #{at + 4 * i}]" for i in range(4))
-    lines = [*entry(), "push {r1}", "mov r9, r0", "mov r10, r2", "mov lr, r3"]
+    in_registers = form == "int16"
+    one_group = _group(form)
+    lines = [*entry(), "push {r0-r2}", "mov lr, r3"]
+    if in_registers:
+        lines += ["mov r9, r0", "mov r10, r2"]
+    else:
+        lines += [*constant("r4", "r5", 255, (16,)), "mov r9, r4"]
+        lines += [*constant("r4", "r5", 128, (16,)), "negs r4, r4", "mov r10, r4"]
     lines += [f"ldr r2, {zero_point}", "adds r2, #128", "mov r11, r2"]
     lines += [f"ldr r2, {groups}", "lsls r3, r2, #3", f"str r3, {groups}"]
     lines += ["adds r0, r0, r3", "mov r8, r0"]
     lines += ["negs r2, r2", f"movs r3, #{unroll - 1}", "ands r2, r3"]
-    lines += [f"movs r3, #{GROUP_CODE_BYTES}", "muls r2, r3, r2", "adr r3, 2f", "adds r2, r2, r3"]
-    lines += ["mov r12, r2", ".balign 4", "1:"]
-    lines += ["ldmia r1!, {r6, r7}", "mov r0, r9", "mov pc, r12", ".balign 4", "2:"]
-    for _ in range(unroll):
-        lines.append("ldmia r0!, {r2, r3}")
-        for acc in ("r6", "r7"):
-            lines += ["ldmia r1!, {r4, r5}", *multiplied(acc, "r2", "r4")]
-            lines += multiplied(acc, "r3", "r5")
-    lines += ["cmp r0, r8", "bne 2b", "ldmia r1!, {r2-r5}"]
+    lines += [f"movs r3, #{2 * len(one_group)}", "muls r2, r3, r2", "adr r3, 2f"]
+    lines += ["adds r2, r2, r3", "mov r12, r2", ".balign 4", "1:", "ldmia r1!, {r6, r7}"]
+    lines += ["mov r0, r9" if in_registers else "ldr r0, [sp]", "mov pc, r12", ".balign 4", "2:"]
+    lines += [*(one_group * unroll), "cmp r0, r8", "bne 2b", "ldmia r1!, {r2-r5}"]
     lines += requantized("r6", "r2", "r3", "r0", "r11", (low, high))
     lines += requantized("r7", "r4", "r5", "r0", "r11", (low, high))
-    lines += ["mov r0, r10", "strb r6, [r0]", "strb r7, [r0, #1]", "adds r0, #2", "mov r10, r0"]
-    lines += ["cmp r1, lr", "beq 3f", "b 1b", "3:"]
-    lines += [f"ldr r1, {skip}", "add r10, r1", "mov r9, r8", f"ldr r1, {groups}", "add r8, r1"]
-    lines += [f"ldr r0, {rows}", "ldr r1, [sp]", "subs r0, #1", f"str r0, {rows}"]
-    return [*lines, "beq 4f", "b 1b", "4:", "pop {r1}", *leave()]
+    lines += ["mov r0, r10" if in_registers else "ldr r0, [sp, #8]"]
+    lines += ["strb r6, [r0]", "strb r7, [r0, #1]", "adds r0, #2"]
+    lines += ["mov r10, r0" if in_registers else "str r0, [sp, #8]"]
+    lines += ["cmp r1, lr", "beq 3f", "b 1b", "3:", f"ldr r1, {skip}", "adds r0, r0, r1"]
+    lines += ["mov r10, r0" if in_registers else "str r0, [sp, #8]", "mov r0, r8"]
+    lines += ["mov r9, r0" if in_registers else "str r0, [sp]", f"ldr r1, {groups}", "add r8, r1"]
+    lines += [f"ldr r0, {rows}", "ldr r1, [sp, #4]", "subs r0, #1", f"str r0, {rows}"]
+    return [*lines, "beq 4f", "b 1b", "4:", "add sp, #12", *leave()]
+
+
+def _group(form: str) -> list[str]:
+    """Four products of both channels, 2 bytes an instruction."""
+    lines = ["ldmia r0!, {r2, r3}"]
+    for acc in ("r6", "r7"):
+        if form == "int16":
+            lines.append("ldmia r1!, {r4, r5}")
+        else:
+            lines += ["ldmia r1!, {r5}", "mov r4, r9", "ands r4, r5", "subs r5, r5, r4"]
+            lines += ["lsrs r5, r5, #8", "add r4, r10", "add r5, r10"]
+        lines += [*multiplied(acc, "r2", "r4"), *multiplied(acc, "r3", "r5")]
+    return lines
