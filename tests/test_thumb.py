@@ -26,6 +26,13 @@ def full_range(shape: tuple[int, ...]) -> Weights:
     return Weights(values, np.geomspace(1e-5, 2e-3, shape[0]).astype(np.float32), 0, 0)
 
 
+def mixed(shape: tuple[int, ...]) -> Weights:
+    """Small weights, that quads take, but for channels 0, 3, 6, ..."""
+    values = np.random.default_rng(4).integers(-63, 64, shape).astype(np.int8)
+    values[::3] = np.resize(EXTREMES, values[::3].shape)
+    return Weights(values, np.full(shape[0], 0.001, np.float32), 0, 0)
+
+
 SUITED = {
     **{
         name: CASES[name]
@@ -41,7 +48,11 @@ SUITED = {
             *("depthwise, stride 2, unequal", "depthwise, odd channels"),
         )
     },
+    "one channel of one": CASES["conv 1x1 of one pixel"],
+    "one output channel": CASES["conv, one output channel"],
     "two channels of one": conv((1, 1, 1, 1), (2, 1, 1, 1), (1, 2, 1, 1)),
+    "quads": conv((1, 24, 3, 5), (9, 24, 3, 3), (1, 9, 3, 5), weights=mixed((9, 24, 3, 3)),
+                  pads=[1] * 4),
     "1x1, three channels, 17 pixels": conv((1, 12, 1, 17), (3, 12, 1, 1), (1, 3, 1, 17)),
     "3x3, full range": conv(
         (1, 8, 5, 6), (5, 8, 3, 3), (1, 5, 5, 6), weights=full_range((5, 8, 3, 3)),
@@ -99,7 +110,6 @@ UNSUITED = {
     "uint8": CASES["conv, uint8"],
     "asymmetric weights": CASES["conv, asymmetric weights"],
     "wide scale": CASES["conv, scale over a half"],
-    "one output channel": CASES["conv, one output channel"],
     "multiplier": CASES["depthwise, multiplier 2"],
 }
 

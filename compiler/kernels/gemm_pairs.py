@@ -8,136 +8,33 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.graph import Array, DType
+from tinyc.compiler.kernels import pair_product
 from tinyc.compiler.kernels.gather import gather_window
+from tinyc.compiler.kernels.pair_product import Product, multiply, product
 from tinyc.compiler.ops import loops
-from tinyc.compiler.ops.accumulate import centred, folded_bias, output_requantization
-from tinyc.compiler.ops.clamp import stored_bounds
 from tinyc.compiler.ops.kernel import Constant, Kernel, Microkernel
 from tinyc.compiler.ops.op import Call
 from tinyc.compiler.ops.residual import Addend, addend, first_stage
 from tinyc.targets import Target
-from tinyc.targets.intrinsics.thumb_gemm import (
-    GROUP,
-    UNROLLS,
-    fits,
-    gemm,
-    pack,
-    pack_window,
-    packed_stream,
-)
+from tinyc.targets.intrinsics.thumb_gemm import GROUP, pack, pack_window
 
 BLOCK_BYTES = 512  # of packed windows, when the schedule does not say how many pixels
-FORM = "int16"
 MOST_PIXELS = 16
 MOST_WRITTEN_OUT = 48  # values of a window that are packed one by one
 PIXELS = (1, 2, 4, 8, 16)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Product:
-    """The weights of a layer as a stream, and the function that multiplies with it.
-
-    groups  of 4 products of one output, padded
-    odd     where the stream's last two channels begin, which an odd number of channels shares
-            with the two before; 0 with an even number
-    """
-
-    groups: int
-    table: Array
-    odd: int
-    stream: Any
-    function: Microkernel
-    zero_point: int
-
-
 def suits(call: Call, target: Target) -> bool:
-    """Thumb-1, one group, one image, and what `suits_product` says."""
+    """One group, one image, and what suits the product."""
     plain = call.attrs.groups == 1 and call.inputs[0].shape[0] == 1
-    return plain and suits_product(first_stage(call), target)
-
-
-def suits_product(call: Call, target: Target) -> bool:
-    """int8 results of exact pairs of symmetric int8 weights, two channels at the least."""
-    (x, w), y = call.inputs[:2], call.output
-    if "thumb1" not in target.features or x.dtype != DType.INT8 or y.dtype != DType.INT8:
-        return False
-    if w.quant is None or any(w.quant.zero_point) or w.dtype != DType.INT8 or y.quant is None:
-        return False
-    exact = w.shape[0] > 1 and fits(_padded(call))
-    return exact and not output_requantization(call).is_wide
-
-
-def _padded(call: Call) -> Array:
-    """The weights [channels, K], centred, K padded to whole groups."""
-    w = call.inputs[1]
-    assert w.data is not None, "the weights are constant"
-    matrix = centred(w.data, w).reshape(w.shape[0], -1)
-    return np.pad(matrix, ((0, 0), (0, -matrix.shape[1] % GROUP)))
-
-
-def product(stage: Call, schedule: Schedule) -> Product:
-    """What multiplies a row of packed values by all channels of `stage`."""
-    assert stage.output.quant is not None
-    matrix = _padded(stage)
-    channels = list(range(matrix.shape[0]))
-    if len(channels) % 2:
-        channels = channels[:-1] + channels[-2:]
-    multipliers = np.broadcast_to(output_requantization(stage).packed16, (matrix.shape[0],))
-    form = schedule.weights or FORM
-    table = packed_stream(
-        form, matrix[channels], folded_bias(stage, matrix)[channels], multipliers[channels]
-    )
-    bounds = stored_bounds(stage.output, stage.attrs.clamp)
-    pair_words = table.size // (len(channels) // 2)
-    return Product(
-        matrix.shape[1] // GROUP,
-        table,
-        table.size - pair_words if matrix.shape[0] % 2 else 0,
-        loops.buffer("stream", table.size, "int32"),
-        gemm(form, schedule.unroll or UNROLLS[form][0], *bounds),
-        stage.output.quant.zero_point[0],
-    )
-
-
-def multiply(
-    by: Product, rows: Any, scratch: Any, result: Any, at: Any, channels: int
-) -> list[Any]:
-    """`rows` rows of packed values in the scratch become outputs from result[at] on."""
-
-    def part(begin: int, end: int, channel: int, skip: int) -> Any:
-        return loops.run(
-            by.function.name,
-            loops.pointer(scratch),
-            loops.pointer(by.stream, begin),
-            loops.pointer(result, at + channel),
-            loops.pointer(by.stream, end),
-            loops.const(by.groups),
-            rows,
-            loops.const(skip),
-            loops.const(by.zero_point),
-        )
-
-    if not by.odd:
-        return [part(0, by.table.size, 0, 0)]
-    pair = part(by.odd, by.table.size, channels - 2, channels - 2)
-    return [*([part(0, by.odd, 0, 1)] if by.odd else []), pair]
+    return plain and pair_product.suits(first_stage(call), target)
 
 
 def space(call: Call, target: Target) -> Iterator[Schedule]:
-    """Pixels of a block, the form of the weights, groups of a turn."""
+    """Pixels of a block, and the product's choices."""
     for rows in PIXELS:
-        yield from (replace(schedule, rows=rows) for schedule in product_space())
-
-
-def product_space() -> Iterator[Schedule]:
-    """The form of the weights, groups of a turn."""
-    for form, unrolls in UNROLLS.items():
-        for unroll in unrolls:
-            yield Schedule(unroll=unroll, weights=form)
+        yield from (replace(schedule, rows=rows) for schedule in pair_product.space())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -206,7 +103,7 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         function=function,
         constants=(Constant("stream", by.table),),
         scratch_bytes=scratch_bytes,
-        microkernels=(*packing, by.function),
+        microkernels=(*packing, *by.functions),
         rows=y.shape[1],
         note=f"gemm {pixels}x2, packed pairs" + (", add" if windows.residual else ""),
     )
@@ -246,7 +143,7 @@ def _block(windows: Windows, oy: Any, ox: Any, rows: Any) -> list[Any]:
         lines = [_pack(windows, ox * (windows.by.groups * GROUP), rows * windows.by.groups, 0)]
     else:
         lines = [loops.loop("p", rows, lambda p: _window(windows, oy, ox + p, p))]
-    lines += multiply(windows.by, rows, windows.scratch, windows.result, at, oc)
+    lines += multiply(windows.by, rows, windows.scratch, windows.result, at)
     if residual is None:
         return lines
 

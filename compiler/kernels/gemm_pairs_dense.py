@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.kernels.gemm_pairs import multiply, product, product_space, suits_product
+from tinyc.compiler.kernels import pair_product
+from tinyc.compiler.kernels.pair_product import multiply, product
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import Call
@@ -14,12 +15,12 @@ from tinyc.targets.intrinsics.thumb_gemm import GROUP, pack
 
 def suits(call: Call, target: Target) -> bool:
     """As for convolutions."""
-    return suits_product(call, target)
+    return pair_product.suits(call, target)
 
 
 def space(call: Call, target: Target) -> Iterator[Schedule]:
-    """The form of the weights, groups of a turn."""
-    yield from product_space()
+    """The product's choices."""
+    yield from pair_product.space()
 
 
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
@@ -42,7 +43,7 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
             values = place
         groups = loops.const(by.groups)
         lines.append(loops.run("tinyc_pack_pairs", values, groups, loops.pointer(scratch)))
-        return [*lines, *multiply(by, loops.const(1), scratch, result, r * n, n)]
+        return [*lines, *multiply(by, loops.const(1), scratch, result, r * n)]
 
     body = [loops.loop("r", x.elements // k, row)]
     return Kernel(
@@ -50,6 +51,6 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         function=loops.function([source, result, by.stream, scratch], body),
         constants=(Constant("stream", by.table),),
         scratch_bytes=scratch_bytes,
-        microkernels=(pack(), by.function),
+        microkernels=(pack(), *by.functions),
         note="gemm 1x2, packed pairs",
     )

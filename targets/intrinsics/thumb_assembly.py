@@ -65,9 +65,9 @@ def requantized(
     return [*lines, "9:", f"subs {acc}, #128"]
 
 
-def pairs_fit(weights: Array) -> bool:
-    """Whether the products are exact: `weights` are whole numbers, [..., two of a pair]."""
-    return bool((np.abs(weights).sum(axis=-1) <= 255).all())
+def sums_fit(weights: Array) -> Array:
+    """Whether sums of products with `weights` [..., of one sum] stay in 16 bits; [...], bool."""
+    return np.asarray(np.abs(weights).sum(axis=-1) <= 255)
 
 
 def packed_pairs(weights: Array) -> Array:

@@ -20,8 +20,8 @@ from tinyc.targets.intrinsics.thumb_assembly import (
     ARGUMENTS,
     entry,
     leave,
-    pairs_fit,
     requantized,
+    sums_fit,
 )
 
 TABLE_BYTES = 52
@@ -35,7 +35,7 @@ def in_tap_order(weights: Array) -> Array:
 
 def fits(taps: Array) -> bool:
     """Whether the sums of the module's text are exact for whole numbers [channels, 9]."""
-    return pairs_fit(taps[:, :8].reshape(-1, 4, 2))
+    return bool(sums_fit(taps[:, :8].reshape(-1, 4, 2)).all())
 
 
 def tap_table() -> Microkernel:

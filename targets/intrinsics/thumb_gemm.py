@@ -5,12 +5,17 @@ Packed values, of every group of 4: the words a0 + a2 * 2^16 and a1 + a3 * 2^16.
 Stream of weights, words, for every two channels (n0, n1):
 
     bias n0, bias n1;  for every group: n0's weights, then n1's;
-    m16 n0, s n0, m16 n1, s n1 (the narrow form of ops/fixed_point.py)
+    m16 n0, s n0 | n0 << 8, m16 n1, s n1 | n1 << 8 (the narrow form of ops/fixed_point.py)
 
 A group's weights are the two pairs (w0, w2), (w1, w3) in the form "int16". In the form "int8" they
 are one word of bytes w2, w3, w0, w1, signs flipped; the pairs are its even and its odd bytes less
-128 each, which costs 8 instructions for 4 products beside the 6 of multiplying.
+128 each, which costs 7 instructions for 4 products beside the 6 of multiplying.
+
+"quads" is "int16" for channels whose groups all have a sum of |w| up to 255: both products are
+added before the shift, 5 instructions instead of 6.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -24,17 +29,22 @@ from tinyc.targets.intrinsics.thumb_assembly import (
     leave,
     multiplied,
     packed_pairs,
-    pairs_fit,
     requantized,
+    sums_fit,
 )
 
 GROUP = 4  # values that are packed together
 UNROLLS = {"int16": (8, 4, 2), "int8": (4, 2)}  # groups in a turn of the loop; within a branch
 
 
-def fits(weights: Array) -> bool:
-    """Whether the products of whole `weights` [channels, K], K % 4 == 0, are exact."""
-    return pairs_fit(_pairs(weights))
+def pairs_fit(weights: Array) -> Array:
+    """The channels of whole `weights` [channels, K], K % 4 == 0, whose pairs are exact; bool."""
+    return np.asarray(sums_fit(_pairs(weights)).all(axis=(1, 2)))
+
+
+def quads_fit(weights: Array) -> Array:
+    """The channels whose groups are exact when both pairs are summed first."""
+    return np.asarray(sums_fit(weights.reshape(weights.shape[0], -1, GROUP)).all(axis=1))
 
 
 def _pairs(weights: Array) -> Array:
@@ -42,8 +52,10 @@ def _pairs(weights: Array) -> Array:
     return weights.reshape(weights.shape[0], -1, 2, 2).swapaxes(2, 3)
 
 
-def packed_stream(form: str, weights: Array, bias: Array, packed16: Array) -> Array:
-    """The stream of the module's text; an even number of channels, K % 4 == 0."""
+def packed_stream(
+    form: str, channels: Sequence[int], weights: Array, bias: Array, packed16: Array
+) -> Array:
+    """The stream of the module's text for an even number of `channels`; K % 4 == 0."""
     turns = weights.shape[0] // 2
     if form == "int16":
         words = packed_pairs(_pairs(weights))
@@ -52,7 +64,7 @@ def packed_stream(form: str, weights: Array, bias: Array, packed16: Array) -> Ar
         ordered = flipped.reshape(weights.shape[0], -1, GROUP)[..., [2, 3, 0, 1]]
         words = np.ascontiguousarray(ordered).view("<i4")
     words = words.reshape(turns, 2, -1, words.shape[-1]).swapaxes(1, 2)
-    scales = np.stack([packed16 & 0xFFFF, packed16 >> 16], axis=1)
+    scales = np.stack([packed16 & 0xFFFF, packed16 >> 16 | np.array(channels) << 8], axis=1)
     parts = (bias.reshape(-1, 2), words.reshape(turns, -1), scales.reshape(-1, 4))
     return read_only(np.concatenate(parts, axis=1).astype("<i4").reshape(-1))
 
@@ -133,15 +145,15 @@ def pack_window(rows: int, columns: int) -> Microkernel:
     return Microkernel(name, "\n".join([*lines, "}"]))
 
 
-def gemm(form: str, unroll: int, low: int, high: int) -> Microkernel:
-    """`tinyc_gemm_...(pairs, stream, y, end, groups, rows, skip, zero_point)`.
+def gemm(kind: str, unroll: int, low: int, high: int) -> Microkernel:
+    """`tinyc_gemm_...(pairs, stream, y, end, groups, rows, step, zero_point)`.
 
     pairs, stream, end  packed values of `rows` rows; the weights, and what lies behind them
-    y                   int8, two channels after the other
+    y, step             int8, the first row's outputs, and bytes from row to row
     groups              of 4 values in a row
-    skip                bytes from the last channel of a row to the first of the next
     """
-    name = f"tinyc_gemm_{form}_{unroll}{bounds_suffix(low, high)}"
+    form = "int8" if kind == "int8" else "int16"
+    name = f"tinyc_gemm_{kind}_{unroll}{bounds_suffix(low, high)}"
     text = TEXT.format(
         name=name,
         unroll=unroll,
@@ -149,7 +161,7 @@ def gemm(form: str, unroll: int, low: int, high: int) -> Microkernel:
         pairs=TWIN_PAIRS[form],
         low=low,
         high=high,
-        assembly=quoted(_assembly(form, unroll, low, high)),
+        assembly=quoted(_assembly(kind, unroll, low, high)),
     )
     return Microkernel(name, text)
 
@@ -170,14 +182,14 @@ __attribute__((naked, noinline, aligned(4))) static void {name}(
     const void *pairs __attribute__((unused)), const int32_t *stream __attribute__((unused)),
     int8_t *y __attribute__((unused)), const int32_t *end __attribute__((unused)),
     int32_t groups __attribute__((unused)), int32_t rows __attribute__((unused)),
-    int32_t skip __attribute__((unused)), int32_t zero_point __attribute__((unused))) {{
+    int32_t step __attribute__((unused)), int32_t zero_point __attribute__((unused))) {{
   __asm volatile(
 {assembly}
   );
 }}
 #else
 static void {name}(const void *pairs, const int32_t *stream, int8_t *y, const int32_t *end,
-    int32_t groups, int32_t rows, int32_t skip, int32_t zero_point) {{
+    int32_t groups, int32_t rows, int32_t step, int32_t zero_point) {{
   const uint32_t *x = (const uint32_t *)pairs;
   for (int32_t row = 0; row < rows; ++row) {{
     const int32_t *w = stream;
@@ -191,32 +203,30 @@ static void {name}(const void *pairs, const int32_t *stream, int8_t *y, const in
           acc += (int32_t)((x[2 * g] * even) + 0x8000u) >> 16;
           acc += (int32_t)((x[(2 * g) + 1] * odd) + 0x8000u) >> 16;
         }}
-        acc = tinyc_requantize16(acc, scale[0] | (scale[1] << 16), zero_point);
-        *y = (int8_t)tinyc_min(tinyc_max(acc, {low}), {high});
-        ++y;
+        acc = tinyc_requantize16(acc, scale[0] | ((scale[1] & 0xff) << 16), zero_point);
+        y[scale[1] >> 8] = (int8_t)tinyc_min(tinyc_max(acc, {low}), {high});
       }}
       w += 6 + (2 * {words} * groups);
     }}
     x += 2 * groups;
-    y += skip;
+    y += step;
   }}
 }}
 #endif
 """
 
 
-def _assembly(form: str, unroll: int, low: int, high: int) -> list[str]:
+def _assembly(kind: str, unroll: int, low: int, high: int) -> list[str]:
     """r0 row, r1 stream, accumulators r6 and r7, values r2 and r3, weights r4 and r5.
 
     r8 end of the row, r11 zero point, r12 where the loop is entered so that its turns come out
-    even, lr end of the stream. Pushed: the row's start, the stream's, y; with int16, r9 and r10
-    hold the first and the last of them, with int8 the mask and the 128s that unpack.
+    even, lr end of the stream. Pushed: the row's start, the stream's, y; else r9 and r10 hold the
+    first and the last of them, with int8 the mask and the 128s that unpack.
     """
-    assert unroll in UNROLLS[form]
     at = ARGUMENTS + 12
-    groups, rows, skip, zero_point = (f"[sp, #{at + 4 * i}]" for i in range(4))
-    in_registers = form == "int16"
-    one_group = _group(form)
+    groups, rows, step, zero_point = (f"[sp, #{at + 4 * i}]" for i in range(4))
+    in_registers = kind != "int8"
+    one_group = _group(kind)
     lines = [*entry(), "push {r0-r2}", "mov lr, r3"]
     if in_registers:
         lines += ["mov r9, r0", "mov r10, r2"]
@@ -234,23 +244,26 @@ def _assembly(form: str, unroll: int, low: int, high: int) -> list[str]:
     lines += requantized("r6", "r2", "r3", "r0", "r11", (low, high))
     lines += requantized("r7", "r4", "r5", "r0", "r11", (low, high))
     lines += ["mov r0, r10" if in_registers else "ldr r0, [sp, #8]"]
-    lines += ["strb r6, [r0]", "strb r7, [r0, #1]", "adds r0, #2"]
-    lines += ["mov r10, r0" if in_registers else "str r0, [sp, #8]"]
-    lines += ["cmp r1, lr", "beq 3f", "b 1b", "3:", f"ldr r1, {skip}", "adds r0, r0, r1"]
+    lines += ["lsrs r3, r3, #8", "strb r6, [r0, r3]", "lsrs r5, r5, #8", "strb r7, [r0, r5]"]
+    lines += ["cmp r1, lr", "beq 3f", "b 1b", "3:", f"ldr r1, {step}", "adds r0, r0, r1"]
     lines += ["mov r10, r0" if in_registers else "str r0, [sp, #8]", "mov r0, r8"]
     lines += ["mov r9, r0" if in_registers else "str r0, [sp]", f"ldr r1, {groups}", "add r8, r1"]
     lines += [f"ldr r0, {rows}", "ldr r1, [sp, #4]", "subs r0, #1", f"str r0, {rows}"]
     return [*lines, "beq 4f", "b 1b", "4:", "add sp, #12", *leave()]
 
 
-def _group(form: str) -> list[str]:
+def _group(kind: str) -> list[str]:
     """Four products of both channels, 2 bytes an instruction."""
     lines = ["ldmia r0!, {r2, r3}"]
     for acc in ("r6", "r7"):
-        if form == "int16":
-            lines.append("ldmia r1!, {r4, r5}")
-        else:
+        if kind == "int8":
             lines += ["ldmia r1!, {r5}", "mov r4, r9", "ands r4, r5", "subs r5, r5, r4"]
             lines += ["lsrs r5, r5, #8", "add r4, r10", "add r5, r10"]
-        lines += [*multiplied(acc, "r2", "r4"), *multiplied(acc, "r3", "r5")]
+        else:
+            lines.append("ldmia r1!, {r4, r5}")
+        if kind == "quads":
+            lines += ["muls r4, r2, r4", "muls r5, r3, r5", "adds r4, r4, r5"]
+            lines += ["asrs r4, r4, #16", f"adcs {acc}, r4"]
+        else:
+            lines += [*multiplied(acc, "r2", "r4"), *multiplied(acc, "r3", "r5")]
     return lines
