@@ -27,7 +27,7 @@ from tinyc.targets.intrinsics.thumb_depthwise import (
     tap_table,
 )
 
-BAND_OUTPUTS = 16  # of a channel, that make the preparation of its table cheap
+BAND = 2  # rows, when the schedule does not say it: more save little time and cost the plan rows
 
 
 def suits(call: Call, target: Target) -> bool:
@@ -66,8 +66,7 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     (stride, _), (top, left, _, _) = a.strides, a.pads
     columns = (ow - 1) * stride + 3
     taken = min(width, columns - left)  # of the image's columns
-    rule = -(-BAND_OUTPUTS // ow)
-    band = min(schedule.rows or rule + rule % 2, oh + oh % 2)
+    band = min(schedule.rows or BAND, oh + oh % 2)
     low, high = stored_bounds(y, a.clamp)
     gather, compute = pair_rows(stride), depthwise(stride, low, high)
     source = loops.buffer("x", x.elements, "int8")
@@ -111,7 +110,7 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
             loops.load(scales, c),
             loops.pointer(scratch),
         )
-        turns = (rows + 1) >> 1
+        turns = (rows + 1) >> 1 if band > 2 else 1
         return [
             table,
             loops.loop("p", turns, lambda p: two_rows(oy + p * 2, rows - p * 2, c)),
