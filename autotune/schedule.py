@@ -12,8 +12,9 @@ class Schedule:
                rule
     columns    output channels that a block computes together; 0: the rule
     unroll     multiply-accumulate steps written out in the innermost loop; 0: the rule
-    weights    where weights lie that an algorithm transforms: "flash" transformed, "scratch" made
-               from the small ones in flash at run time; "": the rule
+    weights    how weights lie where there is a choice; "": the rule. Transformed ones: "flash", or
+               "scratch", made from the small ones in flash at run time. Packed ones: "int8", or
+               "int16", which takes twice the flash and is faster
     """
 
     algorithm: str = ""

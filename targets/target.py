@@ -19,6 +19,7 @@ FEATURES = {
     "riscv": "32-bit RISC-V with multiply instructions: blocks in assembly for its 31 registers",
     "long-multiply": "a 32 x 32 multiply whose high half costs one instruction",
     "hardware-divide": "a divide instruction",
+    "thumb1": "Thumb-1 alone: eight low registers, and a multiply of one cycle without high half",
 }
 KINDS = ("ram", "flash")
 REGION_KEYS = ("name", "kind", "origin", "bytes")

@@ -14,6 +14,7 @@ from tinyc.compiler.kernels import (
     float_winograd,
     gemm_blocks,
     gemm_conv,
+    gemm_pairs,
     lane_conv,
     winograd,
     winograd_scalar,
@@ -103,6 +104,7 @@ def macs(call: Call) -> int:
 ALGORITHMS: Algorithms = {
     "float-winograd": Algorithm(float_winograd.suits, float_winograd.kernel, float_winograd.space),
     "float-blocks": Algorithm(float_gemm.suits, float_gemm.kernel, float_gemm.space),
+    "gemm-pairs": Algorithm(gemm_pairs.suits, gemm_pairs.kernel, gemm_pairs.space),
     "gemm-blocks": Algorithm(gemm_blocks.suits, gemm_blocks.kernel),
     "winograd-4": Algorithm(winograd.suits_4, winograd.kernel_4, winograd.space),
     "winograd-2": Algorithm(winograd.suits_2, winograd.kernel_2, winograd.space),

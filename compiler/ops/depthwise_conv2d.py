@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 
 from tinyc.compiler.graph import Array, Tensor
-from tinyc.compiler.kernels import depthwise, depthwise_planes, depthwise_rows, float_depthwise
+from tinyc.compiler.kernels import (
+    depthwise,
+    depthwise_pairs,
+    depthwise_planes,
+    depthwise_rows,
+    float_depthwise,
+)
 from tinyc.compiler.ops.accumulate import (
     can_quantize,
     centred,
@@ -82,6 +88,7 @@ def macs(call: Call) -> int:
 
 ALGORITHMS: Algorithms = {
     "float-rows": Algorithm(float_depthwise.suits, float_depthwise.kernel, float_depthwise.space),
+    "pairs": Algorithm(depthwise_pairs.suits, depthwise_pairs.kernel, depthwise_pairs.space),
     "planes": Algorithm(depthwise_planes.suits, depthwise_planes.kernel),
     "rows": Algorithm(depthwise_rows.suits, depthwise_rows.kernel),
     "direct-smlad": Algorithm(depthwise.suits_smlad, depthwise.kernel_smlad),
