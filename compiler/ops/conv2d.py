@@ -94,8 +94,8 @@ def macs(call: Call) -> int:
 
 ALGORITHMS: Algorithms = {
     "gemm-blocks": Algorithm(gemm_blocks.suits, gemm_blocks.kernel),
-    "winograd-4": Algorithm(winograd.suits_4, winograd.kernel_4, winograd.space),
-    "winograd-2": Algorithm(winograd.suits_2, winograd.kernel_2, winograd.space),
+    "winograd-4": Algorithm(winograd.suits_4, winograd.kernel_4, winograd.space_4),
+    "winograd-2": Algorithm(winograd.suits_2, winograd.kernel_2, winograd.space_2),
     "gemm-smlad": Algorithm(gemm_conv.suits_smlad, gemm_conv.kernel_smlad),
     "gemm": Algorithm(gemm_conv.suits, gemm_conv.kernel, gemm_conv.space),
 }
