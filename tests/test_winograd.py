@@ -111,7 +111,7 @@ def test_every_number_of_tiles(algorithm: str, weights: str, tiles: int, on: str
 @pytest.mark.parametrize("channels", [1, 2, 3, 5, 16, 72, 268])
 @pytest.mark.parametrize(("algorithm", "weights"), CHOICES)
 def test_every_number_of_channels(algorithm: str, weights: str, channels: int) -> None:
-    graph = convolution(empty((5, 6, channels), QParams((0.05,), (127,))), "x", "y", 4, SAME, True)
+    graph = convolution(empty((5, 6, channels), QParams((0.05,), (127,))), "x", "y", 4)
     check(graph, Schedule(algorithm, weights=weights), "cortex-m4")
 
 
