@@ -148,7 +148,7 @@ def _functions(
 ) -> Functions:
     turn = _turn(groups, schedule.unroll or UNROLLED)
     low, high = stored_bounds(stage.output, stage.attrs.clamp)
-    parts = form.points // 2 if schedule.weights == "scratch" else 0
+    parts = form.parts if schedule.weights == "scratch" else 0
     return Functions(
         strip(),
         columns(form),

@@ -29,9 +29,9 @@ def output(form: Form, channels: int, shifted: bool, low: int, high: int) -> Mic
     name = f"tinyc_winograd{form.name}_output_c{channels}{suffix}"
     text = TEXT.format(
         name=name, m=form.outputs, n=form.points, channels=channels, low=low, high=high,
-        matrix=braced(form.output), order=", ".join(map(str, form.order)),
-        inverse=form.inverse, shift="" if shifted else f" >> {form.shift}", lanes=LANES,
-        words=form.outputs + 1, assembly=quoted(_assembly(form, channels, shifted, low, high)),
+        matrix=braced(form.output), inverse=form.inverse,
+        shift="" if shifted else f" >> {form.shift}", lanes=LANES, words=form.outputs + 1,
+        assembly=quoted(_assembly(form, channels, shifted, low, high)),
     )  # fmt: skip
     return Microkernel(name, text)
 
@@ -52,7 +52,6 @@ __attribute__((naked, noinline, aligned(4))) static void {name}(
 static void {name}(void *sums, int8_t *y, const int32_t *tiles, int32_t count,
     const int32_t *parameters, int32_t zero_point) {{
   static const int8_t matrix[{m}][{n}] = {matrix};
-  static const int8_t order[{n}] = {{{order}}};
   for (int32_t at = 0; at < 2 * count; ++at) {{
     const int32_t channel = at % 2;
     const int32_t *const row_starts = &tiles[((at / 2) * {words}) + 1];
@@ -61,7 +60,7 @@ static void {name}(void *sums, int8_t *y, const int32_t *tiles, int32_t count,
         uint32_t total = (uint32_t)(matrix[row][1] * matrix[column][1])
             * (uint32_t)parameters[channel];
         for (int32_t p = 0; p < {n} * {n}; ++p) {{
-          total += (uint32_t)(matrix[row][order[p / {n}]] * matrix[column][p % {n}])
+          total += (uint32_t)(matrix[row][p / {n}] * matrix[column][p % {n}])
               * ((const uint32_t *)sums)[(p * 2 * {lanes}) + at];
         }}
         const int32_t value = tinyc_requantize((int32_t)(total * {inverse}u){shift},
@@ -107,9 +106,9 @@ def _tile_of_four(form: Form, channels: int, shifted: bool, low: int, high: int)
     lines: list[str] = []
     sums = ("r2", "r3", "r12", "lr")
     rows = {}  # the two values of each row of sums
-    for place, i in enumerate(form.order):
-        left, right = rows[i] = f"r{4 + 2 * place}", f"r{5 + 2 * place}"
-        lines += [f"ldr.w {r}, {_place(form, place, j)}" for j, r in enumerate(sums)]
+    for i in range(form.points):
+        left, right = rows[i] = f"r{4 + 2 * i}", f"r{5 + 2 * i}"
+        lines += [f"ldr.w {r}, {_place(form, i, j)}" for j, r in enumerate(sums)]
         lines += [f"vmov {left}, s0", f"add.w r3, r3, {left}"] if i == 1 else []
         lines += [f"add.w {left}, r3, r12", f"sub.w {right}, r3, r12"]
         lines += [f"add.w {left}, {left}, r2, lsl #1", f"sub.w {right}, {right}, lr, lsl #1"]
@@ -132,7 +131,7 @@ def _columns(form: Form) -> list[str]:
     for column in range(n):
         lines += ["vmov lr, s0"] if column == 1 else []
         for i in range(n):
-            lines.append(f"ldr.w r{FIRST + i}, {_place(form, form.order.index(i), column)}")
+            lines.append(f"ldr.w r{FIRST + i}, {_place(form, i, column)}")
         lines += [f"add.w r{FIRST + 1}, r{FIRST + 1}, lr"] if column == 1 else []
         code, results = _transform(form)
         lines += code
