@@ -21,7 +21,7 @@ from tinyc.targets import load_target
 
 M4 = load_target("cortex-m4")
 SAME = Conv2DAttrs(pads=(1, 1, 1, 1))
-IN, OUT = QParams((0.05,), (3,)), QParams((0.06,), (-5,))
+EMPTY = Graph("model", (), (), (), {})
 CHOICES = list(itertools.product(("winograd-2", "winograd-4"), ("flash", "scratch")))
 
 
@@ -31,36 +31,42 @@ def scales(channels: int) -> QParams:
 
 
 def convolution(
-    graph: Graph, x: str, y: str, outputs: int, attrs: Conv2DAttrs = SAME, extreme: bool = False,
-    zero_point: int = -5,
+    graph: Graph, x: str, y: str, outputs: int, attrs: Conv2DAttrs = SAME, *,
+    y_zero: int = -5, extreme: bool = False,
 ) -> Graph:  # fmt: skip
     """`graph` with y = conv(x), whose weights are 127 or -127 when `extreme`."""
     shape, quant = (outputs, 3, 3, graph.tensors[x].shape[3]), scales(outputs)
     weights = random_constant(f"{y}_w", shape, DType.INT8, len(graph.nodes), quant)
     assert weights.data is not None
     if extreme:
-        weights = constant(
-            weights.name, np.where(weights.data < 0, -127, 127), weights.dtype, quant
-        )
+        values = np.where(weights.data < 0, -127, 127)
+        weights = constant(weights.name, values, weights.dtype, quant)
     bias = constant(f"{y}_b", np.arange(outputs) * 1000 - 3000, DType.INT32)
     inputs = [graph.tensors[x], weights, bias]
     ((y_shape, _),) = infer(tuple(inputs), attrs)
     if attrs.residual is not None:
         inputs.append(stored(f"{y}_r", y_shape, QParams((0.07,), (9,))))
-    output = stored(y, y_shape, QParams((0.06,), (zero_point,)))
+    output = stored(y, y_shape, QParams((0.06,), (y_zero,)))
     node = Node(y, "Conv2D", tuple(t.name for t in inputs), (y,), attrs, (y,))
     return replace(
         graph,
         inputs=(*graph.inputs, *(t.name for t in inputs[3:])),
-        outputs=(y,),
+        outputs=(*(name for name in graph.outputs if name != x), y),
         nodes=(*graph.nodes, node),
         tensors={**graph.tensors, **{t.name: t for t in (*inputs, output)}},
     )
 
 
-def empty(shape: tuple[int, int, int], quant: QParams = IN) -> Graph:
-    """No operation on x."""
-    return Graph("model", ("x",), ("x",), (), {"x": stored("x", (1, *shape), quant)})
+def beside(
+    graph: Graph, shape: tuple[int, int, int], outputs: int, attrs: Conv2DAttrs = SAME, *,
+    x_zero: int = 3, y_zero: int = -5, extreme: bool = False,
+) -> Graph:  # fmt: skip
+    """`graph` with one more convolution, of an input of its own: many cases are one program."""
+    x = stored(f"x{len(graph.nodes)}", (1, *shape), QParams((0.05,), (x_zero,)))
+    tensors = {**graph.tensors, x.name: x}
+    graph = replace(graph, inputs=(*graph.inputs, x.name), tensors=tensors)
+    y = f"y{len(graph.nodes)}"
+    return convolution(graph, x.name, y, outputs, attrs, y_zero=y_zero, extreme=extreme)
 
 
 def samples(graph: Graph) -> list[dict[str, Array]]:
@@ -83,52 +89,47 @@ def check(graph: Graph, schedule: Schedule, on: str) -> None:
 
 
 @pytest.mark.parametrize(("algorithm", "weights"), CHOICES)
-@pytest.mark.parametrize("height", range(1, 10))
+@pytest.mark.parametrize("height", range(2, 10))
 def test_every_size(height: int, algorithm: str, weights: str) -> None:
-    """All widths as one model of several convolutions."""
     smallest = int(algorithm[-1])
-    if height < smallest:
-        pytest.skip("the output is smaller than a tile")
-    graph = Graph("model", (), (), (), {})
+    graph = EMPTY
     for width in range(smallest, 10):
-        x = stored(f"x{width}", (1, height, width, 4), IN)
-        graph = replace(graph, inputs=(*graph.inputs, x.name), tensors={**graph.tensors, x.name: x})
-        graph = convolution(graph, x.name, f"y{width}", 2)
-    graph = replace(graph, outputs=tuple(f"y{width}" for width in range(smallest, 10)))
+        graph = beside(graph, (max(height, smallest), width, 4), 2)
 
     check(graph, Schedule(algorithm, weights=weights), "host")
 
 
 @pytest.mark.parametrize("on", ["host", "cortex-m4"])
-@pytest.mark.parametrize("tiles", [1, 4, 8, 16])
+@pytest.mark.parametrize("tiles", [1, 4, 16])
 @pytest.mark.parametrize(("algorithm", "weights"), CHOICES)
 def test_every_number_of_tiles(algorithm: str, weights: str, tiles: int, on: str) -> None:
     attrs = replace(SAME, pads=(0, 2, 2, 1))
-    graph = convolution(empty((11, 14, 12), QParams((0.05,), (-128,))), "x", "y", 6, attrs, True)
+    graph = beside(EMPTY, (11, 14, 12), 6, attrs, x_zero=-128, extreme=True)
     check(graph, Schedule(algorithm, rows=tiles, weights=weights), on)
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3, 5, 16, 72, 268])
 @pytest.mark.parametrize(("algorithm", "weights"), CHOICES)
-def test_every_number_of_channels(algorithm: str, weights: str, channels: int) -> None:
-    graph = convolution(empty((5, 6, channels), QParams((0.05,), (127,))), "x", "y", 4)
+def test_every_number_of_channels(algorithm: str, weights: str) -> None:
+    graph = EMPTY
+    for channels in (1, 2, 3, 5, 16, 72, 268):
+        graph = beside(graph, (5, 6, channels), 4, x_zero=127)
     check(graph, Schedule(algorithm, weights=weights), "cortex-m4")
 
 
-@pytest.mark.parametrize("unroll", [1, 3, 6])
+@pytest.mark.parametrize("unroll", [1, 3])
 @pytest.mark.parametrize(("algorithm", "weights"), CHOICES)
 def test_every_turn(algorithm: str, weights: str, unroll: int) -> None:
-    graph = convolution(empty((4, 4, 24)), "x", "y", 4)
+    graph = beside(EMPTY, (4, 4, 24), 4)
     check(graph, Schedule(algorithm, unroll=unroll, weights=weights), "cortex-m4")
 
 
 @pytest.mark.parametrize("on", ["host", "cortex-m4"])
-@pytest.mark.parametrize("zero_point", [-128, 127, 0])
-@pytest.mark.parametrize("clamp", [Clamp(0.0), Clamp(-1.0, 2.0), Clamp(0.0, 6.0)], ids=str)
 @pytest.mark.parametrize("algorithm", ["winograd-2", "winograd-4"])
-def test_every_clamp(algorithm: str, clamp: Clamp, zero_point: int, on: str) -> None:
-    attrs = replace(SAME, clamp=clamp)
-    graph = convolution(empty((6, 7, 4)), "x", "y", 6, attrs, zero_point=zero_point)
+def test_every_clamp(algorithm: str, on: str) -> None:
+    graph = EMPTY
+    clamps = (Clamp(0.0), Clamp(-1.0, 2.0), Clamp(0.0, 6.0))
+    for clamp, zero in itertools.product(clamps, (-128, 0, 127)):
+        graph = beside(graph, (6, 7, 4), 6, replace(SAME, clamp=clamp), y_zero=zero)
     check(graph, Schedule(algorithm), on)
 
 
@@ -136,10 +137,10 @@ def test_every_clamp(algorithm: str, clamp: Clamp, zero_point: int, on: str) -> 
 @pytest.mark.parametrize(("algorithm", "weights"), CHOICES)
 def test_layers_overlap_and_add(algorithm: str, weights: str, on: str) -> None:
     """A chain whose tensors share memory, rows of outputs over rows of dying inputs."""
-    residual = replace(SAME, residual=Residual(DType.INT8, OUT, Clamp(0.0)))
-    graph = empty((13, 10, 8))
-    for i, attrs in enumerate((SAME, residual, SAME, residual)):
-        graph = convolution(graph, f"y{i - 1}" if i else "x", f"y{i}", 8, attrs)
+    residual = replace(SAME, residual=Residual(DType.INT8, QParams((0.06,), (-5,)), Clamp(0.0)))
+    graph = beside(EMPTY, (13, 10, 8), 8)
+    for i, attrs in enumerate((residual, SAME, residual)):
+        graph = convolution(graph, f"y{i}", f"y{i + 1}", 8, attrs)
     schedule = Schedule(algorithm, weights=weights)
     plan = plan_program(graph, M4, schedules={n.name: schedule for n in graph.nodes}).plan
     largest = max(
@@ -153,11 +154,11 @@ def test_layers_overlap_and_add(algorithm: str, weights: str, on: str) -> None:
 
 
 @pytest.mark.parametrize(("algorithm", "weights"), CHOICES)
-@pytest.mark.parametrize("height", [7, 8, 9, 10, 11])
+@pytest.mark.parametrize("height", [7, 9])
 def test_rows_in_pieces(height: int, algorithm: str, weights: str) -> None:
     """Bands on their own, the last one first: none writes into another one's rows."""
-    graph = convolution(empty((height, 13, 4)), "x", "y", 4)
-    program = plan_program(graph, M4, schedules={"y": Schedule(algorithm, weights=weights)})
+    graph = beside(EMPTY, (height, 13, 4), 4)
+    program = plan_program(graph, M4, schedules={"y0": Schedule(algorithm, weights=weights)})
     (kernel,) = program.kernels.values()
     artifact = emit_artifact(program)
     inputs = random_inputs(graph)
@@ -173,7 +174,7 @@ def test_rows_in_pieces(height: int, algorithm: str, weights: str) -> None:
     )
 
     assert source != artifact.files["model.c"] and kernel.band < height
-    np.testing.assert_array_equal(result.outputs["y"][0], run(graph, inputs)["y"][0])
+    np.testing.assert_array_equal(result.outputs["y0"][0], run(graph, inputs)["y0"][0])
 
 
 def test_what_does_not_suit() -> None:
@@ -184,21 +185,21 @@ def test_what_does_not_suit() -> None:
     def changed(graph: Graph, tensor: Tensor) -> Graph:
         return replace(graph, tensors={**graph.tensors, tensor.name: tensor})
 
-    good = convolution(empty((8, 8, 4)), "x", "y", 4)
+    good = beside(EMPTY, (8, 8, 4), 4)
     large = np.array([1 << 25, 0, 0, 0])
 
     assert suits(good)
-    assert not suits(changed(good, constant("y_b", large, DType.INT32)))
-    assert not suits(changed(good, replace(good.tensors["y"], quant=QParams((0.001,), (0,)))))
-    assert not suits(changed(good, replace(good.tensors["x"], dtype=DType.UINT8)))
-    assert not suits(convolution(empty((8, 8, 4)), "x", "y", 3))
-    assert not suits(convolution(empty((3, 8, 4)), "x", "y", 4))
-    assert not suits(convolution(empty((8, 8, 4)), "x", "y", 4, replace(SAME, strides=(2, 2))))
-    assert not suits(convolution(empty((8, 8, 4)), "x", "y", 4, replace(SAME, pads=(3, 0, 0, 0))))
+    assert not suits(changed(good, constant("y0_b", large, DType.INT32)))
+    assert not suits(changed(good, replace(good.tensors["y0"], quant=QParams((0.001,), (0,)))))
+    assert not suits(changed(good, replace(good.tensors["x0"], dtype=DType.UINT8)))
+    assert not suits(beside(EMPTY, (8, 8, 4), 3))
+    assert not suits(beside(EMPTY, (3, 8, 4), 4))
+    assert not suits(beside(EMPTY, (8, 8, 4), 4, replace(SAME, strides=(2, 2))))
+    assert not suits(beside(EMPTY, (8, 8, 4), 4, replace(SAME, pads=(3, 0, 0, 0))))
 
 
 def test_schedules_differ() -> None:
-    graph = convolution(empty((16, 16, 32)), "x", "y", 32)
+    graph = beside(EMPTY, (16, 16, 32), 32)
     call = call_of(graph, graph.nodes[0])
 
     choices = list(ALGORITHMS["winograd-4"].space(call, M4))
