@@ -1,74 +1,209 @@
 """Winograd's convolutions give the bytes of the reference: exact for every stored value."""
 
 import itertools
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tests.harness import random_constant, random_inputs, run_c, stored
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.graph import Array, DType, Graph, Node, QParams, constant
+from tinyc.compiler.graph import Array, DType, Graph, Node, QParams, Tensor, constant
 from tinyc.compiler.interpreter import run
-from tinyc.compiler.ops.conv2d import Conv2DAttrs, infer
+from tinyc.compiler.ops.clamp import Clamp
+from tinyc.compiler.ops.conv2d import ALGORITHMS, Conv2DAttrs, infer
+from tinyc.compiler.ops.op import call_of
+from tinyc.compiler.ops.residual import Residual
+from tinyc.compiler.pipeline import emit_artifact, plan_program
+from tinyc.compiler.running import run_artifact
+from tinyc.targets import load_target
 
-SAME = (1, 1, 1, 1)
+M4 = load_target("cortex-m4")
+SAME = Conv2DAttrs(pads=(1, 1, 1, 1))
+EMPTY = Graph("model", (), (), (), {})
+CHOICES = list(itertools.product(("winograd-2", "winograd-4"), ("flash", "scratch")))
 
 
-def graph_of(
-    size: tuple[int, int], channels: tuple[int, int], pads: tuple[int, int, int, int] = SAME,
-    zero_point: int = 3, extreme: bool = False,
+def scales(channels: int) -> QParams:
+    """Far apart: multipliers with few low zero bits and with many."""
+    return QParams(tuple(0.02 * 2.0 ** -(3 * i % 13) for i in range(channels)), (0,) * channels, 0)
+
+
+def convolution(
+    graph: Graph, x: str, y: str, outputs: int, attrs: Conv2DAttrs = SAME, *,
+    y_zero: int = -5, extreme: bool = False,
 ) -> Graph:  # fmt: skip
-    """One 3x3 convolution; `extreme` weights are 127 or -127."""
-    inputs, outputs = channels
-    scales = tuple(0.02 * 2.0 ** -(3 * i % 13) for i in range(outputs))
-    weights = random_constant("w", (outputs, 3, 3, inputs), DType.INT8)
+    """`graph` with y = conv(x), whose weights are 127 or -127 when `extreme`."""
+    shape, quant = (outputs, 3, 3, graph.tensors[x].shape[3]), scales(outputs)
+    weights = random_constant(f"{y}_w", shape, DType.INT8, len(graph.nodes), quant)
     assert weights.data is not None
-    values = np.where(weights.data < 0, -127, 127) if extreme else weights.data
-    bias = np.arange(outputs) * 1000 - 3000
-    tensors = {
-        "x": stored("x", (1, *size, inputs), QParams((0.05,), (zero_point,))),
-        "w": constant("w", values, DType.INT8, QParams(scales, (0,) * outputs, 0)),
-        "b": constant("b", bias, DType.INT32),
-    }
-    attrs = Conv2DAttrs(pads=pads)
-    ((shape, _),) = infer(tuple(tensors.values()), attrs)
-    tensors["y"] = stored("y", shape, QParams((0.02 * inputs**0.5,), (-5,)))
-    node = Node("conv", "Conv2D", ("x", "w", "b"), ("y",), attrs, ("conv",))
-    return Graph("model", ("x",), ("y",), (node,), tensors)
+    if extreme:
+        values = np.where(weights.data < 0, -127, 127)
+        weights = constant(weights.name, values, weights.dtype, quant)
+    bias = constant(f"{y}_b", np.arange(outputs) * 1000 - 3000, DType.INT32)
+    inputs = [graph.tensors[x], weights, bias]
+    ((y_shape, _),) = infer(tuple(inputs), attrs)
+    if attrs.residual is not None:
+        inputs.append(stored(f"{y}_r", y_shape, QParams((0.07,), (9,))))
+    output = stored(y, y_shape, QParams((0.06,), (y_zero,)))
+    node = Node(y, "Conv2D", tuple(t.name for t in inputs), (y,), attrs, (y,))
+    return replace(
+        graph,
+        inputs=(*graph.inputs, *(t.name for t in inputs[3:])),
+        outputs=(*(name for name in graph.outputs if name != x), y),
+        nodes=(*graph.nodes, node),
+        tensors={**graph.tensors, **{t.name: t for t in (*inputs, output)}},
+    )
 
 
-def saturating(graph: Graph) -> dict[str, Array]:
-    """Inputs of -128 and 127 only."""
-    return {
-        name: np.where(values < 0, -128, 127).astype(np.int8)
-        for name, values in random_inputs(graph).items()
-    }
+def beside(
+    graph: Graph, shape: tuple[int, int, int], outputs: int, attrs: Conv2DAttrs = SAME, *,
+    x_zero: int = 3, y_zero: int = -5, extreme: bool = False,
+) -> Graph:  # fmt: skip
+    """`graph` with one more convolution, of an input of its own: many cases are one program."""
+    x = stored(f"x{len(graph.nodes)}", (1, *shape), QParams((0.05,), (x_zero,)))
+    tensors = {**graph.tensors, x.name: x}
+    graph = replace(graph, inputs=(*graph.inputs, x.name), tensors=tensors)
+    y = f"y{len(graph.nodes)}"
+    return convolution(graph, x.name, y, outputs, attrs, y_zero=y_zero, extreme=extreme)
+
+
+def samples(graph: Graph) -> list[dict[str, Array]]:
+    """Random inputs, and such of -128 and 127 only."""
+    inputs = random_inputs(graph)
+    return [inputs, {k: np.where(v < 0, -128, 127).astype(np.int8) for k, v in inputs.items()}]
 
 
 def check(graph: Graph, schedule: Schedule, on: str) -> None:
-    inputs = [random_inputs(graph), saturating(graph)]
+    given, schedules = samples(graph), {node.name: schedule for node in graph.nodes}
+    for node in graph.nodes:
+        assert ALGORITHMS[schedule.algorithm].suits(call_of(graph, node), M4)
 
-    computed = run_c(graph, inputs, "cortex-m4", on, {"conv": schedule})
+    computed = run_c(graph, given, "cortex-m4", on, schedules)
 
-    for got, given in zip(computed, inputs, strict=True):
-        np.testing.assert_array_equal(got["y"], run(graph, given)["y"])
-
-
-SIZES = [
-    (f"winograd-{m}", height, width)
-    for m in (2, 4)
-    for height, width in itertools.product(range(m, 10), repeat=2)
-]
+    for got, inputs in zip(computed, given, strict=True):
+        wanted = run(graph, inputs)
+        for name in graph.outputs:
+            np.testing.assert_array_equal(got[name], wanted[name])
 
 
-@pytest.mark.parametrize(("algorithm", "height", "width"), SIZES)
-def test_every_size(algorithm: str, height: int, width: int) -> None:
-    check(graph_of((height, width), (4, 2)), Schedule(algorithm), "host")
+@pytest.mark.parametrize(("algorithm", "weights"), CHOICES)
+@pytest.mark.parametrize("height", range(2, 10))
+def test_every_size(height: int, algorithm: str, weights: str) -> None:
+    smallest = int(algorithm[-1])
+    graph = EMPTY
+    for width in range(smallest, 10):
+        graph = beside(graph, (max(height, smallest), width, 4), 2)
+
+    check(graph, Schedule(algorithm, weights=weights), "host")
 
 
 @pytest.mark.parametrize("on", ["host", "cortex-m4"])
-@pytest.mark.parametrize("tiles", [1, 4, 8, 16])
+@pytest.mark.parametrize("tiles", [1, 4, 16])
+@pytest.mark.parametrize(("algorithm", "weights"), CHOICES)
+def test_every_number_of_tiles(algorithm: str, weights: str, tiles: int, on: str) -> None:
+    attrs = replace(SAME, pads=(0, 2, 2, 1))
+    graph = beside(EMPTY, (11, 14, 12), 6, attrs, x_zero=-128, extreme=True)
+    check(graph, Schedule(algorithm, rows=tiles, weights=weights), on)
+
+
+@pytest.mark.parametrize(("algorithm", "weights"), CHOICES)
+def test_every_number_of_channels(algorithm: str, weights: str) -> None:
+    graph = EMPTY
+    for channels in (1, 2, 3, 5, 16, 72, 268):
+        graph = beside(graph, (5, 6, channels), 4, x_zero=127)
+    check(graph, Schedule(algorithm, weights=weights), "cortex-m4")
+
+
+@pytest.mark.parametrize("unroll", [1, 3])
+@pytest.mark.parametrize(("algorithm", "weights"), CHOICES)
+def test_every_turn(algorithm: str, weights: str, unroll: int) -> None:
+    graph = beside(EMPTY, (4, 4, 24), 4)
+    check(graph, Schedule(algorithm, unroll=unroll, weights=weights), "cortex-m4")
+
+
+@pytest.mark.parametrize("on", ["host", "cortex-m4"])
 @pytest.mark.parametrize("algorithm", ["winograd-2", "winograd-4"])
-def test_every_number_of_tiles(algorithm: str, tiles: int, on: str) -> None:
-    graph = graph_of((11, 14), (12, 6), (0, 2, 2, 1), zero_point=-128, extreme=True)
-    check(graph, Schedule(algorithm, rows=tiles), on)
+def test_every_clamp(algorithm: str, on: str) -> None:
+    graph = EMPTY
+    clamps = (Clamp(0.0), Clamp(-1.0, 2.0), Clamp(0.0, 6.0))
+    for clamp, zero in itertools.product(clamps, (-128, 0, 127)):
+        graph = beside(graph, (6, 7, 4), 6, replace(SAME, clamp=clamp), y_zero=zero)
+    check(graph, Schedule(algorithm), on)
+
+
+@pytest.mark.parametrize("on", ["host", "cortex-m4"])
+@pytest.mark.parametrize(("algorithm", "weights"), CHOICES)
+def test_layers_overlap_and_add(algorithm: str, weights: str, on: str) -> None:
+    """A chain whose tensors share memory, rows of outputs over rows of dying inputs."""
+    residual = replace(SAME, residual=Residual(DType.INT8, QParams((0.06,), (-5,)), Clamp(0.0)))
+    graph = beside(EMPTY, (13, 10, 8), 8)
+    for i, attrs in enumerate((residual, SAME, residual)):
+        graph = convolution(graph, f"y{i}", f"y{i + 1}", 8, attrs)
+    schedule = Schedule(algorithm, weights=weights)
+    plan = plan_program(graph, M4, schedules={n.name: schedule for n in graph.nodes}).plan
+    largest = max(
+        t.bytes * 2 for t in graph.tensors.values() if t.data is None and t.name[0] == "y"
+    )
+    scratch = max(end for name, end in plan.offsets.items() if "\t" in name)
+
+    check(graph, schedule, on)
+
+    assert scratch < largest, "nothing overlaps"
+
+
+@pytest.mark.parametrize(("algorithm", "weights"), CHOICES)
+@pytest.mark.parametrize("height", [7, 9])
+def test_rows_in_pieces(height: int, algorithm: str, weights: str) -> None:
+    """Bands on their own, the last one first: none writes into another one's rows."""
+    graph = beside(EMPTY, (height, 13, 4), 4)
+    program = plan_program(graph, M4, schedules={"y0": Schedule(algorithm, weights=weights)})
+    (kernel,) = program.kernels.values()
+    artifact = emit_artifact(program)
+    inputs = random_inputs(graph)
+
+    def pieces(call: re.Match[str]) -> str:
+        bounds = [*range(0, height, kernel.band), height]
+        calls = [f"{call[1]}, {a}, {b});" for a, b in itertools.pairwise(bounds)]
+        return "".join(reversed(calls))
+
+    source = re.sub(r"(conv2d_3x3\(.*), 0, \d+\);", pieces, artifact.files["model.c"])
+    result = run_artifact(
+        replace(artifact, files={**artifact.files, "model.c": source}), M4, inputs
+    )
+
+    assert source != artifact.files["model.c"] and kernel.band < height
+    np.testing.assert_array_equal(result.outputs["y0"][0], run(graph, inputs)["y0"][0])
+
+
+def test_what_does_not_suit() -> None:
+    def suits(graph: Graph) -> bool:
+        (node,) = graph.nodes
+        return ALGORITHMS["winograd-4"].suits(call_of(graph, node), M4)
+
+    def changed(graph: Graph, tensor: Tensor) -> Graph:
+        return replace(graph, tensors={**graph.tensors, tensor.name: tensor})
+
+    good = beside(EMPTY, (8, 8, 4), 4)
+    large = np.array([1 << 25, 0, 0, 0])
+
+    assert suits(good)
+    assert not suits(changed(good, constant("y0_b", large, DType.INT32)))
+    assert not suits(changed(good, replace(good.tensors["y0"], quant=QParams((0.001,), (0,)))))
+    assert not suits(changed(good, replace(good.tensors["x0"], dtype=DType.UINT8)))
+    assert not suits(beside(EMPTY, (8, 8, 4), 3))
+    assert not suits(beside(EMPTY, (3, 8, 4), 4))
+    assert not suits(beside(EMPTY, (8, 8, 4), 4, replace(SAME, strides=(2, 2))))
+    assert not suits(beside(EMPTY, (8, 8, 4), 4, replace(SAME, pads=(3, 0, 0, 0))))
+
+
+def test_schedules_differ() -> None:
+    graph = beside(EMPTY, (16, 16, 32), 32)
+    call = call_of(graph, graph.nodes[0])
+
+    choices = list(ALGORITHMS["winograd-4"].space(call, M4))
+    kernels = [ALGORITHMS["winograd-4"].kernel(call, M4, choice) for choice in choices]
+
+    assert len(choices) == 12
+    assert len({(k.scratch_bytes, tuple(m.name for m in k.microkernels)) for k in kernels}) == 12

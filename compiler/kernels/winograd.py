@@ -37,6 +37,7 @@ from tinyc.targets.intrinsics.winograd import (
 )
 
 UNROLLED = 16  # groups of channels that are written out when the schedule leaves it open
+WEIGHTS = ("flash", "scratch")  # where the transformed ones lie
 NOWHERE = Places(0, 0, 0, 0, 0, 0, 0, 0)
 
 
@@ -145,10 +146,9 @@ def _places(conv: Winograd) -> Places:
 def _functions(
     form: Form, stage: Call, groups: int, schedule: Schedule, shifted: bool
 ) -> Functions:
-    wanted = schedule.unroll or UNROLLED
-    turn = next(n for n in range(min(wanted, groups), 0, -1) if groups % n == 0)
+    turn = _turn(groups, schedule.unroll or UNROLLED)
     low, high = stored_bounds(stage.output, stage.attrs.clamp)
-    parts = form.points // 2 if schedule.weights == "scratch" else 0
+    parts = form.parts if schedule.weights == "scratch" else 0
     return Functions(
         strip(),
         columns(form),
@@ -157,6 +157,11 @@ def _functions(
         products(form, groups, turn, form.positions // max(parts, 1)),
         output(form, stage.output.shape[3], shifted, low, high),
     )
+
+
+def _turn(groups: int, most: int) -> int:
+    """The most groups of channels, up to `most`, that a whole number of turns multiplies."""
+    return next(n for n in range(min(most, groups), 0, -1) if groups % n == 0)
 
 
 def _weights(form: Form, stage: Call, groups: int, plain: bool) -> Array:
@@ -187,7 +192,20 @@ def _parameters(form: Form, stage: Call, shifted: bool) -> Array:
     return read_only(words.reshape(2, -1, 2).transpose(1, 0, 2).reshape(-1), "int32")
 
 
-def space(call: Call, target: Target) -> Iterator[Schedule]:
-    """Both places of the weights, passes of one to four groups of tiles, shorter turns."""
-    for weights, tiles, unroll in itertools.product(("flash", "scratch"), (4, 8, 16), (16, 4)):
-        yield Schedule("", rows=tiles, unroll=unroll, weights=weights)
+def space_2(call: Call, target: Target) -> Iterator[Schedule]:
+    return _space(F2, call)
+
+
+def space_4(call: Call, target: Target) -> Iterator[Schedule]:
+    return _space(F4, call)
+
+
+def _space(form: Form, call: Call) -> Iterator[Schedule]:
+    """Both places of the weights, passes of one, two or four groups of tiles, shorter turns."""
+    groups = -(-call.inputs[0].shape[3] // GROUP)
+    passes = {
+        _pass_of(form, call, Schedule(rows=count * LANES)): count * LANES for count in (4, 2, 1)
+    }
+    turns = {_turn(groups, unroll): unroll for unroll in (4, UNROLLED)}
+    for weights, tiles, unroll in itertools.product(WEIGHTS, passes.values(), turns.values()):
+        yield Schedule(rows=tiles, unroll=unroll, weights=weights)

@@ -271,7 +271,7 @@ def _made_products(conv: Winograd, n: Any, part: int, lane_groups: Any) -> list[
     pair_bytes = 2 * conv.groups * GROUP_BYTES
     v = loops.pointer(conv.scratch, conv.places.v)
     name, w = conv.functions.weights[part].name, loops.pointer(conv.weights, n * pair_bytes)
-    positions = part * 2 * conv.form.points
+    positions = part * (conv.form.positions // conv.form.parts)
     return [
         loops.run(name, w, loops.const(conv.groups), v),
         loops.loop("g", lane_groups, lambda g: [_multiply(conv, g, positions, v)]),

@@ -9,8 +9,7 @@ once, though neighbouring tiles share two of them:
 
     u       [position][half][lane], words of two channels; half 0 is (k0, k2)
 
-A position is an element of the transformed tile, its rows in the form's order. Arithmetic is in
-pairs of int16.
+A position is an element of the transformed tile. Arithmetic is in pairs of int16.
 """
 
 from tinyc.compiler.ops.kernel import Microkernel
@@ -63,7 +62,7 @@ def rows(form: Form) -> Microkernel:
     name = f"tinyc_winograd{form.outputs}_rows"
     text = ROWS.format(
         name=name, n=form.points, matrix=braced(form.input), assembly=quoted(_rows(form)),
-        order=", ".join(map(str, form.order)), words=form.outputs + 1, lanes=LANES,
+        words=form.outputs + 1, lanes=LANES,
     )  # fmt: skip
     return Microkernel(name, text)
 
@@ -121,7 +120,6 @@ __attribute__((naked, noinline, aligned(4))) static void {name}(
 #else
 static void {name}(const void *t, const int32_t *tiles, int32_t count, void *u) {{
   static const int8_t matrix[{n}][{n}] = {matrix};
-  static const int8_t order[{n}] = {{{order}}};
   for (int32_t lane = 0; lane < count; ++lane) {{
     const int16_t *const pairs = (const int16_t *)t + (2 * tiles[lane * {words}]);
     int16_t *const to = (int16_t *)u + (2 * lane);
@@ -132,7 +130,7 @@ static void {name}(const void *t, const int32_t *tiles, int32_t count, void *u) 
       int32_t sum = 0;
       for (int32_t k = 0; k < {n}; ++k) {{
         sum += matrix[position % {n}][k]
-            * pairs[(((((k * 2) + half) * {n}) + order[position / {n}]) * 2) + part];
+            * pairs[(((((k * 2) + half) * {n}) + (position / {n})) * 2) + part];
       }}
       to[(((position * 2) + half) * {lanes} * 2) + part] = (int16_t)sum;
     }}
@@ -171,13 +169,11 @@ def _rows(form: Form) -> list[str]:
     lines = ["push.w {r4-r11, lr}", ".balign 4", "1:"]
     lines += [f"ldr.w r12, [r1], #{4 * (form.outputs + 1)}", "mov.w lr, #2"]
     lines += ["add.w r12, r0, r12, lsl #2", ".balign 4", "2:"]
-    for place, i in enumerate(form.order):
+    for i in range(n):
         lines += [f"ldr.w r{FIRST + j}, [r12, #{4 * (j * 2 * n + i)}]" for j in range(n)]
         code, results = input_transform(form)
         lines += code
-        lines += [
-            f"str.w {r}, [r3, #{(place * n + j) * 2 * LANES * 4}]" for j, r in enumerate(results)
-        ]
+        lines += [f"str.w {r}, [r3, #{(i * n + j) * 2 * LANES * 4}]" for j, r in enumerate(results)]
     half_bytes = 4 * LANES
     lines += ["subs.w lr, lr, #1", f"add.w r12, r12, #{4 * n}", f"add.w r3, r3, #{half_bytes}"]
     lines += ["bne.w 2b", f"sub.w r3, r3, #{2 * half_bytes - 4}"]

@@ -29,9 +29,9 @@ def output(form: Form, channels: int, shifted: bool, low: int, high: int) -> Mic
     name = f"tinyc_winograd{form.name}_output_c{channels}{suffix}"
     text = TEXT.format(
         name=name, m=form.outputs, n=form.points, channels=channels, low=low, high=high,
-        matrix=braced(form.output), order=", ".join(map(str, form.order)),
-        inverse=form.inverse, shift="" if shifted else f" >> {form.shift}", lanes=LANES,
-        words=form.outputs + 1, assembly=quoted(_assembly(form, channels, shifted, low, high)),
+        matrix=braced(form.output), inverse=form.inverse,
+        shift="" if shifted else f" >> {form.shift}", lanes=LANES, words=form.outputs + 1,
+        assembly=quoted(_assembly(form, channels, shifted, low, high)),
     )  # fmt: skip
     return Microkernel(name, text)
 
@@ -52,7 +52,6 @@ __attribute__((naked, noinline, aligned(4))) static void {name}(
 static void {name}(void *sums, int8_t *y, const int32_t *tiles, int32_t count,
     const int32_t *parameters, int32_t zero_point) {{
   static const int8_t matrix[{m}][{n}] = {matrix};
-  static const int8_t order[{n}] = {{{order}}};
   for (int32_t at = 0; at < 2 * count; ++at) {{
     const int32_t channel = at % 2;
     const int32_t *const row_starts = &tiles[((at / 2) * {words}) + 1];
@@ -61,7 +60,7 @@ static void {name}(void *sums, int8_t *y, const int32_t *tiles, int32_t count,
         uint32_t total = (uint32_t)(matrix[row][1] * matrix[column][1])
             * (uint32_t)parameters[channel];
         for (int32_t p = 0; p < {n} * {n}; ++p) {{
-          total += (uint32_t)(matrix[row][order[p / {n}]] * matrix[column][p % {n}])
+          total += (uint32_t)(matrix[row][p / {n}] * matrix[column][p % {n}])
               * ((const uint32_t *)sums)[(p * 2 * {lanes}) + at];
         }}
         const int32_t value = tinyc_requantize((int32_t)(total * {inverse}u){shift},
@@ -77,25 +76,53 @@ static void {name}(void *sums, int8_t *y, const int32_t *tiles, int32_t count,
 
 
 def _assembly(form: Form, channels: int, shifted: bool, low: int, high: int) -> list[str]:
-    """r0 sums, r1 y, r9 tile, r10 multiplier, r11 zero point, r12 inverse, lr row of y.
+    """r0 sums, r1 y.
 
-    s0 bias, s1 bias and s2 multiplier of the second channel, s3 sums, s4 tiles, s5 their end,
-    s6 channels to do.
+    s0 bias, s1 multiplier, s2 and s3 those of the second channel; s4 zero point, s5 tile,
+    s6 tiles, s7 their end, s8 sums, s9 channels to do.
     """
     tile_bytes = 4 * (form.outputs + 1)
-    lines = ["push.w {r4-r11, lr}", "vmov s3, r0", "vmov s4, r2", "mov.w r9, r2"]
-    lines += [f"mov.w r4, #{tile_bytes}", "mla r3, r3, r4, r2", "vmov s5, r3"]
-    lines += ["ldr.w r12, [sp, #36]", "ldr.w r11, [sp, #40]", "mov.w r5, #2", "vmov s6, r5"]
-    lines += ["ldr.w r4, [r12]", "ldr.w r5, [r12, #4]", "ldr.w r10, [r12, #8]"]
-    lines += ["ldr.w r6, [r12, #12]", "vmov s0, r4", "vmov s1, r5", "vmov s2, r6"]
-    lines += [".balign 4", "1:", *_columns(form)]
-    for row in reversed(range(form.outputs)):
-        lines += _row(form, row, channels, shifted, low, high)
-    lines += [f"add.w r9, r9, #{tile_bytes}", f"add.w r0, r0, #{TILE_BYTES}"]
-    lines += ["vmov lr, s5", "cmp.w r9, lr", "bne.w 1b"]
-    lines += ["vmov r2, s6", "subs.w r2, r2, #1", "vmov s6, r2", "it eq", "popeq.w {r4-r11, pc}"]
-    lines += ["vmov r0, s3", "vmov r9, s4", "vmov.f32 s0, s1", "vmov r10, s2"]
+    lines = ["push.w {r4-r11, lr}", "vmov s5, r2", "vmov s6, r2", "vmov s8, r0"]
+    lines += [f"mov.w r4, #{tile_bytes}", "mla r3, r3, r4, r2", "vmov s7, r3"]
+    lines += ["ldr.w r12, [sp, #36]", "ldr.w r11, [sp, #40]", "vmov s4, r11"]
+    lines += [f"ldr.w r{4 + i}, [r12, #{4 * i}]" for i in range(4)]
+    lines += ["vmov s0, r4", "vmov s2, r5", "vmov s1, r6", "vmov s3, r7"]
+    lines += ["mov.w r5, #2", "vmov s9, r5", ".balign 4", "1:"]
+    if form.outputs == 2:
+        lines += _tile_of_four(form, channels, shifted, low, high)
+    else:
+        lines += [*_columns(form), "vmov r9, s5", "vmov r10, s1", "vmov r11, s4"]
+        for row in reversed(range(form.outputs)):
+            lines += _row(form, row, channels, shifted, low, high)
+    lines += ["vmov r2, s5", "vmov r3, s7", f"add.w r2, r2, #{tile_bytes}", "vmov s5, r2"]
+    lines += [f"add.w r0, r0, #{TILE_BYTES}", "cmp.w r2, r3", "bne.w 1b"]
+    lines += ["vmov r2, s9", "subs.w r2, r2, #1", "vmov s9, r2", "it eq", "popeq.w {r4-r11, pc}"]
+    lines += ["vmov r0, s8", "vmov.f32 s5, s6", "vmov.f32 s0, s2", "vmov.f32 s1, s3"]
     return [*lines, f"add.w r0, r0, #{CHANNEL_BYTES}", "add.w r1, r1, #1", "b.w 1b"]
+
+
+def _tile_of_four(form: Form, channels: int, shifted: bool, low: int, high: int) -> list[str]:
+    """A tile of 2x2 outputs in registers: each row of sums, then each column; r12, lr rows of y."""
+    lines: list[str] = []
+    sums = ("r2", "r3", "r12", "lr")
+    rows = {}  # the two values of each row of sums
+    for i in range(form.points):
+        left, right = rows[i] = f"r{4 + 2 * i}", f"r{5 + 2 * i}"
+        lines += [f"ldr.w {r}, {_place(form, i, j)}" for j, r in enumerate(sums)]
+        lines += [f"vmov {left}, s0", f"add.w r3, r3, {left}"] if i == 1 else []
+        lines += [f"add.w {left}, r3, r12", f"sub.w {right}, r3, r12"]
+        lines += [f"add.w {left}, {left}, r2, lsl #1", f"sub.w {right}, {right}, lr, lsl #1"]
+    lines += ["vmov r2, s5", "vmov r3, s4", "ldr.w r12, [r2, #4]", "ldr.w lr, [r2, #8]"]
+    lines += ["vmov r2, s1", "add.w r12, r12, r1", "add.w lr, lr, r1"]
+    for column in range(2):
+        m0, m1, m2, m3 = (rows[i][column] for i in range(4))
+        lines += [f"add.w {m0}, {m1}, {m0}, lsl #1", f"add.w {m0}, {m0}, {m2}"]
+        lines += [f"sub.w {m1}, {m1}, {m2}", f"sub.w {m1}, {m1}, {m3}, lsl #1"]
+        for r, row in ((m1, "lr"), (m0, "r12")):
+            lines += [] if shifted else [f"asr.w {r}, {r}, #{form.shift}"]
+            lines += requantized(r, "r2", "r3", low, high)
+            lines.append(f"strb.w {r}, [{row}, #{column * channels}]")
+    return lines
 
 
 def _columns(form: Form) -> list[str]:
@@ -104,7 +131,7 @@ def _columns(form: Form) -> list[str]:
     for column in range(n):
         lines += ["vmov lr, s0"] if column == 1 else []
         for i in range(n):
-            lines.append(f"ldr.w r{FIRST + i}, {_place(form, form.order.index(i), column)}")
+            lines.append(f"ldr.w r{FIRST + i}, {_place(form, i, column)}")
         lines += [f"add.w r{FIRST + 1}, r{FIRST + 1}, lr"] if column == 1 else []
         code, results = _transform(form)
         lines += code
@@ -113,19 +140,19 @@ def _columns(form: Form) -> list[str]:
 
 
 def _row(form: Form, row: int, channels: int, shifted: bool, low: int, high: int) -> list[str]:
-    """The outputs of one row."""
+    """The outputs of one row: r9 tile, r10 multiplier, r11 zero point, r12 inverse, lr row of y."""
     factors = _left_out(form)
     lines = [f"ldr.w r{FIRST + j}, {_place(form, row, j)}" for j in range(form.points)]
     lines += [f"ldr.w lr, [r9, #{4 * (1 + row)}]"]
     code, results = _transform(form)
     lines += [*code, "add.w lr, lr, r1"]
-    if form.inverse != 1 and (row + 1 == form.outputs or factors[row] != factors[row + 1]):
+    if row + 1 == form.outputs or factors[row] != factors[row + 1]:
         factor = form.inverse * factors[row] % (1 << 32)
         lines += [f"movw r12, #{factor & 0xFFFF}", f"movt r12, #{factor >> 16}"]
     for column, r in enumerate(results):
         if factors[column] > 1:
             lines.append(f"lsl.w {r}, {r}, #{factors[column].bit_length() - 1}")
-        lines += [f"mul {r}, {r}, r12"] if form.inverse != 1 else []
+        lines.append(f"mul {r}, {r}, r12")
         lines += [] if shifted else [f"asr.w {r}, {r}, #{form.shift}"]
         lines += requantized(r, "r10", "r11", low, high)
         lines.append(f"strb.w {r}, [lr, #{column * channels}]")
@@ -142,11 +169,8 @@ def _left_out(form: Form) -> tuple[int, ...]:
 
 
 def _transform(form: Form) -> tuple[list[str], list[str]]:
-    """The product of the output matrix and n registers, from FIRST on; the registers of results."""
+    """The product of F4's output matrix and six registers, from FIRST on; those of the results."""
     lines = ["add.w r8, r3, r4", "sub.w r3, r3, r4"]  # s = m1 + m2, d = m1 - m2
-    if form.outputs == 2:
-        lines += ["add.w r2, r8, r2, lsl #1", "sub.w r3, r3, r5, lsl #1"]
-        return lines, ["r2", "r3"]
     lines += ["add.w r4, r5, r6", "sub.w r5, r5, r6"]  # t = m3 + m4, e = m3 - m4
     lines += ["add.w r7, r7, r7, lsl #1"]  # 3 m5
     if form.output[0][0] == 1:

@@ -124,5 +124,5 @@ def _add(to: str, register: str, value: int) -> list[str]:
         return [f"{operation}w {to}, {register}, #{size}"]
     if size >> (size.bit_length() - 8) << (size.bit_length() - 8) == size:
         return [f"{operation}.w {to}, {register}, #{size}"]
-    assert size < 1 << 16, "operands of one position reach 64 KB"
-    return [f"movw r12, #{size}", f"{operation}.w {to}, {register}, r12"]
+    high = [f"movt r12, #{size >> 16}"] if size >> 16 else []
+    return [f"movw r12, #{size & 0xFFFF}", *high, f"{operation}.w {to}, {register}, r12"]

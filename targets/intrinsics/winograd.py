@@ -29,7 +29,7 @@ class Form:
 
     name     in C names
     outputs  m
-    order    of the rows of a transformed tile in memory: pairs whose weights share sums
+    parts    that transformed weights are made in: equal numbers of rows that share sums
     inverse  that `output`'s result is multiplied by, modulo 2^32
     shift    2^shift times the convolution is left then
     """
@@ -39,7 +39,7 @@ class Form:
     input: Matrix
     weights: Matrix
     output: Matrix
-    order: tuple[int, ...]
+    parts: int
     inverse: int
     shift: int
 
@@ -69,7 +69,7 @@ F2 = Form(
     input=((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),
     weights=((1, 0, 0), (1, 1, 1), (1, -1, 1), (0, 0, 1)),
     output=((2, 1, 1, 0), (0, 1, -1, -2)),
-    order=(0, 3, 1, 2),
+    parts=1,
     inverse=1,
     shift=2,
 )
@@ -86,7 +86,7 @@ F4 = Form(
     ),
     weights=((6, 0, 0), (4, 4, 4), (4, -4, 4), (1, 2, 4), (1, -2, 4), (0, 0, 1)),
     output=((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 24)),
-    order=(0, 5, 1, 2, 3, 4),
+    parts=2,
     inverse=0x38E38E39,
     shift=6,
 )
@@ -101,7 +101,7 @@ F4_PLAIN = replace(
 
 
 def transformed_weights(form: Form, weights: Array) -> Array:
-    """[channels, n, n, inputs] whole numbers of [channels, 3, 3, inputs]; rows in their order."""
+    """[channels, n, n, inputs] whole numbers of [channels, 3, 3, inputs]."""
     matrix = np.array(form.weights, np.int64)
     values = np.einsum("ai,bj,oijc->oabc", matrix, matrix, weights.astype(np.int64))
-    return np.asarray(values[:, list(form.order)])
+    return np.asarray(values)
