@@ -14,6 +14,9 @@ from tinyc.compiler.interpreter import run
 from tinyc.compiler.ops import OPS
 from tinyc.compiler.ops.op import call_of, rule_of_thumb, schedules_of
 from tinyc.targets import load_target
+from tinyc.targets.firmware import Port, Program
+from tinyc.targets.intrinsics.thumb_gemm import pack
+from tinyc.targets.runner import run_program
 
 M0 = load_target("cortex-m0plus")
 ALGORITHM = {"Conv2D": "gemm-pairs", "Dense": "gemm-pairs", "DepthwiseConv2D": "pairs"}
@@ -125,3 +128,39 @@ def test_other_layers_are_left_to_plain_c(case: str, tmp_path: Path) -> None:
 
     assert chosen != ALGORITHM[node.op]
     np.testing.assert_array_equal(computed["y"], run(graph, inputs)["y"])
+
+
+PACKING = """\
+#include "pack.h"
+#include <string.h>
+{text}
+void pack_run(pack_arena *arena, const int8_t x[24], uint32_t y[40]) {{
+  (void)arena;
+  for (int32_t offset = 0; offset < 4; ++offset) {{
+    tinyc_pack_pairs(&x[offset], 5, &y[10 * offset]);
+  }}
+}}
+"""
+PACK_HEADER = """\
+#include <stdint.h>
+typedef struct {
+  uint8_t bytes[4];
+} pack_arena;
+void pack_run(pack_arena *arena, const int8_t x[24], uint32_t y[40]);
+"""
+
+
+@pytest.mark.parametrize("on", ["host", "cortex-m0plus"])
+def test_values_are_packed_from_any_address(on: str) -> None:
+    sources = {"pack.h": PACK_HEADER, "pack.c": PACKING.format(text=pack().text)}
+    ports = Port("x", "int8_t", 24), Port("y", "uint32_t", 160)
+    x = np.random.default_rng(3).integers(-128, 128, 24).astype(np.int8)
+
+    result = run_program(
+        Program("pack", sources, ports[:1], ports[1:], "caller"), load_target(on), [(x.tobytes(),)]
+    )
+
+    groups = np.stack([x[i : i + 20] for i in range(4)]).reshape(-1, 4).astype(np.int64)
+    expected = groups[:, :2] + (groups[:, 2:] << 16)
+    computed = np.frombuffer(result.outputs[0][0], np.uint32)
+    np.testing.assert_array_equal(computed, expected.reshape(-1).astype(np.uint32))

@@ -70,7 +70,10 @@ def packed_stream(
 
 
 def pack() -> Microkernel:
-    """`tinyc_pack_pairs(x, groups, pairs)`: bytes as packed values; `x` is aligned."""
+    """`tinyc_pack_pairs(x, groups, pairs)`: bytes as packed values.
+
+    Only a caller's array may be misaligned; it is read byte by byte.
+    """
     return Microkernel("tinyc_pack_pairs", PACK.format(assembly=quoted(_pack_assembly())))
 
 
@@ -112,15 +115,21 @@ def _pack_assembly() -> list[str]:
             f"add {word}, lr",
         ]
 
+    by_bytes = ["ldrb r4, [r0]"]
+    for i in range(1, 4):
+        by_bytes += [f"ldrb r3, [r0, #{i}]", f"lsls r3, r3, #{8 * i}", "orrs r4, r3"]
+    by_bytes += ["adds r0, #4", "eors r4, r1", *split("r4", "r3"), "stmia r2!, {r3, r4}"]
     lines = [".syntax unified", "push {r4-r7, lr}", "lsls r3, r1, #2", "adds r3, r3, r0"]
     lines += ["mov r12, r3", "movs r6, #1", "ands r6, r1"]
     lines += [*constant("r1", "r3", 128, (16,)), "negs r4, r1", "mov lr, r4"]
     lines += ["lsls r3, r1, #8", "orrs r1, r3", *constant("r7", "r3", 255, (16,))]
-    lines += ["cmp r6, #0", "beq 2f", "ldmia r0!, {r4}", "eors r4, r1", *split("r4", "r3")]
+    lines += ["lsls r3, r0, #30", "bne 4f", "cmp r6, #0", "beq 2f"]
+    lines += ["ldmia r0!, {r4}", "eors r4, r1", *split("r4", "r3")]
     lines += ["stmia r2!, {r3, r4}", "2:", "cmp r0, r12", "beq 3f", ".balign 4", "1:"]
     lines += ["ldmia r0!, {r4, r6}", "eors r4, r1", "eors r6, r1"]
     lines += [*split("r4", "r3"), *split("r6", "r5"), "stmia r2!, {r3-r6}"]
-    return [*lines, "cmp r0, r12", "bne 1b", "3:", "pop {r4-r7, pc}"]
+    lines += ["cmp r0, r12", "bne 1b", "3:", "pop {r4-r7, pc}"]
+    return [*lines, "4:", *by_bytes, "cmp r0, r12", "bne 4b", "pop {r4-r7, pc}"]
 
 
 def pack_window(rows: int, columns: int) -> Microkernel:
