@@ -72,7 +72,7 @@ def add(tensors: dict[str, Tensor], weights: Tensor, i: int, channels: int) -> N
     tensors[f"b{i}"] = constant(f"b{i}", np.arange(channels) * 100 - 300, DType.INT32)
 
 
-@pytest.mark.parametrize("target", ["host", "cortex-m4", "cortex-m0plus"])
+@pytest.mark.parametrize("target", ["host", "cortex-m4", "cortex-m0plus", "rv32imc"])
 @pytest.mark.parametrize("seed", range(12))
 def test_overlapping_layers_compute_the_meaning(seed: int, target: str) -> None:
     graph = chain(seed)

@@ -113,7 +113,7 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     table = read_only((taps(values) if stored else transformed(values)).reshape(-1))
     products = multiply(next(u for u in (schedule.unroll or 4, 2, 1) if ic % u == 0))
     width = -(-y.shape[2] // 2)
-    wanted = schedule.rows or 8
+    wanted = schedule.rows or (8 if stored else 4)
     row_tiles = max(wanted // width, 1)
     count = min(wanted, -(-(width * row_tiles) // BLOCK) * BLOCK)
     row = window_row()

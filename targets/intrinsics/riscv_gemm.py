@@ -146,8 +146,8 @@ static void {name}(const void *lanes, const int8_t *stream, int8_t *y, int32_t s
 #endif
 """
 
-Y, STRIDE, LAST, BASE, END, PAIRS, HALVES, BOUNDS = range(8)  # words of the frame
-FRAME_WORDS = 8
+Y, STRIDE, TO_LAST, BASE, END, END_Y, HALVES, BOUNDS = range(8)  # words of the frame
+FRAME_WORDS = BOUNDS + 3
 
 
 def _assembly(unroll: int) -> list[str]:
@@ -176,13 +176,19 @@ def _assembly(unroll: int) -> list[str]:
         return lines
 
     lines = [
-        *(f"sw a{2 + i}, {4 * place}(sp)" for i, place in enumerate((Y, STRIDE, LAST))),
+        "sub a4, a4, a2",
+        *(f"sw a{2 + i}, {4 * place}(sp)" for i, place in enumerate((Y, STRIDE, TO_LAST))),
         f"sw a0, {4 * BASE}(sp)",
         "lw a5, 0(a1)",
+        "slli a5, a5, 1",
+        "add a5, a5, a2",
+        f"sw a5, {4 * END_Y}(sp)",
+        *(
+            line
+            for i in range(3)
+            for line in (f"lw a5, {8 + 4 * i}(a1)", f"sw a5, {4 * (BOUNDS + i)}(sp)")
+        ),
         "lw a2, 4(a1)",
-        "addi a3, a1, 8",
-        f"sw a5, {4 * PAIRS}(sp)",
-        f"sw a3, {4 * BOUNDS}(sp)",
         f"li a4, {4 * LANES * GROUP}",
         "mul a4, a4, a2",
         "slli a2, a2, 15",  # the 0x8000 of all groups
@@ -221,8 +227,8 @@ def _assembly(unroll: int) -> list[str]:
         lines += [
             f"lw {end}, 0({stream})",
             f"addi {stream}, {stream}, 4",
+            f"beqz {end}, 4f",
             f"add {end}, {end}, {stream}",
-            f"beq {end}, {stream}, 4f",
             "3:",
             f"lhu {product}, 0({stream})",
             f"lb {w[1]}, 2({stream})",
@@ -241,13 +247,13 @@ def _assembly(unroll: int) -> list[str]:
         lines += [f"bne {stream}, {end}, 3b", "4:"]
         lines += [f"lw {v}, 0({stream})", f"addi {stream}, {stream}, 4"]
     place, stride, last = x
-    bounds, scaled, header = (sums[0], sums[1], sums[2]), sums[3], sums[4]
+    bounds, scaled = (sums[0], sums[1], sums[2]), sums[3]
     lines += [
-        f"lw {header}, {4 * BOUNDS}(sp)",
         f"lw {place}, {4 * Y}(sp)",
+        f"lw {last}, {4 * TO_LAST}(sp)",
         f"lw {stride}, {4 * STRIDE}(sp)",
-        f"lw {last}, {4 * LAST}(sp)",
-        *(f"lw {b}, {4 * i}({header})" for i, b in enumerate(bounds)),
+        f"add {last}, {last}, {place}",
+        *(f"lw {b}, {4 * (BOUNDS + i)}(sp)" for i, b in enumerate(bounds)),
     ]
     for r, f in zip(total, high, strict=True):
         lines += [f"slli {scaled}, {f}, 16", f"sub {r}, {r}, {scaled}"]
@@ -261,14 +267,9 @@ def _assembly(unroll: int) -> list[str]:
     lines += [
         "5:",
         f"lw {place}, {4 * Y}(sp)",
-        f"lw {last}, {4 * LAST}(sp)",
-        f"lw {stride}, {4 * PAIRS}(sp)",
+        f"lw {last}, {4 * END_Y}(sp)",
         f"addi {place}, {place}, 2",
-        f"addi {last}, {last}, 2",
         f"sw {place}, {4 * Y}(sp)",
-        f"sw {last}, {4 * LAST}(sp)",
-        f"addi {stride}, {stride}, -1",
-        f"sw {stride}, {4 * PAIRS}(sp)",
-        f"bnez {stride}, 1b",
+        f"bne {place}, {last}, 1b",
     ]
     return framed(lines, FRAME_WORDS)
