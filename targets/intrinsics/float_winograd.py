@@ -73,7 +73,7 @@ def tile_transform() -> Microkernel:
 TILE = """\
 /* The 16 values of every channel of a tile of 4x4 pixels; `v` may be the tile itself.
  * x_row: from row to row of the tile, in floats. */
-TINYC_SHARED_KERNEL void tinyc_float_winograd_tile(const float *x, int32_t x_row,
+static void tinyc_float_winograd_tile(const float *x, int32_t x_row,
     int32_t channels, float *v) {{
   for (int32_t c = 0; c < channels; ++c) {{
     {lines}
