@@ -192,23 +192,18 @@ def _block(job: Tiles, oy: Any, rows: Any, ox: Any, tiles: int) -> list[Any]:
             *(loops.const(v) for v in (PRODUCTS * ic, 0, 1, ic, PRODUCTS * part.width, ic)),
         )
 
-        def store(t: Any) -> list[Any]:
-            first_x = ox + t * 2
-            place = (oy * ow + first_x) * oc + at
-            added = [] if job.residual is None else [loops.pointer(job.residual, place)]
-            return [
-                loops.run(
-                    part.outputs.name,
-                    loops.pointer(job.scratch, products + t * (PRODUCTS * part.width)),
-                    loops.pointer(job.result, place),
-                    *(loops.const(v) for v in (ow * oc, oc)),
-                    rows,
-                    loops.minimum(loops.const(ow) - first_x, loops.const(2)),
-                    *added,
-                )
-            ]
-
-        return [multiply, loops.loop("t", tiles, store)]
+        place = (oy * ow + ox) * oc + at
+        added = [] if job.residual is None else [loops.pointer(job.residual, place)]
+        store = loops.run(
+            part.outputs.name,
+            loops.pointer(job.scratch, products),
+            loops.pointer(job.result, place),
+            *(loops.const(v) for v in (ow * oc, oc)),
+            rows,
+            loops.minimum(loops.const(ow) - ox, loops.const(2 * tiles)),
+            *added,
+        )
+        return [multiply, store]
 
     def channels(part: Part) -> Any:
         return loops.loop("q", part.turns, lambda q: some_channels(part, q))

@@ -151,7 +151,7 @@ __attribute__((naked, noinline, aligned(4))) static void {name}(
   );
 }}
 #else
-static void {name}(
+TINYC_SHARED_KERNEL void {name}(
     {plain}) {{
   for (int32_t block = 0; block < blocks; ++block) {{
     int32_t at = block * {pixels} * y_pixel;

@@ -109,7 +109,7 @@ __attribute__((naked, noinline, aligned(4))) static void {name}(
   );
 }}
 #else
-static void {name}(
+TINYC_SHARED_KERNEL void {name}(
     {plain}) {{
   const float zero = 0.0f;
   for (int32_t c = 0; c < channels; ++c) {{

@@ -73,7 +73,8 @@ def tile_transform() -> Microkernel:
 TILE = """\
 /* The 16 values of every channel of a tile of 4x4 pixels; `v` may be the tile itself.
  * x_row: from row to row of the tile, in floats. */
-static void tinyc_float_winograd_tile(const float *x, int32_t x_row, int32_t channels, float *v) {{
+static void tinyc_float_winograd_tile(const float *x, int32_t x_row,
+    int32_t channels, float *v) {{
   for (int32_t c = 0; c < channels; ++c) {{
     {lines}
   }}
@@ -96,19 +97,29 @@ def tile_outputs(channels: int, clamp: Clamp, residual: bool) -> Microkernel:
     ]
     outputs = [_output(i, j, clamp, residual) for i in range(2) for j in range(2)]
     text = OUTPUTS.format(
-        name=name, channels=channels, sums="\n    ".join(sums),
-        outputs="\n".join(outputs), residual=", const float *residual" if residual else "",
-    )  # fmt: skip
+        name=name,
+        channels=channels,
+        sums="\n      ".join(sums),
+        outputs="\n".join(outputs),
+        residual=", const float *residual" if residual else "",
+        others=(PRODUCTS - 1) * channels,
+        move="\n    residual += 2 * y_pixel;" if residual else "",
+    )
     return Microkernel(name, text)
 
 
 OUTPUTS = """\
-/* The outputs of a tile, {channels} channels: rows x columns of its 2x2. */
-static void {name}(const float *m, float *y, int32_t y_row, int32_t y_pixel, int32_t rows,
-    int32_t columns{residual}) {{
-  for (int32_t c = 0; c < {channels}; ++c, ++m) {{
-    {sums}
+/* The outputs of neighbouring tiles, {channels} channels: rows x columns of them, two at most of
+ * each in a tile. */
+TINYC_SHARED_KERNEL void {name}(const float *m, float *y, int32_t y_row, int32_t y_pixel,
+    int32_t rows, int32_t columns{residual}) {{
+  for (; columns > 0; columns -= 2) {{
+    for (int32_t c = 0; c < {channels}; ++c, ++m) {{
+      {sums}
 {outputs}
+    }}
+    m += {others};
+    y += 2 * y_pixel;{move}
   }}
 }}
 """
@@ -122,7 +133,7 @@ def _output(i: int, j: int, clamp: Clamp, residual: bool) -> str:
     lines = [f"const float value = {value};", f"y[{place}] = {_limited('value', clamp)};"]
     conditions = [c for c, needed in (("(rows > 1)", i), ("(columns > 1)", j)) if needed]
     head = f"if ({' && '.join(conditions)}) {{" if conditions else "{"
-    return "\n".join([f"    {head}", *(f"      {line}" for line in lines), "    }"])
+    return "\n".join([f"      {head}", *(f"        {line}" for line in lines), "      }"])
 
 
 def _limited(value: str, clamp: Clamp) -> str:
