@@ -7,10 +7,10 @@ import numpy as np
 
 from tinyc.compiler.graph import Array, Graph, Tensor
 from tinyc.compiler.ops.accumulate import centred, output_requantization
+from tinyc.compiler.ops.averaging import average_requantization
 from tinyc.compiler.ops.clamp import stored_bounds
 from tinyc.compiler.ops.fixed_point import Requantization, requantize
 from tinyc.compiler.ops.op import Call, call_of
-from tinyc.compiler.ops.pooling import average_requantization
 from tinyc.compiler.ops.unary import table_of
 
 
