@@ -19,7 +19,7 @@ Shape = tuple[int, int, int]  # height, width, channels
 Attrs = DepthwiseConv2DAttrs
 SAME = Attrs(pads=(1, 1, 1, 1))
 CASES: dict[str, tuple[Shape, tuple[int, int], Attrs]] = {
-    "one pixel": ((1, 1, 1), (3, 3), SAME),
+    "two pixels": ((1, 2, 1), (3, 3), SAME),
     "one row": ((1, 9, 4), (3, 3), SAME),
     "one column": ((7, 1, 4), (3, 3), SAME),
     "even": ((6, 6, 8), (3, 3), SAME),
@@ -46,12 +46,15 @@ CASES: dict[str, tuple[Shape, tuple[int, int], Attrs]] = {
     "1x1": ((3, 5, 4), (1, 1), Attrs()),
     "9x1": ((20, 1, 6), (9, 1), Attrs(pads=(4, 0, 4, 0))),
     "1x9": ((1, 20, 6), (1, 9), Attrs(pads=(0, 4, 0, 4))),
-    "full height": ((12, 3, 4), (12, 3), Attrs()),
+    "9x1, stride 2, dilated": ((40, 1, 5), (9, 1), Attrs((2, 1), (0, 0, 3, 0), (2, 1))),
+    "11x1, stride 3": ((40, 1, 4), (11, 1), Attrs((3, 1))),
+    "3x3 in one column": ((14, 3, 4), (3, 3), Attrs(pads=(1, 0, 1, 0))),
+    "full height": ((12, 5, 4), (12, 3), Attrs()),
     "dilated": ((9, 11, 4), (3, 3), Attrs((1, 1), (2, 2, 2, 2), (2, 2))),
     "dilated by 3 and 1": ((9, 6, 4), (3, 2), Attrs((1, 1), (3, 0, 3, 1), (3, 1))),
     "dilated, stride 2": ((9, 13, 4), (3, 3), Attrs((2, 2), (3, 3, 3, 3), (3, 3))),
 }
-MULTIPLIED = ("odd", "5x5", "stride 2", "three channels", "one pixel")
+MULTIPLIED = ("odd", "5x5", "stride 2", "three channels", "two pixels")
 
 
 def graph_of(
@@ -104,6 +107,12 @@ def test_planes_give_the_same_bytes(case: str, on: str) -> None:
 @pytest.mark.parametrize("case", MULTIPLIED)
 def test_several_outputs_a_channel(case: str, on: str) -> None:
     check(graph_of(*CASES[case], multiplier=3), Schedule("planes"), on)
+
+
+def test_a_single_output_is_computed_without_planes() -> None:
+    graph = graph_of((3, 3, 4), (3, 3), Attrs())
+
+    assert not ALGORITHMS["planes"].suits(call(graph), load_target("cortex-m4"))
 
 
 @pytest.mark.parametrize("case", ["odd", "wider, even", "stride 2", "5x5", "dilated"])

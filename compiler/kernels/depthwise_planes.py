@@ -66,15 +66,20 @@ class Depthwise:
 
 
 def suits(call: Call, target: Target) -> bool:
-    """int8 throughout, one image, strides of 1 or 2 to the side, all within reach of offsets."""
+    """int8 throughout, one image, strides of 1 or 2 to the side, all within reach of offsets.
+
+    Several outputs: planes for a single one cost more than they save.
+    """
     x, window = call.inputs[0], _window(call)
     if x.dtype != DType.INT8 or x.shape[0] != 1 or not suits_assembly(call, target):
+        return False
+    if call.output.shape[1:3] == (1, 1):
         return False
     (kh, kw), (dh, _) = window.kernel, window.dilations
     if window.strides[1] > 2 or kh * kw > MOST_TAPS:
         return False
     planes = _planes(call, window, Schedule())
-    rows = max((kh - 1) * dh + 1, window.strides[0], 4)
+    rows = (kh - 1) * dh + 4 * max(window.strides[0], 1)  # of a block in one column
     blocks = UNROLLS[-1] * 4 * 2 * window.strides[1]
     return rows * planes.row_bytes + blocks + 16 <= MOST_OFFSET and planes.skip < 256
 

@@ -1,5 +1,7 @@
 """Depthwise windows of any shape on planes of int16 values in assembly: one row x four columns.
 
+Where the output is one column wide, a block is four rows instead.
+
 A word of a plane holds two neighbours, x[2n] and x[2n + 1]. Weights lie in words of two taps, and
 a step multiplies one or two of these words by what the four outputs see:
 
@@ -107,28 +109,27 @@ class Product:
     w: str
 
 
-def _products(window: Window, row_bytes: int, outputs: int) -> Iterator[Product]:
+def _products(window: Window, walk: Walk, outputs: int) -> Iterator[Product]:
     """Every multiplication of a block, each output once in the first step."""
     kh, kw = window.kernel
+    down = walk.columns == 1
     for i in range(kh):
-        row = i * window.dilations[0] * row_bytes
-        if window.by_taps:
-            for j in range(kw):
-                tap = i * kw + j
-                for o in range(outputs):
-                    at = o * window.strides[1] + j * window.dilations[1]
-                    halves = "bt"[at % 2] + "bt"[tap % 2]
-                    x, w = f"[r0, #{row + at // 2 * 4}]", f"[r2, #{tap // 2 * 4}]"
-                    yield Product(f"smla{halves}", o, x, w)
-            continue
-        for j in range(window.steps):
+        for j in range(kw if window.by_taps else window.steps):
             for o in range(outputs):
-                at, shifted = divmod(o * window.strides[1], 2)
-                if 2 * j >= kw and not shifted:
-                    continue
-                word = (i * window.steps + j) * window.words_a_step + shifted
-                x, w = f"[r0, #{row + 4 * (at + j)}]", f"[r2, #{4 * word}]"
-                yield Product("smlad", o, x, w)
+                row = (i * window.dilations[0] + down * o * window.strides[0]) * walk.row_bytes
+                first = 0 if down else o * window.strides[1]
+                if window.by_taps:
+                    at, tap = first + j * window.dilations[1], i * kw + j
+                    instruction = f"smla{'bt'[at % 2]}{'bt'[tap % 2]}"
+                    x, w = row + at // 2 * 4, tap // 2 * 4
+                else:
+                    at, shifted = divmod(first, 2)
+                    if 2 * j >= kw and not shifted:
+                        continue
+                    instruction = "smlad"
+                    x = row + 4 * (at + j)
+                    w = 4 * ((i * window.steps + j) * window.words_a_step + shifted)
+                yield Product(instruction, o, f"[r0, #{x}]", f"[r2, #{w}]")
 
 
 def depthwise_window(window: Window, walk: Walk) -> Microkernel:
@@ -199,12 +200,29 @@ def _assembly(window: Window, walk: Walk) -> list[str]:
         lines += [f"ldr.w r12, [sp, #{place}]", f"vmov {register}, r12"]
     lines += [".balign 4", "1:", f"ldr.w r3, [r2, #{bias}]", f"ldr.w r8, [r2, #{bias + 4}]"]
     lines += ["vmov s0, r3", "vmov s1, r8", "vmov r0, s3", "vmov r1, s4", "vmov r12, s6"]
-    lines += [".balign 4", "2:", "vmov s7, r12", *_row(window, walk)]
-    lines += ["vmov r12, s7", "subs.w r12, r12, #1", "bne.w 2b", f"addw r2, r2, #{bias + 8}"]
-    lines += ["vmov r12, s3", f"addw r12, r12, #{2 * walk.pitch}", "vmov s3, r12"]
+    if walk.columns == 1:
+        step = window.strides[0] * walk.row_bytes
+        whole = [*_block(window, walk, OUTPUTS), f"addw r0, r0, #{OUTPUTS * step}"]
+        lines += ["lsrs.w r12, r12, #2", "beq.w 3f", *_repeated("2", whole), "3:"]
+        single = [*_block(window, walk, 1), f"addw r0, r0, #{step}"]
+        lines += ["vmov r12, s6", "ands.w r12, r12, #3", "beq.w 5f", *_repeated("4", single), "5:"]
+    else:
+        lines += _repeated("2", _row(window, walk))
+    lines += [
+        f"addw r2, r2, #{bias + 8}",
+        "vmov r12, s3",
+        f"addw r12, r12, #{2 * walk.pitch}",
+        "vmov s3, r12",
+    ]
     lines += ["vmov r12, s4", "add.w r12, r12, #1", "vmov s4, r12"]
     lines += ["vmov r12, s11", "subs.w r12, r12, #1", "vmov s11, r12", "bne.w 1b"]
     return [*lines, "pop.w {r4-r11, pc}"]
+
+
+def _repeated(label: str, lines: list[str]) -> list[str]:
+    """r12 times; the count is kept in s7."""
+    loop = [".balign 4", f"{label}:", "vmov s7, r12", *lines, "vmov r12, s7"]
+    return [*loop, "subs.w r12, r12, #1", f"bne.w {label}b"]
 
 
 def _row(window: Window, walk: Walk) -> list[str]:
@@ -231,7 +249,7 @@ def _block(window: Window, walk: Walk, outputs: int) -> list[str]:
     """`outputs` neighbours from r0 on, stored from r1 on; r1 moves behind them."""
     sums = SUMS[:outputs]
     lines = [f"vmov {sums[-1]}, s0"]
-    lines += _allocated(list(_products(window, walk.row_bytes, outputs)), outputs)
+    lines += _allocated(list(_products(window, walk, outputs)), outputs)
     lines += ["vmov r3, s1", "vmov r8, s2"] + ([] if walk.channels else ["vmov r9, s9"])
     for acc in sums:
         lines += requantized(acc, "r3", "r8", walk.low, walk.high)
@@ -245,24 +263,25 @@ def _block(window: Window, walk: Walk, outputs: int) -> list[str]:
 
 
 def _allocated(products: list[Product], outputs: int) -> list[str]:
-    """The products in their order; each word is loaded once, as early as a register is free."""
-    last_use = {word: n for n, p in enumerate(products) for word in (p.x, p.w)}
-    waiting = list(dict.fromkeys(word for p in products for word in (p.x, p.w)))
+    """The products in their order; words are loaded in chains, as many as there are registers for.
+
+    Where there are too few, the word that is used last goes, and is loaded again.
+    """
     free, held = list(WORDS), dict[str, str]()
     lines: list[str] = []
-    started: set[int] = set()
     for n, product in enumerate(products):
-        if product.x not in held or product.w not in held:
-            while waiting and free:
-                word = waiting.pop(0)
-                held[word] = free.pop(0)
-                lines.append(f"ldr.w {held[word]}, {word}")
+        ahead = list(dict.fromkeys(word for p in products[n:] for word in (p.x, p.w)))
+        for word in [word for word in held if word not in ahead]:
+            free.append(held.pop(word))
+        missing = [word for word in ahead if word not in held]
+        needed = sum(word in missing for word in {product.x, product.w})
+        while len(free) < needed:
+            free.append(held.pop(max(held, key=ahead.index)))
+        for word in missing[: len(free)] if needed else []:
+            held[word] = free.pop(0)
+            lines.append(f"ldr.w {held[word]}, {word}")
         acc = SUMS[product.output]
-        addend = acc if product.output in started else SUMS[outputs - 1]
-        started.add(product.output)
-        x, w = held[product.x], held[product.w]
-        lines.append(f"{product.instruction} {acc}, {x}, {w}, {addend}")
-        for word in dict.fromkeys((product.x, product.w)):
-            if last_use[word] == n:
-                free.append(held.pop(word))
+        first = all(p.output != product.output for p in products[:n])
+        addend = SUMS[outputs - 1] if first else acc  # the last sum starts as the bias
+        lines.append(f"{product.instruction} {acc}, {held[product.x]}, {held[product.w]}, {addend}")
     return lines
