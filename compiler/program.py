@@ -57,7 +57,7 @@ def build_program(
             schedule = schedules.get(node.name, DEFAULT)
             kernels[node.name] = build(call_of(graph, node), target, schedule)
     steps = steps_of(graph, kernels)
-    storages = storages_of(graph, steps)
+    storages = storages_of(graph, steps, kernels)
     planned = storages if io == "arena" else _own(graph, storages)
     plan = plan_memory(buffers_of(steps, planned), target.alignment)
     return Program(graph, target, io, kernels, steps, storages, plan)

@@ -1,177 +1,184 @@
 """Channels that are constant for every input, or that nobody uses, are removed.
 
-Conv2D -> (DepthwiseConv2D, MaxPool2D, Unary, ...)* -> Conv2D or Dense: a channel goes from the
-whole chain when its last reader can do without it: its weights there are zero, or its value is
-constant and is folded into the reader's bias. At a padded border the reader sees the zero point
-instead of the constant, so that only a constant zero point is folded there. The results stay the
-same bytes.
-
-Whole groups of four channels go: kernels read words.
+A channel goes from every tensor it runs through when those that read it can do without it: their
+weights for it are zero, or its value is constant and is folded into their biases. At a padded
+border a reader sees the zero point instead of the constant, and floats round a sum by its order,
+so that there only a constant zero goes. The results stay the same bytes; those of floats, but for
+the order in which a kernel sums.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from tinyc.compiler.graph import Array, DType, Graph, Node, QParams, Tensor, read_only
 from tinyc.compiler.ops.accumulate import centred
-from tinyc.compiler.ops.conv2d import Conv2DAttrs
+from tinyc.compiler.ops.elementwise import FUNCTIONS
 from tinyc.compiler.ops.reshape import ReshapeAttrs
+from tinyc.passes.channel_links import Links, channel_links, mixes_channels
 from tinyc.passes.channel_ranges import Ranges, channel_ranges
 from tinyc.passes.rewrite import fresh_tensor
 from tinyc.targets import Target
 
-GROUP = 4  # channels; a kernel's word
-KEEPING = ("DepthwiseConv2D", "MaxPool2D", "AveragePool2D", "Unary", "Reshape")
-CONSTANT_AXES = {"Conv2D": (0, 0), "DepthwiseConv2D": (2, 0)}  # written channels: weights, bias
-READ_AXES = {"Conv2D": 3, "Dense": 1}  # of the weights: the channels that are read
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Chain:
-    """source: the Conv2D; members: what keeps its channels; readers: (node, tensor it reads)."""
-
-    source: Node
-    members: tuple[Node, ...]
-    readers: tuple[tuple[Node, str], ...]
+MOST_BIAS = 1 << 30  # of one that constants are folded into: the sum must fit int32
+Kept = Mapping[str, Array]  # by activation: which of its channels stay
 
 
 def remove_dead_channels(graph: Graph, target: Target) -> Graph:
-    ranges = channel_ranges(graph)
-    for name in [node.name for node in graph.nodes]:
-        source = next(n for n in graph.nodes if n.name == name)
-        chain = _chain(graph, source)
-        if chain is None:
-            continue
-        removable = _removable(graph, ranges, chain)
-        channels = len(removable)
-        needed = max(channels - int(removable.sum()), 1)
-        kept_count = -(-needed // GROUP) * GROUP
-        if kept_count >= channels:
-            continue
-        gone = np.flatnonzero(removable)[: channels - kept_count]
-        kept = np.setdiff1d(np.arange(channels), gone)
-        graph = _without(graph, ranges, chain, kept, gone)
-        outputs = [node.output for node in (source, *chain.members)]
-        ranges = {**ranges, **{n: ranges[n].of(kept) for n in outputs if n in ranges}}
-        note = f"{len(gone)} of {channels} channels of '{_label(source)}' are never needed: removed"
-        graph = replace(graph, notes=(*graph.notes, note))
-    return graph
+    before, current = graph, None
+    while current is not graph:  # what goes narrows the ranges of what is left
+        current, graph = graph, _without_dead(graph)
+    return replace(graph, notes=(*graph.notes, *_notes(before, graph)))
 
 
-def _label(node: Node) -> str:
-    return node.origin[-1] if node.origin else node.name
+def _without_dead(graph: Graph) -> Graph:
+    ranges, links = channel_ranges(graph), channel_links(graph)
+    needed = _needed(graph, ranges, links)
+    kept = {name: needed[links.classes(name)] for name in links.first}
+    return graph if all(mask.all() for mask in kept.values()) else _cut(graph, ranges, kept)
 
 
-def _chain(graph: Graph, source: Node) -> Chain | None:
-    """The chain that starts at `source`; None when a channel of it could not be removed."""
-    attrs = source.attrs
-    if not isinstance(attrs, Conv2DAttrs) or attrs.groups != 1 or attrs.residual is not None:
-        return None
-    if graph.tensors[source.output].quant is None:
-        return None
-    members: list[Node] = []
-    readers: list[tuple[Node, str]] = []
-    open_tensors = [source.output]
-    while open_tensors:
-        name = open_tensors.pop()
-        if name in graph.outputs or not graph.readers[name]:
-            return None
-        for node in graph.readers[name]:
-            if _keeps_channels(graph, node):
-                members.append(node)
-                open_tensors.append(node.output)
-            elif _can_do_without(node, name):
-                readers.append((node, name))
-            else:
-                return None
-    return Chain(source, tuple(members), tuple(readers))
+def _needed(graph: Graph, ranges: Ranges, links: Links) -> Array:
+    """Which classes stay. What goes may leave readers without weights, until nothing changes."""
+    classes = {name: links.classes(name) for name in links.first}
+    needed, before = np.ones_like(links.pinned), None
+    while before is None or (before != needed).any():
+        before, needed = needed, links.pinned.copy()
+        for node in graph.nodes:
+            if mixes_channels(graph, node):
+                rows = before[classes[node.output]]
+                needed[classes[node.inputs[0]][_needs(graph, ranges, node, rows)]] = True
+        for of_tensor in classes.values():
+            if not needed[of_tensor].any():
+                needed[of_tensor[:1]] = True  # a tensor without channels is none
+    return needed
 
 
-def _keeps_channels(graph: Graph, node: Node) -> bool:
-    x, y = graph.tensors[node.inputs[0]], graph.tensors[node.output]
-    if node.op not in KEEPING or y.quant is None or x.shape[-1] != y.shape[-1]:
-        return False
-    if node.op == "Reshape":
-        return x.quant == y.quant and x.shape[0] == y.shape[0]
-    return True
+def _needs(graph: Graph, ranges: Ranges, node: Node, rows: Array) -> Array:
+    """Which channels a Conv2D or Dense cannot do without, when only `rows` of its outputs stay."""
+    tensor, w = graph.tensors[node.inputs[0]], graph.tensors[node.inputs[1]]
+    used = (_weights(w)[rows] != 0).any(axis=(0, 1))
+    known = ranges.get(tensor.name)
+    if known is None:
+        return np.asarray(used)
+    zero = tensor.quant.zero_point[0] if tensor.quant else 0
+    foldable = known.is_constant & (known.low == zero)
+    if tensor.quant is not None and not any(getattr(node.attrs, "pads", ())):
+        bias = graph.tensors[node.inputs[2]].data if len(node.inputs) > 2 else None
+        if bias is None or np.abs(bias.astype(np.int64)).max(initial=0) < MOST_BIAS:
+            foldable = known.is_constant
+    return np.asarray(used & ~foldable)
 
 
-def _can_do_without(node: Node, tensor: str) -> bool:
-    if node.op not in READ_AXES or node.inputs.count(tensor) != 1 or node.inputs[0] != tensor:
-        return False
-    return getattr(node.attrs, "groups", 1) == 1
+def _weights(w: Tensor) -> Array:
+    """Of a Conv2D or Dense: [outputs, places of the window, inputs], centred."""
+    assert w.data is not None, "weights are constant"
+    return centred(w.data, w).reshape(w.shape[0], -1, w.shape[-1])
 
 
-def _removable(graph: Graph, ranges: Ranges, chain: Chain) -> Array:
-    """Which channels no reader needs."""
-    removable = np.ones(graph.tensors[chain.source.output].shape[-1], np.bool_)
-    for node, name in chain.readers:
-        tensor, w = graph.tensors[name], graph.tensors[node.inputs[1]]
-        known = ranges.get(name)
-        if known is None or w.data is None or tensor.quant is None:
-            return np.zeros_like(removable)
-        unused = (centred(w.data, w) == 0).all(axis=tuple(range(len(w.shape) - 1)))
-        foldable = known.is_constant
-        if any(getattr(node.attrs, "pads", ())):
-            foldable = foldable & (known.low == tensor.quant.zero_point[0])
-        removable &= unused | foldable
-    return removable
+def _cut(graph: Graph, ranges: Ranges, kept: Kept) -> Graph:
+    """The graph with only the kept channels."""
+    new = {
+        name: replace(graph.tensors[name], shape=(*graph.tensors[name].shape[:-1], int(mask.sum())))
+        for name, mask in kept.items()
+        if not mask.all()
+    }
+    nodes = []
+    for node in graph.nodes:
+        inputs = [*node.inputs]
+        for position, constant in _constants(graph, ranges, kept, node).items():
+            name = fresh_tensor(graph, constant.name, new)
+            new[name] = replace(constant, name=name)
+            inputs[position : position + 1] = [name]  # a bias may be the first one
+        attrs = node.attrs
+        if node.op == "Reshape" and node.output in new:
+            attrs = ReshapeAttrs(new[node.output].shape)
+        nodes.append(replace(node, inputs=tuple(inputs), attrs=attrs))
+    return graph.with_nodes(nodes, new.values())
 
 
-def _without(graph: Graph, ranges: Ranges, chain: Chain, kept: Array, gone: Array) -> Graph:
-    """The graph with only the `kept` channels of the chain."""
-    new: dict[str, Tensor] = {}
-    changed: dict[str, Node] = {}
-
-    def added(tensor: Tensor) -> str:
-        name = fresh_tensor(graph, tensor.name, new)
-        new[name] = replace(tensor, name=name)
-        return name
-
-    def sliced(node: Node, *axes: int) -> tuple[str, ...]:
-        """The constants that `node` reads, cut along one axis each."""
-        pairs = zip(node.inputs[1:], axes, strict=False)
-        return tuple(added(_sliced(graph.tensors[name], axis, kept)) for name, axis in pairs)
-
-    for node in (chain.source, *chain.members):
-        constants = sliced(node, *CONSTANT_AXES.get(node.op, ()))
-        y = graph.tensors[node.output]
-        new[y.name] = replace(y, shape=(*y.shape[:-1], len(kept)))
-        attrs = ReshapeAttrs(new[y.name].shape) if node.op == "Reshape" else node.attrs
-        changed[node.name] = replace(node, inputs=(node.inputs[0], *constants), attrs=attrs)
-    for node, name in chain.readers:
-        bias = added(_folded(graph, ranges, node, name, gone))
-        weights = sliced(node, READ_AXES[node.op])
-        changed[node.name] = replace(node, inputs=(name, *weights, bias, *node.inputs[3:]))
-    return graph.with_nodes([changed.get(n.name, n) for n in graph.nodes], new.values())
+def _notes(before: Graph, after: Graph) -> tuple[str, ...]:
+    """What went, by the layers that would have computed it."""
+    notes = []
+    for node in before.nodes:
+        if mixes_channels(before, node):
+            channels, left = (g.tensors[node.output].shape[-1] for g in (before, after))
+            label = node.origin[-1] if node.origin else node.name
+            if left < channels:
+                counts = f"{channels - left} of {channels} channels"
+                notes.append(f"{counts} of '{label}' are never needed: removed")
+    return tuple(notes)
 
 
-def _sliced(tensor: Tensor, axis: int, kept: Array) -> Tensor:
+def _constants(graph: Graph, ranges: Ranges, kept: Kept, node: Node) -> Mapping[int, Tensor]:
+    """The constants that `node` reads instead, by the position of its input."""
+    if node.output not in kept:
+        return {}
+    rows = kept[node.output]
+    if mixes_channels(graph, node):
+        columns, w = kept[node.inputs[0]], graph.tensors[node.inputs[1]]
+        cut = {1: _sliced(w, {0: rows, len(w.shape) - 1: columns})}
+        bias = graph.tensors[node.inputs[2]] if len(node.inputs) > 2 else None
+        if not columns.all():
+            bias = _folded(graph, ranges, node, ~columns, bias)
+        if bias is not None:
+            cut[2] = _sliced(bias, {0: rows})
+    elif node.op == "DepthwiseConv2D":
+        axes = zip(enumerate(node.inputs[1:], 1), (2, 0), strict=False)
+        cut = {i: _sliced(graph.tensors[t], {axis: rows}) for (i, t), axis in axes}
+    elif node.op in FUNCTIONS:
+        cut = {i: _last_axis(graph.tensors[t], rows) for i, t in enumerate(node.inputs)}
+    else:
+        cut = {}
+    return {i: t for i, t in cut.items() if i >= len(node.inputs) or t.name != node.inputs[i]}
+
+
+def _last_axis(tensor: Tensor, mask: Array) -> Tensor:
+    """An operand, cut where it is a constant with one value a channel."""
+    if tensor.data is None or not tensor.shape or tensor.shape[-1] != mask.size:
+        return tensor
+    return _sliced(tensor, {len(tensor.shape) - 1: mask})
+
+
+def _sliced(tensor: Tensor, masks: Mapping[int, Array]) -> Tensor:
+    """A constant with what stays along some axes."""
     assert tensor.data is not None, "weights are constant"
-    data = read_only(np.take(tensor.data, kept, axis), tensor.dtype)
-    quant = _kept_scales(tensor.quant, axis, kept)
-    return replace(tensor, name=f"{tensor.name}\tkept", shape=data.shape, data=data, quant=quant)
+    if all(mask.all() for mask in masks.values()):
+        return tensor
+    data, quant = tensor.data, tensor.quant
+    for axis, mask in masks.items():
+        data, quant = data.compress(mask, axis), _kept_scales(quant, axis, mask)
+    name = tensor.name if tensor.name.endswith("\tfolded") else f"{tensor.name}\tkept"
+    kept = read_only(data, tensor.dtype)
+    return replace(tensor, name=name, shape=data.shape, data=kept, quant=quant)
 
 
-def _kept_scales(quant: QParams | None, axis: int, kept: Array) -> QParams | None:
+def _kept_scales(quant: QParams | None, axis: int, mask: Array) -> QParams | None:
     if quant is None or quant.axis != axis:
         return quant
-    places = kept.tolist()
+    places = np.flatnonzero(mask).tolist()
     return QParams(
         tuple(quant.scale[i] for i in places), tuple(quant.zero_point[i] for i in places), axis
     )
 
 
-def _folded(graph: Graph, ranges: Ranges, node: Node, name: str, gone: Array) -> Tensor:
-    """The bias of a reader with the constants of the removed channels in it."""
-    tensor, w = graph.tensors[name], graph.tensors[node.inputs[1]]
-    assert w.data is not None and tensor.quant is not None
-    weights = centred(w.data, w).astype(np.int64).reshape(w.shape[0], -1, w.shape[-1])
-    values = ranges[name].low - tensor.quant.zero_point[0]
-    unused = (weights == 0).all(axis=(0, 1))
-    total = (weights.sum(axis=1) * np.where(unused, 0, values))[:, gone].sum(axis=1)
-    old = graph.tensors[node.inputs[2]].data if len(node.inputs) > 2 else None
-    data = read_only(total if old is None else old.astype(np.int64) + total, "int32")
-    base = node.inputs[2] if len(node.inputs) > 2 else f"{node.name}\tbias"
-    return Tensor(f"{base}\tfolded", data.shape, DType.INT32, data)
+def _folded(
+    graph: Graph, ranges: Ranges, node: Node, gone: Array, bias: Tensor | None
+) -> Tensor | None:
+    """The bias of a reader with the constants of the channels that go in it.
+
+    One that goes without being constant has no weights in the rows that stay.
+    """
+    x, w = (graph.tensors[name] for name in node.inputs[:2])
+    known = ranges.get(x.name)
+    if x.quant is None or known is None:  # only zeros go
+        return bias
+    values = np.where(known.is_constant & gone, known.low - x.quant.zero_point[0], 0)
+    total = (_weights(w).astype(np.int64).sum(axis=1) * values.astype(np.int64)).sum(axis=1)
+    if not total.any():
+        return bias
+    if bias is not None and bias.data is not None:
+        total = total + bias.data.astype(np.int64)
+    name = f"{node.name}\tbias" if bias is None else f"{bias.name}\tfolded"
+    return Tensor(name, total.shape, DType.INT32, read_only(total, "int32"))

@@ -84,7 +84,7 @@ def _with_copy(graph: Graph, position: int) -> Graph:
 
 def steps_of(graph: Graph, kernels: Mapping[str, Kernel]) -> tuple[Step, ...]:
     """The kernel calls in execution order; aliases are no steps."""
-    roots = _roots(graph)
+    roots = _shared_roots(graph, kernels)
     return tuple(
         _step(graph, node, kernels[node.name], roots)
         for node in graph.nodes
@@ -92,9 +92,11 @@ def steps_of(graph: Graph, kernels: Mapping[str, Kernel]) -> tuple[Step, ...]:
     )
 
 
-def storages_of(graph: Graph, steps: Sequence[Step]) -> tuple[Storage, ...]:
+def storages_of(
+    graph: Graph, steps: Sequence[Step], kernels: Mapping[str, Kernel]
+) -> tuple[Storage, ...]:
     """Every storage that holds an activation, in the order of first writing."""
-    roots = _roots(graph)
+    roots = _shared_roots(graph, kernels)
     members: dict[str, list[str]] = {}
     for name, tensor in graph.tensors.items():
         if tensor.data is None:
@@ -116,6 +118,21 @@ def _roots(graph: Graph) -> dict[str, str]:
     for node in graph.nodes:
         if OPS[node.op].kernel is None:
             roots[node.output] = roots[node.inputs[0]]
+    return roots
+
+
+def _shared_roots(graph: Graph, kernels: Mapping[str, Kernel]) -> dict[str, str]:
+    """The same, where outputs also lie over the dying inputs of kernels that work in place."""
+    roots = _roots(graph)
+    callers = {roots[name] for name in (*graph.inputs, *graph.outputs)}
+    for position, node in enumerate(graph.nodes):
+        kernel = kernels.get(node.name)
+        if kernel is None or not kernel.in_place:
+            continue
+        x, y = roots[node.inputs[0]], roots[node.output]
+        later = {roots[t] for n in graph.nodes[position + 1 :] for t in n.inputs}
+        if x not in later and callers.isdisjoint((x, y)):
+            roots = {tensor: x if root == y else root for tensor, root in roots.items()}
     return roots
 
 

@@ -89,7 +89,7 @@ def macs(call: Call) -> int:
 ALGORITHMS: Algorithms = {
     "float-rows": Algorithm(float_depthwise.suits, float_depthwise.kernel, float_depthwise.space),
     "pairs": Algorithm(depthwise_pairs.suits, depthwise_pairs.kernel, depthwise_pairs.space),
-    "planes": Algorithm(depthwise_planes.suits, depthwise_planes.kernel),
+    "planes": Algorithm(depthwise_planes.suits, depthwise_planes.kernel, depthwise_planes.space),
     "rows": Algorithm(depthwise_rows.suits, depthwise_rows.kernel),
     "direct-smlad": Algorithm(depthwise.suits_smlad, depthwise.kernel_smlad),
     "direct": Algorithm(depthwise.suits, depthwise.kernel),

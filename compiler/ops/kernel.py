@@ -43,6 +43,8 @@ class Kernel:
     microkernels   C functions that `function` calls
     rows           output rows that row_begin..row_end counts; 0: no row range
     band           rows from row_begin on that are computed together, in any order
+    in_place       the output may lie exactly over the first input, of as many bytes: what a value
+                   is written over was read before
     float_code     whether it computes with floats
     note           one line for the report: the algorithm and block ("gemm 4x2, smlad")
     """
@@ -54,5 +56,6 @@ class Kernel:
     microkernels: tuple[Microkernel, ...] = ()
     rows: int = 0
     band: int = 1
+    in_place: bool = False
     float_code: bool = False
     note: str = "plain C"

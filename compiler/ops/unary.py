@@ -17,6 +17,8 @@ from tinyc.compiler.ops.op import Call, Op, Type, dequantized
 from tinyc.compiler.ops.quantize import quantized
 from tinyc.targets import Target
 
+UNROLL = 4  # elements a turn of a table's loop
+
 
 @dataclass(frozen=True, slots=True)
 class UnaryAttrs:
@@ -175,13 +177,7 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     source, result = loops.buffer("x", x.elements, x.dtype), loops.buffer("y", y.elements, y.dtype)
     if call.quantized:
         table = loops.buffer("table", 256, y.dtype)
-
-        def look_up(i: Any) -> list[Any]:
-            at = loops.load(source, i, "uint8").astype("int32")
-            return [loops.store(result, i, loops.load(table, at))]
-
-        body = [loops.loop("i", x.elements, look_up)]
-        function = loops.function([source, result, table], body)
+        function = loops.function([source, result, table], _look_up(source, table, result))
         return Kernel("look_up", function, (Constant("table", table_of(call)),), note="table")
 
     def compute(i: Any) -> list[Any]:
@@ -191,6 +187,25 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     body = [loops.loop("i", x.elements, compute)]
     name = "clamp" if a.function == "identity" else a.function
     return Kernel(name, loops.function([source, result], body), float_code=True)
+
+
+def _look_up(source: Any, table: Any, result: Any) -> list[Any]:
+    """Some elements at once: all are read before the first is written, which may be over them."""
+    values = [loops.local(f"y_{u}") for u in range(UNROLL)]
+    turns, rest = divmod(int(source.shape[0]), UNROLL)
+
+    def look_up(first: Any, count: int) -> list[Any]:
+        lines = []
+        for u in range(count):
+            at = loops.load(source, first + u, "uint8").astype("int32")
+            lines.append(loops.store(values[u], 0, loops.load(table, at, "int32")))
+        stores = (loops.store(result, first + u, loops.load(values[u], 0)) for u in range(count))
+        return [*lines, *stores]
+
+    lines = loops.declare(*values[: UNROLL if turns else rest])
+    if turns:
+        lines.append(loops.loop("i", turns, lambda i: look_up(i * UNROLL, UNROLL)))
+    return lines + (look_up(loops.const(turns * UNROLL), rest) if rest else [])
 
 
 UNARY = Op("Unary", infer, reference, kernel, quantize=can_quantize, in_place=True)
