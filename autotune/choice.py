@@ -1,18 +1,17 @@
 """Which schedule each node gets: the cheapest set, in cycles, flash and RAM, for what is asked.
 
-Flash is shared: layers of one workload and schedule are one function, and blocks of equal name are
-one function too. So the choice is made for the whole model, by local search from several starts;
-it depends on the graph, the core and the records alone.
+It depends on the graph, the core and the records alone.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from tinyc.autotune.options import Option, options_of
 from tinyc.autotune.records import Record
 from tinyc.autotune.schedule import Schedule
+from tinyc.autotune.selection import Cost, Group, cost_of, select
 from tinyc.compiler.artifact import Source
 from tinyc.compiler.graph import Graph
 from tinyc.compiler.ops import OPS
@@ -27,29 +26,6 @@ Optimize = Literal["latency", "balanced", "size"]
 LATENCY_WORTH = 16.0
 MOST_SLOWDOWN = 2.5  # of "size" against "balanced"
 WORST_FIRST: tuple[Source, ...] = ("unknown", "estimated")
-OTHER_CODE_BYTES = 2048  # what no schedule changes: pools, softmax, the run function
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Nodes of one workload, which get one schedule.
-
-    live_bytes  by node: activations in the arena during its step
-    """
-
-    workload: str
-    nodes: tuple[str, ...]
-    live_bytes: int
-    options: tuple[Option, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What the nodes with a choice cost together; flash with their tables and code."""
-
-    cycles: int
-    flash_bytes: int
-    ram_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +57,7 @@ def choices_of(
     groups, base = groups_of(graph, target, io, records), _base_ram(graph, io)
 
     def chosen(optimize: Optimize, objective: Callable[[Cost], float]) -> Choice:
-        picks = _search(groups, base, objective)
+        picks = select(groups, base, objective)
         nodes = {n: g.options[p] for g, p in zip(groups, picks, strict=True) for n in g.nodes}
         return Choice(optimize, nodes, cost_of(groups, picks, base))
 
@@ -121,69 +97,6 @@ def groups_of(graph: Graph, target: Target, io: Io, records: Sequence[Record]) -
         )
         for text, same in calls.items()
     )
-
-
-def cost_of(groups: Sequence[Group], picks: Sequence[int], base_ram: int) -> Cost:
-    """What the groups cost with these options."""
-    cycles, flash, ram = 0, OTHER_CODE_BYTES, base_ram
-    blocks: dict[str, int] = {}
-    for group, pick in zip(groups, picks, strict=True):
-        option = group.options[pick]
-        cycles += option.cycles * len(group.nodes)
-        flash += option.tables_bytes * len(group.nodes) + option.own_bytes
-        blocks.update(option.blocks)
-        ram = max(ram, group.live_bytes + option.scratch_bytes)
-    return Cost(max(cycles, 1), flash + sum(blocks.values()), max(ram, 1))
-
-
-def _search(
-    groups: Sequence[Group], base_ram: int, objective: Callable[[Cost], float]
-) -> tuple[int, ...]:
-    """The best of the local optima that the starts lead to."""
-
-    def value(picks: Sequence[int]) -> float:
-        return objective(cost_of(groups, picks, base_ram))
-
-    return min((_descend(groups, start, value) for start in _starts(groups)), key=value)
-
-
-def _starts(groups: Sequence[Group]) -> Iterator[tuple[int, ...]]:
-    """Fewest cycles, least flash, least scratch of every group by itself."""
-    keys: tuple[Callable[[Option], tuple[int, int]], ...] = (
-        lambda o: (o.cycles, o.flash_bytes),
-        lambda o: (o.flash_bytes, o.cycles),
-        lambda o: (o.scratch_bytes, o.cycles),
-    )
-    for key in keys:
-        yield tuple(min(range(len(g.options)), key=lambda i, g=g, k=key: k(g.options[i]))  # type: ignore[misc]
-                    for g in groups)  # fmt: skip
-
-
-def _descend(
-    groups: Sequence[Group], start: tuple[int, ...], value: Callable[[Sequence[int]], float]
-) -> tuple[int, ...]:
-    """Change one group, or all groups that have it to one schedule, while that helps."""
-    best, lowest = start, value(start)
-    improved = True
-    while improved:
-        improved = False
-        for picks in _moves(groups, best):
-            now = value(picks)
-            if now < lowest - 1e-12:
-                best, lowest, improved = picks, now, True
-    return best
-
-
-def _moves(groups: Sequence[Group], picks: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    for g, group in enumerate(groups):
-        for option in range(len(group.options)):
-            yield (*picks[:g], option, *picks[g + 1 :])
-    schedules = dict.fromkeys(option.schedule for group in groups for option in group.options)
-    for schedule in schedules:
-        yield tuple(
-            next((i for i, o in enumerate(g.options) if o.schedule == schedule), pick)
-            for g, pick in zip(groups, picks, strict=True)
-        )
 
 
 def _base_ram(graph: Graph, io: Io) -> int:

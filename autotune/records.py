@@ -4,7 +4,7 @@ import json
 import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
@@ -144,17 +144,24 @@ def known_records(target: Target) -> tuple[Record, ...]:
 
 
 def useful(records: Iterable[Record]) -> tuple[Record, ...]:
-    """The records that no other one of the same workload beats in cycles, flash and scratch."""
-    kept: list[Record] = []
+    """The records that no other one of the same workload beats in cycles, flash and scratch.
+
+    Tables, code of its own and shared blocks count apart: whether blocks are shared is not known.
+    """
+    by_workload: dict[str, list[Record]] = {}
     for record in sorted(records, key=lambda r: (r.workload, r.cycles, r.flash_bytes)):
-        if not any(_beats(other, record) for other in kept if other.workload == record.workload):
-            kept.append(replace(record))
-    return tuple(kept)
+        kept = by_workload.setdefault(record.workload, [])
+        if not any(_beats(other, record) for other in kept):
+            kept.append(record)
+    return tuple(record for kept in by_workload.values() for record in kept)
 
 
 def _beats(a: Record, b: Record) -> bool:
+    """`a` is as good as `b`, cycles within half a percent."""
     return (
-        a.cycles <= b.cycles
-        and a.flash_bytes <= b.flash_bytes
+        a.cycles <= b.cycles * 1.005
+        and a.tables_bytes <= b.tables_bytes
+        and a.own_bytes <= b.own_bytes
+        and (a.blocks.keys() <= b.blocks.keys() or a.flash_bytes <= b.flash_bytes)
         and a.scratch_bytes <= b.scratch_bytes
     )

@@ -1,0 +1,139 @@
+"""One option for each group of equal nodes, so that the whole costs least.
+
+Flash is shared: the nodes of a group are one function, and blocks of equal name are one function
+whoever calls them. So options are not chosen one by one but by local search, from several starts.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tinyc.autotune.options import Option
+
+OTHER_CODE_BYTES = 2048  # what no option changes: pools, softmax, the run function
+
+Picks = tuple[int, ...]  # an index into the options of each group
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Nodes of one workload, which get one schedule.
+
+    live_bytes  activations in the arena during its step, of the node with the most
+    """
+
+    workload: str
+    nodes: tuple[str, ...]
+    live_bytes: int
+    options: tuple[Option, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What the nodes with a choice cost together; flash with their tables and code."""
+
+    cycles: int
+    flash_bytes: int
+    ram_bytes: int
+
+
+Objective = Callable[[Cost], float]
+
+
+def select(groups: Sequence[Group], base_ram: int, objective: Objective) -> Picks:
+    """The best of the local optima that the starts lead to."""
+    found = [_descend(groups, start, base_ram, objective) for start in _starts(groups)]
+    return min(found, key=lambda picks: objective(cost_of(groups, picks, base_ram)))
+
+
+def cost_of(groups: Sequence[Group], picks: Picks, base_ram: int) -> Cost:
+    """What the groups cost with these options."""
+    return _Sum.of(groups, picks, base_ram).cost
+
+
+@dataclass(frozen=True, slots=True)
+class _Sum:
+    """The cost of some groups, with the blocks that are there already."""
+
+    cycles: int
+    flash_bytes: int
+    ram_bytes: int
+    blocks: Mapping[str, int]
+
+    @staticmethod
+    def of(groups: Sequence[Group], picks: Picks, base_ram: int, without: int = -1) -> "_Sum":
+        cycles, flash, ram = 0, OTHER_CODE_BYTES, base_ram
+        blocks: dict[str, int] = {}
+        for i, (group, pick) in enumerate(zip(groups, picks, strict=True)):
+            if i == without:
+                continue
+            option = group.options[pick]
+            cycles += option.cycles * len(group.nodes)
+            flash += option.tables_bytes * len(group.nodes) + option.own_bytes
+            ram = max(ram, group.live_bytes + option.scratch_bytes)
+            blocks.update(option.blocks)
+        return _Sum(cycles, flash + sum(blocks.values()), ram, blocks)
+
+    def plus(self, group: Group, option: Option) -> Cost:
+        """With one more group."""
+        count, blocks = len(group.nodes), option.blocks.items()
+        more = sum(size for name, size in blocks if name not in self.blocks)
+        return Cost(
+            max(self.cycles + option.cycles * count, 1),
+            self.flash_bytes + option.tables_bytes * count + option.own_bytes + more,
+            max(self.ram_bytes, group.live_bytes + option.scratch_bytes, 1),
+        )
+
+    @property
+    def cost(self) -> Cost:
+        return Cost(max(self.cycles, 1), self.flash_bytes, max(self.ram_bytes, 1))
+
+
+def _starts(groups: Sequence[Group]) -> list[Picks]:
+    """Fewest cycles, least flash, least scratch of every group by itself."""
+
+    def by(key: Callable[[Option], tuple[int, int]]) -> Picks:
+        keys = [[key(option) for option in group.options] for group in groups]
+        return tuple(values.index(min(values)) for values in keys)
+
+    return [
+        by(lambda o: (o.cycles, o.flash_bytes)),
+        by(lambda o: (o.flash_bytes, o.cycles)),
+        by(lambda o: (o.scratch_bytes, o.cycles)),
+    ]
+
+
+def _descend(groups: Sequence[Group], start: Picks, base_ram: int, objective: Objective) -> Picks:
+    """Change one group, then all groups that have it to one schedule, while that helps."""
+    picks = start
+    while True:
+        before = picks
+        for i in range(len(groups)):
+            picks = _with_best(groups, picks, i, base_ram, objective)
+        picks = _with_best_for_all(groups, picks, base_ram, objective)
+        if picks == before:
+            return picks
+
+
+def _with_best(
+    groups: Sequence[Group], picks: Picks, i: int, base_ram: int, objective: Objective
+) -> Picks:
+    """The best option for group `i`; the one it has when none is better."""
+    others = _Sum.of(groups, picks, base_ram, without=i)
+    values = [objective(others.plus(groups[i], option)) for option in groups[i].options]
+    best = values.index(min(values))
+    return picks if values[best] == values[picks[i]] else (*picks[:i], best, *picks[i + 1 :])
+
+
+def _with_best_for_all(
+    groups: Sequence[Group], picks: Picks, base_ram: int, objective: Objective
+) -> Picks:
+    """One schedule for all groups that have it, if one of them helps."""
+    lowest = objective(cost_of(groups, picks, base_ram))
+    best = picks
+    places = [{o.schedule: i for i, o in enumerate(group.options)} for group in groups]
+    for schedule in dict.fromkeys(s for place in places for s in place):
+        changed = tuple(p.get(schedule, pick) for p, pick in zip(places, picks, strict=True))
+        value = objective(cost_of(groups, changed, base_ram))
+        if value < lowest:
+            best, lowest = changed, value
+    return best
