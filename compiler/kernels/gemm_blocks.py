@@ -24,6 +24,7 @@ from tinyc.compiler.ops.residual import Addend, addend, first_stage
 from tinyc.targets import Target
 from tinyc.targets.intrinsics.arm_gemm import BLOCKS, GROUP, expand, gemm, packed_stream
 
+PAIR = 2  # channels that a block computes together
 MOST_PRODUCTS = 4096  # keeps the block's offsets and the scratch in reach
 
 
@@ -54,9 +55,9 @@ class Blocks:
 
 
 def suits(call: Call, target: Target) -> bool:
-    """int8 results of symmetric int8 weights, an even number of channels, one group, one image."""
+    """int8 results of symmetric int8 weights, two channels at least, one group, one image."""
     w = call.inputs[1]
-    plain = call.attrs.groups == 1 and call.inputs[0].shape[0] == 1 and w.shape[0] % 2 == 0
+    plain = call.attrs.groups == 1 and call.inputs[0].shape[0] == 1 and w.shape[0] >= PAIR
     if not plain or w.elements // w.shape[0] > MOST_PRODUCTS or call.output.dtype != DType.INT8:
         return False
     return suits_assembly(first_stage(call), target)
@@ -109,15 +110,23 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
 
 
 def _stream(stage: Call, groups: int) -> Array:
-    """The weights, padded to whole groups, the biases and the multipliers."""
+    """The weights, padded to whole groups, the biases and the multipliers.
+
+    Of an odd number of channels the last two are a pair: one is computed again.
+    """
     w = stage.inputs[1]
     assert w.data is not None, "the weights are constant"
     matrix = centred(w.data, w).reshape(w.shape[0], -1)
     padded = np.zeros((w.shape[0], groups * GROUP), np.int8)
     padded[:, : matrix.shape[1]] = matrix
-    return packed_stream(
-        padded, folded_bias(stage, matrix), output_requantization(stage).multipliers
-    )
+    multipliers = np.broadcast_to(output_requantization(stage).multipliers, w.shape[:1])
+    order = [n for first in _pairs(w.shape[0]) for n in (first, first + 1)]
+    return packed_stream(padded[order], folded_bias(stage, matrix)[order], multipliers[order])
+
+
+def _pairs(channels: int) -> list[int]:
+    """The first channel of each pair, in the order of the stream."""
+    return [*range(0, channels - 1, PAIR), *([channels - PAIR] if channels % PAIR else [])]
 
 
 def _sizes(width: int, flat: bool) -> list[int]:
@@ -163,16 +172,25 @@ def _block(blocks: Blocks, oy: Any, ox: Any, pixels: int) -> list[Any]:
     _, _, ow, oc = blocks.call.output.shape
     at = (oy * ow + ox) * oc
     assert quant is not None
-    multiply = loops.run(
-        blocks.functions[pixels][1].name,
-        loops.pointer(blocks.scratch),
-        loops.pointer(blocks.stream),
-        loops.pointer(blocks.result, at),
-        loops.const(oc),
-        loops.end_pointer(blocks.stream),
-        loops.const(quant.zero_point[0]),
-    )
-    lines = [*_expanded(blocks, oy, ox, pixels), multiply]
+    pair_bytes = int(blocks.stream.shape[0]) // len(_pairs(oc))
+
+    def multiply(first: int, stop: int, channel: int) -> Any:
+        """The pairs `first` to `stop` of the stream, to channels from `channel` on."""
+        whole = stop == len(_pairs(oc))
+        end = loops.end_pointer(blocks.stream)
+        return loops.run(
+            blocks.functions[pixels][1].name,
+            loops.pointer(blocks.scratch),
+            loops.pointer(blocks.stream, first * pair_bytes),
+            loops.pointer(blocks.result, at + channel),
+            loops.const(oc),
+            end if whole else loops.pointer(blocks.stream, stop * pair_bytes),
+            loops.const(quant.zero_point[0]),
+        )
+
+    half = oc // PAIR
+    lines = [*_expanded(blocks, oy, ox, pixels), multiply(0, half, 0)]
+    lines += [multiply(half, half + 1, oc - PAIR)] if oc % PAIR else []
     if residual is None:
         return lines
 
