@@ -36,6 +36,8 @@ CASES: dict[str, Callable[[], onnx.ModelProto]] = {
     "1x1": conv((1, 8, 5, 7), (6, 8, 1, 1), (1, 6, 5, 7), relu=True),
     "1x1, one pixel": conv((1, 3, 1, 1), (2, 3, 1, 1), (1, 2, 1, 1)),
     "1x1, odd inputs, stride": conv((1, 7, 6, 5), (2, 7, 1, 1), (1, 2, 3, 3), strides=[2, 2]),
+    "1x1, odd outputs": conv((1, 4, 3, 5), (5, 4, 1, 1), (1, 5, 3, 5)),
+    "3x3, odd outputs": conv((1, 8, 5, 6), (7, 8, 3, 3), (1, 7, 5, 6), pads=[1] * 4),
     "1x1, extreme weights": conv((1, 16, 3, 7), (4, 16, 1, 1), (1, 4, 3, 7), weights=extreme((4, 16, 1, 1)),
                                  out=Q(1.0, 127)),
     "3x3": conv((1, 8, 7, 6), (8, 8, 3, 3), (1, 8, 7, 6), pads=[1] * 4),

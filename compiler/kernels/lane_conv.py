@@ -5,12 +5,14 @@ its results are written, the last block has as many pixels as are left.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.graph import DType
+from tinyc.compiler.graph import Array, DType, read_only
 from tinyc.compiler.kernels.gather import window_row
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.accumulate import centred, folded_bias, output_requantization
@@ -25,6 +27,7 @@ from tinyc.targets.intrinsics.lane_packing import pack_pair, pack_pixels
 from tinyc.targets.intrinsics.riscv_gemm import GROUP, LANES, PIXELS
 
 WORD = 4
+CHANNELS = 2  # of a pair in the stream
 FEWEST_FOR_TWO = 16  # products
 TURNS = (1, 2)  # groups of products in a turn of the loop
 
@@ -36,12 +39,14 @@ class Lanes:
     stage        the convolution alone, without the residual
     lane_bytes   of the scratch before the strips for windows that leave the image
     multiply     name of the block's function
+    streams      bytes of the stream that begins with each channel, in their order
     """
 
     call: Call
     stage: Call
     lane_bytes: int
     multiply: str
+    streams: Mapping[int, int]
     source: Any
     result: Any
     stream: Any
@@ -50,9 +55,9 @@ class Lanes:
 
 
 def suits(call: Call, target: Target) -> bool:
-    """int8 results of symmetric int8 weights, an even number of channels, one group, one image."""
+    """int8 results of symmetric int8 weights, two channels at least, one group, one image."""
     w, a = call.inputs[1], call.attrs
-    plain = a.groups == 1 and call.inputs[0].shape[0] == 1 and w.shape[0] % 2 == 0
+    plain = a.groups == 1 and call.inputs[0].shape[0] == 1 and w.shape[0] >= CHANNELS
     plain = plain and (a.dilations[1] == 1 or w.shape[2] == 1)
     if not plain or w.elements // w.shape[0] > riscv_gemm.MOST_PRODUCTS:
         return False
@@ -77,23 +82,15 @@ def space(call: Call, target: Target) -> Iterator[Schedule]:
 
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     stage, x, w, y, a = first_stage(call), call.inputs[0], call.inputs[1], call.output, call.attrs
-    oc, kh, kw, ic = w.shape
+    _, kh, kw, ic = w.shape
     unroll = schedule.unroll or _rule_of_turns(kh * kw * ic)
-    low, high = stored_bounds(stage.output, stage.attrs.clamp)
-    assert w.data is not None and stage.output.quant is not None
-    matrix = centred(w.data, w).reshape(oc, -1)
-    stream = riscv_gemm.packed_stream(
-        matrix,
-        folded_bias(stage, matrix),
-        doubled(output_requantization(stage), oc),
-        bounds(stage.output.quant.zero_point[0], low, high),
-        unroll * GROUP,
-    )
-    lane_bytes = math.ceil(matrix.shape[1] / (unroll * GROUP)) * unroll * GROUP * LANES * WORD
+    streams = _streams(stage, unroll * GROUP)
+    stream = read_only(np.concatenate(list(streams.values())))
+    lane_bytes = math.ceil(kh * kw * ic / (unroll * GROUP)) * unroll * GROUP * LANES * WORD
     scratch_bytes = lane_bytes + (2 * kw * ic if any(a.pads) else 0)
     multiply = riscv_gemm.gemm(unroll)
     lanes = Lanes(
-        call, stage, lane_bytes, multiply.name,
+        call, stage, lane_bytes, multiply.name, {c: s.size for c, s in streams.items()},
         loops.buffer("x", x.elements, x.dtype),
         loops.buffer("y", y.elements, y.dtype),
         loops.buffer("stream", stream.size, "int8"),
@@ -118,6 +115,21 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         band=math.lcm(width, PIXELS) // width if lanes.residual else 1,
         note="lanes 6x2, assembly" + (", add" if lanes.residual else ""),
     )
+
+
+def _streams(stage: Call, multiple: int) -> dict[int, Array]:
+    """The weights by first channel: all pairs of channels, and the last two of an odd number."""
+    w, y = stage.inputs[1], stage.output
+    assert w.data is not None and y.quant is not None
+    oc = w.shape[0]
+    matrix = centred(w.data, w).reshape(oc, -1)
+    bias, multipliers = folded_bias(stage, matrix), doubled(output_requantization(stage), oc)
+    limits = bounds(y.quant.zero_point[0], *stored_bounds(y, stage.attrs.clamp))
+    spans = [(0, oc - oc % CHANNELS)] + ([(oc - CHANNELS, oc)] if oc % CHANNELS else [])
+    return {
+        a: riscv_gemm.packed_stream(matrix[a:b], bias[a:b], multipliers[a:b], limits, multiple)
+        for a, b in spans
+    }
 
 
 def _rule_of_turns(products: int) -> int:
@@ -147,15 +159,19 @@ def _rows(lanes: Lanes, begin: Any, end: Any) -> list[Any]:
 def _block(lanes: Lanes, first: Any, count: Any) -> list[Any]:
     """Pack the windows of `count` pixels from `first` on, multiply, and add the residual."""
     oc, residual = lanes.call.output.shape[3], lanes.residual
-    multiply = loops.run(
-        lanes.multiply,
-        loops.pointer(lanes.scratch),
-        loops.pointer(lanes.stream),
-        loops.pointer(lanes.result, first * oc),
-        loops.const(oc),
-        loops.pointer(lanes.result, (first + count - 1) * oc),
-    )
-    lines = [*_packed(lanes, first, count), multiply]
+    lines, at = _packed(lanes, first, count), 0
+    for channel, stream_bytes in lanes.streams.items():
+        lines.append(
+            loops.run(
+                lanes.multiply,
+                loops.pointer(lanes.scratch),
+                loops.pointer(lanes.stream, at),
+                loops.pointer(lanes.result, first * oc + channel),
+                loops.const(oc),
+                loops.pointer(lanes.result, (first + count - 1) * oc + channel),
+            )
+        )
+        at += stream_bytes
     if residual is None:
         return lines
 

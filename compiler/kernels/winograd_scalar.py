@@ -85,10 +85,10 @@ class Tiles:
 
 
 def suits(call: Call, target: Target) -> bool:
-    """3x3, stride 1, int8 throughout, whole blocks of output channels, enough channels."""
+    """3x3, stride 1, int8 throughout, output channels for a block, enough channels."""
     (x, w), a = call.inputs[:2], call.attrs
     oc, kh, kw, ic = w.shape
-    shape = (kh, kw, a.groups, x.shape[0]) == (3, 3, 1, 1) and oc % BLOCK == 0
+    shape = (kh, kw, a.groups, x.shape[0]) == (3, 3, 1, 1) and oc >= BLOCK
     if not shape or a.strides != (1, 1) or a.dilations != (1, 1):
         return False
     channels = FEWEST_CHANNELS <= ic <= MOST_CHANNELS
@@ -107,7 +107,7 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     stage, x, w, y = first_stage(call), call.inputs[0], call.inputs[1], call.output
     oc, _, _, ic = w.shape
     assert w.data is not None
-    values = centred(w.data, w)
+    values = centred(w.data, w)[_block_channels(oc)]
     where = schedule.weights or _rule_of_weights(oc, ic)
     stored = where == "scratch"
     table = read_only((taps(values) if stored else transformed(values)).reshape(-1))
@@ -155,8 +155,18 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
 
 def _rule_of_weights(oc: int, ic: int) -> str:
     """Transformed in flash where they are few."""
-    flash_bytes = oc // BLOCK * ic * CHANNEL_BYTES
+    flash_bytes = _blocks(oc) * ic * CHANNEL_BYTES
     return "flash" if flash_bytes <= MOST_TRANSFORMED_BYTES else "scratch"
+
+
+def _blocks(oc: int) -> int:
+    return -(-oc // BLOCK)
+
+
+def _block_channels(oc: int) -> Array:
+    """The output channels of all blocks; the last one begins earlier where they are not whole."""
+    starts = np.minimum(np.arange(_blocks(oc)) * BLOCK, oc - BLOCK)
+    return np.asarray((starts[:, None] + np.arange(BLOCK)).reshape(-1))
 
 
 def _limits(stage: Call) -> Array:
@@ -171,9 +181,10 @@ def _channels(stage: Call) -> Array:
     w = stage.inputs[1]
     assert w.data is not None
     oc = w.shape[0]
-    bias = folded_bias(stage, centred(w.data, w).reshape(oc, -1)).reshape(-1, 1, BLOCK)
-    multipliers = doubled(output_requantization(stage), oc).view("<i4").reshape(-1, 1, BLOCK)
-    return read_only(np.concatenate([bias, multipliers], axis=1).reshape(-1))
+    bias = folded_bias(stage, centred(w.data, w).reshape(oc, -1))
+    multipliers = doubled(output_requantization(stage), oc).view("<i4")
+    blocks = [a[_block_channels(oc)].reshape(-1, 1, BLOCK) for a in (bias, multipliers)]
+    return read_only(np.concatenate(blocks, axis=1).reshape(-1))
 
 
 def _bands(t: Tiles, begin: Any, end: Any) -> list[Any]:
@@ -240,13 +251,14 @@ def _chunk(t: Tiles, oy: Any, rows: Any, first: Any, count: Any) -> list[Any]:
     def output(g: Any, n: Any, i: Any) -> list[Any]:
         ty, tx = place(loops.load(first, 0) + g * BLOCK + i)
         right = loops.select(tx + 1 < ow, loops.const(oc), loops.const(0))
+        channel = loops.minimum(n * BLOCK, loops.const(oc - BLOCK))
         below = loops.select(ty + 1 < loops.load(rows, 0), loops.const(ow * oc), loops.const(0))
         return [loops.run(
             "tinyc_winograd_output",
             loops.pointer(t.scratch, t.sums_at + i * (4 * BLOCK)),
             loops.pointer(t.bounds),
             loops.pointer(t.channels, n * (2 * BLOCK)),
-            loops.pointer(t.result, ((loops.load(oy, 0) + ty) * ow + tx) * oc + n * BLOCK),
+            loops.pointer(t.result, ((loops.load(oy, 0) + ty) * ow + tx) * oc + channel),
             right, below,
         )]  # fmt: skip
 
@@ -279,5 +291,5 @@ def _chunk(t: Tiles, oy: Any, rows: Any, first: Any, count: Any) -> list[Any]:
         *loops.declare(number),
         loops.store(number, 0, count),
         loops.loop("t", loops.load(number, 0), transform),
-        loops.loop("n", oc // BLOCK, channels),
+        loops.loop("n", _blocks(oc), channels),
     ]
