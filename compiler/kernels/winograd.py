@@ -1,4 +1,4 @@
-"""Conv2D 3x3 by Winograd's transforms: F(2x2,3x3) and F(4x4,3x3), exact in integers.
+"""Conv2D 3x3 by Winograd's transforms: F(2x2,3x3), F(4x4,3x3) and one for stride 2; all exact.
 
 The transformed weights lie in flash, 4 or 8 times the bytes of the plain ones; or the plain ones
 do, and each pass makes the transformed weights of two output channels after the other again.
@@ -13,7 +13,14 @@ import numpy as np
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.graph import Array, DType, read_only
 from tinyc.compiler.kernels.gemm_conv import suits_assembly
-from tinyc.compiler.kernels.winograd_passes import Functions, Places, Winograd, image
+from tinyc.compiler.kernels.winograd_passes import image
+from tinyc.compiler.kernels.winograd_sizes import (
+    NOWHERE,
+    Functions,
+    Winograd,
+    pass_of,
+    places_of,
+)
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.accumulate import centred, folded_bias, output_requantization
 from tinyc.compiler.ops.clamp import stored_bounds
@@ -30,6 +37,7 @@ from tinyc.targets.intrinsics.winograd import (
     F2,
     F4,
     F4_PLAIN,
+    F4_STRIDED,
     GROUP,
     LANES,
     Form,
@@ -38,7 +46,6 @@ from tinyc.targets.intrinsics.winograd import (
 
 UNROLLED = 16  # groups of channels that are written out when the schedule leaves it open
 WEIGHTS = ("flash", "scratch")  # where the transformed ones lie
-NOWHERE = Places(0, 0, 0, 0, 0, 0, 0, 0)
 
 
 def suits_2(call: Call, target: Target) -> bool:
@@ -46,7 +53,7 @@ def suits_2(call: Call, target: Target) -> bool:
 
 
 def suits_4(call: Call, target: Target) -> bool:
-    return _suits(F4, call, target)
+    return _suits(F4 if call.attrs.strides == (1, 1) else F4_STRIDED, call, target)
 
 
 def kernel_2(call: Call, target: Target, schedule: Schedule) -> Kernel:
@@ -54,14 +61,18 @@ def kernel_2(call: Call, target: Target, schedule: Schedule) -> Kernel:
 
 
 def kernel_4(call: Call, target: Target, schedule: Schedule) -> Kernel:
+    if call.attrs.strides == (2, 2):
+        return _kernel(F4_STRIDED, call, target, schedule)
     return _kernel(F4_PLAIN if schedule.weights == "scratch" else F4, call, target, schedule)
 
 
 def _suits(form: Form, call: Call, target: Target) -> bool:
-    """3x3, stride 1, one group, int8 throughout, an even number of channels, a whole tile."""
+    """3x3, one group, int8 throughout, an even number of channels, an output of a tile or more."""
     (x, w), y, a = call.inputs[:2], call.output, call.attrs
-    plain = (a.strides, a.dilations, a.groups) == ((1, 1), (1, 1), 1) and x.shape[0] == 1
-    if not plain or w.shape[1:3] != (3, 3) or max(a.pads) > 2 or x.dtype != DType.INT8:
+    plain = a.strides == (form.stride, form.stride) and a.dilations == (1, 1) and a.groups == 1
+    if not plain or w.shape[1:3] != (3, 3) or max(a.pads) > 2:
+        return False
+    if x.shape[0] != 1 or x.dtype != DType.INT8:
         return False
     oc, (_, oh, ow, _) = w.shape[0], y.shape
     if oc % 2 or oc * form.outputs > MOST_OFFSET or min(oh, ow) < form.outputs:
@@ -84,7 +95,7 @@ def _largest_sum(stage: Call) -> int:
 def _kernel(form: Form, call: Call, target: Target, schedule: Schedule) -> Kernel:
     x, y, stage = call.inputs[0], call.output, first_stage(call)
     groups = -(-x.shape[3] // GROUP)
-    tile_rows, tile_columns = _pass_of(form, call, schedule)
+    tile_rows, tile_columns = pass_of(form, call, schedule)
     shifted = not (output_requantization(stage).multipliers & ((1 << form.shift) - 1)).any()
     functions = _functions(form, stage, groups, schedule, shifted)
     weights = _weights(form, stage, groups, bool(functions.weights))
@@ -98,7 +109,7 @@ def _kernel(form: Form, call: Call, target: Target, schedule: Schedule) -> Kerne
         None,
         addend(call, target),
     )  # fmt: skip
-    places = _places(sizes)
+    places = places_of(sizes)
     conv = replace(sizes, places=places, scratch=loops.buffer("scratch", places.end, "int32"))
     begin, end = loops.variable("row_begin"), loops.variable("row_end")
     moving = [conv.source] + ([] if conv.residual is None else [conv.residual.buffer])
@@ -122,27 +133,6 @@ def _kernel(form: Form, call: Call, target: Target, schedule: Schedule) -> Kerne
     )  # fmt: skip
 
 
-def _pass_of(form: Form, call: Call, schedule: Schedule) -> tuple[int, int]:
-    """Rows and columns of tiles that are computed together: about `schedule.rows` tiles."""
-    _, oh, ow, _ = call.output.shape
-    across, down = -(-ow // form.outputs), -(-oh // form.outputs)
-    tiles = schedule.rows or LANES
-    return (1, tiles) if tiles < across else (min(max(tiles // across, 1), down), across)
-
-
-def _places(conv: Winograd) -> Places:
-    form, count = conv.form, conv.tile_rows * conv.tile_columns
-    lane_groups, parts = -(-count // LANES), len(conv.functions.weights)
-    zeros = lane_groups * conv.u_words
-    tiles = zeros + 1
-    t = tiles + count * (form.outputs + 1)
-    strip_ = t + conv.tile_rows * conv.t_words
-    strip_end = strip_ + form.points * min(conv.span + 2, conv.call.inputs[0].shape[2])
-    v = t + (lane_groups if parts else 1) * conv.sums_words
-    v_words = conv.groups * form.positions * GROUP // parts if parts else 0
-    return Places(0, zeros, tiles, t, strip_, t, v, max(strip_end, v + v_words))
-
-
 def _functions(
     form: Form, stage: Call, groups: int, schedule: Schedule, shifted: bool
 ) -> Functions:
@@ -154,7 +144,7 @@ def _functions(
         columns(form),
         rows(form),
         tuple(weights_rows(form, part) for part in range(parts)),
-        products(form, groups, turn, form.positions // max(parts, 1)),
+        products(form, groups, turn, form.weight_positions // max(parts, 1)),
         output(form, stage.output.shape[3], shifted, low, high),
     )
 
@@ -177,7 +167,7 @@ def _weights(form: Form, stage: Call, groups: int, plain: bool) -> Array:
     if plain:
         return packed_kernels(padded)
     values = transformed_weights(form, padded)
-    split = values.reshape(oc // 2, 2, form.positions, groups, 2, 2)  # ..., part, half
+    split = values.reshape(oc // 2, 2, form.weight_positions, groups, 2, 2)  # ..., part, half
     return read_only(split.transpose(0, 3, 2, 5, 1, 4).reshape(-1), "int16")
 
 
@@ -204,7 +194,7 @@ def _space(form: Form, call: Call) -> Iterator[Schedule]:
     """Both places of the weights, passes of one, two or four groups of tiles, shorter turns."""
     groups = -(-call.inputs[0].shape[3] // GROUP)
     passes = {
-        _pass_of(form, call, Schedule(rows=count * LANES)): count * LANES for count in (4, 2, 1)
+        pass_of(form, call, Schedule(rows=count * LANES)): count * LANES for count in (4, 2, 1)
     }
     turns = {_turn(groups, unroll): unroll for unroll in (4, UNROLLED)}
     for weights, tiles, unroll in itertools.product(WEIGHTS, passes.values(), turns.values()):

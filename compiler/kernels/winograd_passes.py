@@ -5,97 +5,14 @@ its input is transformed (`arm_winograd_input.py`); then, two output channels af
 tiles are multiplied and transformed back, four at a time.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
+from tinyc.compiler.graph import DType
+from tinyc.compiler.kernels.winograd_sizes import Winograd
 from tinyc.compiler.ops import loops
-from tinyc.compiler.ops.kernel import Microkernel
-from tinyc.compiler.ops.op import Call
-from tinyc.compiler.ops.residual import Addend, first_stage
+from tinyc.compiler.ops.residual import first_stage
 from tinyc.targets.intrinsics.arm_winograd_weights import GROUP_BYTES
-from tinyc.targets.intrinsics.winograd import GROUP, LANES, Form
-
-
-@dataclass(frozen=True, slots=True)
-class Functions:
-    """The microkernels. weights: that make rows of transformed weights; none: they lie in flash."""
-
-    strip: Microkernel
-    columns: Microkernel
-    rows: Microkernel
-    weights: tuple[Microkernel, ...]
-    products: Microkernel
-    output: Microkernel
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where things begin in the scratch, in words; t and strip share their place with sums and v.
-
-    u      transformed inputs, for each group of tiles; t and strip: on the way there
-    zeros  a word of the input's zero point
-    tiles  the table of a pass: m + 1 words for each tile
-    sums   products, of each group of tiles when the weights are made at run time
-    v      weights that were made
-    """
-
-    u: int
-    zeros: int
-    tiles: int
-    t: int
-    strip: int
-    sums: int
-    v: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Winograd:
-    """A call's sizes, functions and buffers.
-
-    tile_rows, tile_columns  of a pass
-    groups                   of 4 input channels
-    """
-
-    call: Call
-    form: Form
-    tile_rows: int
-    tile_columns: int
-    groups: int
-    places: Places
-    functions: Functions
-    source: Any
-    result: Any
-    weights: Any
-    parameters: Any
-    scratch: Any
-    residual: Addend | None
-
-    @property
-    def span(self) -> int:
-        """Columns of the output that a pass computes."""
-        return min(self.tile_columns * self.form.outputs, int(self.call.output.shape[2]))
-
-    @property
-    def t_words(self) -> int:
-        """Of a row of tiles in t."""
-        return (self.span + 2) * 2 * self.form.points
-
-    @property
-    def sums_words(self) -> int:
-        """Of a group of tiles."""
-        return self.form.positions * 2 * LANES
-
-    @property
-    def u_words(self) -> int:
-        """Of a group of tiles."""
-        return self.groups * self.form.positions * 2 * LANES
-
-    @property
-    def zero(self) -> int:
-        """The byte of the input's zero point."""
-        quant = self.call.inputs[0].quant
-        return quant.zero_point[0] & 0xFF if quant else 0
+from tinyc.targets.intrinsics.winograd import GROUP, LANES
 
 
 def image(conv: Winograd, begin: Any, end: Any) -> list[Any]:
@@ -172,9 +89,12 @@ def _pass(conv: Winograd, oy: Any, first_x: Any, tile_rows: Any, end: Any) -> li
                 for line in _made_products(conv, n, part, lane_groups)
             ]
             return [*made, loops.loop("g", lane_groups, finish)]
-        pair_values = conv.groups * conv.form.positions * 2 * GROUP
-        v = loops.pointer(conv.weights, n * pair_values)
-        return [loops.loop("g", lane_groups, lambda g: [_multiply(conv, g, 0, v), *finish(g)])]
+        first = n * (conv.groups * conv.form.weight_positions * 2 * GROUP)
+
+        def whole(g: Any) -> list[Any]:
+            return [*_multiply(conv, g, 0, conv.weights, first), *finish(g)]
+
+        return [loops.loop("g", lane_groups, whole)]
 
     return [
         *_table(conv, oy, first_x, tile_rows, end),
@@ -192,7 +112,7 @@ def _table(conv: Winograd, oy: Any, first_x: Any, tile_rows: Any, end: Any) -> l
     def entry(r: Any, c: Any) -> list[Any]:
         at = conv.places.tiles + (r * conv.tile_columns + c) * (m + 1)
         x = loops.minimum(c * m, loops.const(conv.span - m))
-        lines = [loops.store(conv.scratch, at, r * conv.t_words + x * (2 * n))]
+        lines = [loops.store(conv.scratch, at, r * conv.t_words + x * (conv.form.stride * 2 * n))]
 
         def start(i: Any) -> list[Any]:
             row = loops.minimum(oy + r * m + i, end - 1)
@@ -211,8 +131,9 @@ def _table(conv: Winograd, oy: Any, first_x: Any, tile_rows: Any, end: Any) -> l
 def _inside(conv: Winograd, first_x: Any) -> tuple[Any, Any]:
     """The columns of t, from and to, that lie inside the input."""
     x, a = conv.call.inputs[0], conv.call.attrs
-    first = loops.maximum(a.pads[1] - first_x, loops.const(0))
-    last = loops.minimum(x.shape[2] + a.pads[1] - first_x, loops.const(conv.span + 2))
+    before = a.pads[1] - first_x * conv.form.stride
+    first = loops.maximum(before, loops.const(0))
+    last = loops.minimum(x.shape[2] + before, loops.const(conv.t_columns))
     return first, last
 
 
@@ -231,7 +152,7 @@ def _border(conv: Winograd, first_x: Any, tile_rows: Any) -> list[Any]:
 
     def sides(r: Any) -> list[Any]:
         left = [fill(r, zero, first)] if a.pads[1] else []
-        return left + ([fill(r, last, loops.const(conv.span + 2))] if a.pads[3] else [])
+        return left + ([fill(r, last, loops.const(conv.t_columns))] if a.pads[3] else [])
 
     return [loops.loop("r", tile_rows, sides)] if a.pads[1] or a.pads[3] else []
 
@@ -240,9 +161,11 @@ def _columns(conv: Winograd, oy: Any, first_x: Any, r: Any, k: Any) -> list[Any]
     """The columns of tile row `r`, channels of group `k`: from the image, or from a strip of it."""
     a, (_, h, w, c), n = conv.call.attrs, conv.call.inputs[0].shape, conv.form.points
     first, last = _inside(conv, first_x)
-    iy, ix = oy + r * conv.form.outputs - a.pads[0], first_x + first - a.pads[1]
+    stride = conv.form.stride
+    iy = (oy + r * conv.form.outputs) * stride - a.pads[0]
+    ix = first_x * stride + first - a.pads[1]
     t = loops.pointer(conv.scratch, conv.places.t + r * conv.t_words + first * (2 * n))
-    count, pitch = last - first, min(conv.span + 2, w)
+    count, pitch = last - first, min(conv.t_columns, w)
 
     def image(i: Any) -> Any:
         return loops.pointer(conv.source, ((iy + i) * w + ix) * c + k * GROUP)
@@ -271,19 +194,34 @@ def _made_products(conv: Winograd, n: Any, part: int, lane_groups: Any) -> list[
     pair_bytes = 2 * conv.groups * GROUP_BYTES
     v = loops.pointer(conv.scratch, conv.places.v)
     name, w = conv.functions.weights[part].name, loops.pointer(conv.weights, n * pair_bytes)
-    positions = part * (conv.form.positions // conv.form.parts)
+
+    def multiply(g: Any) -> list[Any]:
+        return _multiply(conv, g, part, conv.scratch, loops.const(conv.places.v))
+
     return [
         loops.run(name, w, loops.const(conv.groups), v),
-        loops.loop("g", lane_groups, lambda g: [_multiply(conv, g, positions, v)]),
+        loops.loop("g", lane_groups, multiply),
     ]
 
 
-def _multiply(conv: Winograd, g: Any, position: int, v: Any) -> Any:
-    """The products of a group of tiles from `position` on."""
-    u = conv.places.u + g * conv.u_words + position * 2 * LANES
-    sums = _sums(conv, g) + position * 2 * LANES
-    pointers = (loops.pointer(conv.scratch, u), v, loops.pointer(conv.scratch, sums))
-    return loops.run(conv.functions.products.name, *pointers)
+def _multiply(conv: Winograd, g: Any, part: int, weights: Any, first: Any) -> list[Any]:
+    """A part of the products of a group of tiles, by the weights from `first` on."""
+    parts = max(len(conv.functions.weights), 1)
+    weight_size = 16 // DType(str(weights.dtype)).size  # of a position, in the buffer's elements
+
+    def run(position: int, weight: int, count: int, repeat: int) -> Any:
+        u = conv.places.u + g * conv.u_words + position * 2 * LANES
+        sums = _sums(conv, g) + position * 2 * LANES
+        return loops.run(
+            conv.functions.products.name,
+            loops.pointer(conv.scratch, u),
+            loops.pointer(weights, first + weight * weight_size),
+            loops.pointer(conv.scratch, sums),
+            loops.const(count),
+            loops.const(repeat),
+        )
+
+    return [run(*line) for line in conv.form.runs(part, parts)]
 
 
 def _finish(conv: Winograd, n: Any, g: Any, tiles: Any, lanes: Any) -> Any:

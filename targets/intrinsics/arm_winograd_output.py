@@ -5,10 +5,11 @@ downwards in place, then row by row; each row's values are requantized and store
 """
 
 import math
+from collections.abc import Sequence
 
 from tinyc.compiler.ops.kernel import Microkernel
 from tinyc.targets.intrinsics.arm_assembly import bounds_suffix, quoted, requantized
-from tinyc.targets.intrinsics.arm_winograd_input import braced
+from tinyc.targets.intrinsics.arm_winograd_input import braced, braced_places
 from tinyc.targets.intrinsics.winograd import LANES, Form
 
 FIRST = 2  # r2 and following hold the values that are transformed
@@ -31,6 +32,7 @@ def output(form: Form, channels: int, shifted: bool, low: int, high: int) -> Mic
         name=name, m=form.outputs, n=form.points, channels=channels, low=low, high=high,
         matrix=braced(form.output), inverse=form.inverse,
         shift="" if shifted else f" >> {form.shift}", lanes=LANES, words=form.outputs + 1,
+        places=braced_places(form.place, form.points),
         assembly=quoted(_assembly(form, channels, shifted, low, high)),
     )  # fmt: skip
     return Microkernel(name, text)
@@ -52,6 +54,7 @@ __attribute__((naked, noinline, aligned(4))) static void {name}(
 static void {name}(void *sums, int8_t *y, const int32_t *tiles, int32_t count,
     const int32_t *parameters, int32_t zero_point) {{
   static const int8_t matrix[{m}][{n}] = {matrix};
+  static const uint8_t places[{n} * {n}] = {places};
   for (int32_t at = 0; at < 2 * count; ++at) {{
     const int32_t channel = at % 2;
     const int32_t *const row_starts = &tiles[((at / 2) * {words}) + 1];
@@ -61,7 +64,7 @@ static void {name}(void *sums, int8_t *y, const int32_t *tiles, int32_t count,
             * (uint32_t)parameters[channel];
         for (int32_t p = 0; p < {n} * {n}; ++p) {{
           total += (uint32_t)(matrix[row][p / {n}] * matrix[column][p % {n}])
-              * ((const uint32_t *)sums)[(p * 2 * {lanes}) + at];
+              * ((const uint32_t *)sums)[(places[p] * 2 * {lanes}) + at];
         }}
         const int32_t value = tinyc_requantize((int32_t)(total * {inverse}u){shift},
             parameters[2 + channel], zero_point);
@@ -108,7 +111,7 @@ def _tile_of_four(form: Form, channels: int, shifted: bool, low: int, high: int)
     rows = {}  # the two values of each row of sums
     for i in range(form.points):
         left, right = rows[i] = f"r{4 + 2 * i}", f"r{5 + 2 * i}"
-        lines += [f"ldr.w {r}, {_place(form, i, j)}" for j, r in enumerate(sums)]
+        lines += [f"ldr.w {r}, {_place(form.place(i, j))}" for j, r in enumerate(sums)]
         lines += [f"vmov {left}, s0", f"add.w r3, r3, {left}"] if i == 1 else []
         lines += [f"add.w {left}, r3, r12", f"sub.w {right}, r3, r12"]
         lines += [f"add.w {left}, {left}, r2, lsl #1", f"sub.w {right}, {right}, lr, lsl #1"]
@@ -130,22 +133,20 @@ def _columns(form: Form) -> list[str]:
     n, lines = form.points, []
     for column in range(n):
         lines += ["vmov lr, s0"] if column == 1 else []
-        for i in range(n):
-            lines.append(f"ldr.w r{FIRST + i}, {_place(form, i, column)}")
-        lines += [f"add.w r{FIRST + 1}, r{FIRST + 1}, lr"] if column == 1 else []
-        code, results = _transform(form)
+        places = [_place(form.place(i, column)) for i in range(n)]
+        bias = [f"add.w r{FIRST + 1}, r{FIRST + 1}, lr"] if column == 1 else []
+        code, results = _transformed(form, places, bias)
         lines += code
-        lines += [f"str.w {r}, {_place(form, i, column)}" for i, r in enumerate(results)]
+        lines += [f"str.w {r}, {place}" for r, place in zip(results, places, strict=False)]
     return lines
 
 
 def _row(form: Form, row: int, channels: int, shifted: bool, low: int, high: int) -> list[str]:
     """The outputs of one row: r9 tile, r10 multiplier, r11 zero point, r12 inverse, lr row of y."""
     factors = _left_out(form)
-    lines = [f"ldr.w r{FIRST + j}, {_place(form, row, j)}" for j in range(form.points)]
-    lines += [f"ldr.w lr, [r9, #{4 * (1 + row)}]"]
-    code, results = _transform(form)
-    lines += [*code, "add.w lr, lr, r1"]
+    places = [_place(form.place(row, j)) for j in range(form.points)]
+    lines, results = _transformed(form, places, [f"ldr.w lr, [r9, #{4 * (1 + row)}]"])
+    lines += ["add.w lr, lr, r1"]
     if row + 1 == form.outputs or factors[row] != factors[row + 1]:
         factor = form.inverse * factors[row] % (1 << 32)
         lines += [f"movw r12, #{factor & 0xFFFF}", f"movt r12, #{factor >> 16}"]
@@ -159,8 +160,8 @@ def _row(form: Form, row: int, channels: int, shifted: bool, low: int, high: int
     return lines
 
 
-def _place(form: Form, row: int, column: int) -> str:
-    return f"[r0, #{(row * form.points + column) * TILE_BYTES * LANES}]"
+def _place(position: int) -> str:
+    return f"[r0, #{position * TILE_BYTES * LANES}]"
 
 
 def _left_out(form: Form) -> tuple[int, ...]:
@@ -168,9 +169,16 @@ def _left_out(form: Form) -> tuple[int, ...]:
     return tuple(math.gcd(*row) for row in form.output)
 
 
-def _transform(form: Form) -> tuple[list[str], list[str]]:
-    """The product of F4's output matrix and six registers, from FIRST on; those of the results."""
-    lines = ["add.w r8, r3, r4", "sub.w r3, r3, r4"]  # s = m1 + m2, d = m1 - m2
+def _transformed(
+    form: Form, places: Sequence[str], then: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """The output matrix by n sums at `places`; lines, among them `then`, and results' registers."""
+    values = [f"r{FIRST + i}" for i in range(form.points - form.odd)]
+    lines = [f"ldr.w {r}, {place}" for r, place in zip(values, places, strict=False)]
+    lines += then
+    if form.odd:
+        return [*lines, *_strided(places[-form.odd :])], ["r2", "r4", "r7", "r3"]
+    lines += ["add.w r8, r3, r4", "sub.w r3, r3, r4"]  # s = m1 + m2, d = m1 - m2
     lines += ["add.w r4, r5, r6", "sub.w r5, r5, r6"]  # t = m3 + m4, e = m3 - m4
     lines += ["add.w r7, r7, r7, lsl #1"]  # 3 m5
     if form.output[0][0] == 1:
@@ -193,3 +201,23 @@ def _transform(form: Form) -> tuple[list[str], list[str]]:
         "add.w r5, r3, r5, lsl #1",  # (4 d + 8 e + 24 m5) / 4
     ]
     return lines, ["r2", "r6", "r8", "r5"]
+
+
+def _strided(odd_places: Sequence[str]) -> list[str]:
+    """F4_STRIDED's output matrix: results r2, r4, r7, r3 from r2 to r6 and the sums of odd points.
+
+    s = 3 m1 + m2, d = 3 m1 - m2
+    """
+    lines = ["add.w r2, r2, r2, lsl #1", "add.w r3, r3, r3, lsl #1"]
+    lines += ["add.w r7, r3, r4", "sub.w r3, r3, r4"]
+    lines += ["add.w r2, r2, r7", "add.w r2, r2, r5"]  # 3 m0 + s + m3
+    lines += ["add.w r4, r3, r5, lsl #1"]  # d + 2 m3
+    lines += ["add.w r7, r7, r5, lsl #2", "add.w r3, r3, r5, lsl #3"]  # s + 4 m3, d + 8 m3
+    for first, results in ((0, ("r2", "r4")), (2, ("r7", "r3"))):
+        lines += [f"ldr.w r5, {odd_places[first]}", f"ldr.w r8, {odd_places[first + 1]}"]
+        lines += ["add.w r8, r8, r6"] if first else []  # m4 goes where the last odd one goes
+        lines += ["add.w r5, r5, r5, lsl #1", "add.w r8, r8, r8, lsl #1"]
+        lines += [
+            f"add.w {r}, {r}, {o}, lsl #1" for r, o in zip(results, ("r5", "r8"), strict=True)
+        ]
+    return lines

@@ -4,7 +4,7 @@ At each position the transformed inputs of four tiles times the transformed weig
 channels, as the 4x2 block of `arm_gemm.py`, 16 cycles for 16 products:
 
     u       [group of 4 channels][position][half][lane], words of two channels
-    v       [group][position][half][output channel], words of two channels
+    v       [group][position of the weights][half][output channel], words of two channels
     sums    [position][lane][output channel], int32 modulo 2^32
 """
 
@@ -17,13 +17,15 @@ V_BYTES = 2 * 2 * 4  # of a group's weights at one position
 
 
 def products(form: Form, groups: int, turn: int, positions: int) -> Microkernel:
-    """`tinyc_winograd<m>_...(u, v, sums)`: all products at `positions` positions of u.
+    """`tinyc_winograd<m>_...(u, v, sums, count, repeat)`: all products at `count` positions.
 
-    groups  of 4 channels
-    turn    groups that are written out; a divisor of `groups`
+    groups     of 4 channels
+    turn       groups that are written out; a divisor of `groups`
+    positions  of the weights in v
+    repeat     positions that the same weights are for; 1 unless the form has odd points
     """
     suffix = "" if turn == groups else f"t{turn}"
-    name = f"tinyc_winograd{form.outputs}_k{4 * groups}x{positions}{suffix}"
+    name = f"tinyc_winograd{form.kind}_k{4 * groups}x{positions}{suffix}"
     text = TEXT.format(
         name=name, k=4 * groups, positions=positions, groups=groups, lanes=LANES,
         all_positions=form.positions, assembly=quoted(_assembly(form, groups, turn, positions)),
@@ -32,19 +34,20 @@ def products(form: Form, groups: int, turn: int, positions: int) -> Microkernel:
 
 
 TEXT = """\
-/* {positions} products of 4 tiles of {k} channels and 2 output channels, transformed values. */
+/* Products of 4 tiles of {k} channels and 2 output channels at `count` positions. */
 #if defined(__ARM_FEATURE_DSP) && defined(__ARM_FP)
 __attribute__((naked, noinline, aligned(4))) static void {name}(
     const void *u __attribute__((unused)), const void *v __attribute__((unused)),
-    void *sums __attribute__((unused))) {{
+    void *sums __attribute__((unused)), int32_t count __attribute__((unused)),
+    int32_t repeat __attribute__((unused))) {{
   __asm volatile(
 {assembly}
   );
 }}
 #else
-static void {name}(const void *u, const void *v, void *sums) {{
+static void {name}(const void *u, const void *v, void *sums, int32_t count, int32_t repeat) {{
   uint32_t *to = (uint32_t *)sums;
-  for (int32_t p = 0; p < {positions}; ++p) {{
+  for (int32_t p = 0; p < count; ++p) {{
     for (int32_t at = 0; at < 2 * {lanes}; ++at) {{
       uint32_t sum = 0u;
       for (int32_t k = 0; k < 4 * {groups}; ++k) {{
@@ -53,7 +56,7 @@ static void {name}(const void *u, const void *v, void *sums) {{
         const int16_t x = ((const int16_t *)u)[
             (((((((g * {all_positions}) + p) * 2) + half) * {lanes}) + (at / 2)) * 2) + (k % 2)];
         const int16_t w = ((const int16_t *)v)[
-            (((((((g * {positions}) + p) * 2) + half) * 2) + (at % 2)) * 2) + (k % 2)];
+            (((((((g * {positions}) + (p / repeat)) * 2) + half) * 2) + (at % 2)) * 2) + (k % 2)];
         sum += (uint32_t)(x * w);
       }}
       *to = sum;
@@ -68,12 +71,14 @@ static void {name}(const void *u, const void *v, void *sums) {{
 def _assembly(form: Form, groups: int, turn: int, positions: int) -> list[str]:
     """r0 u, r1 v, accumulators r4 to r11, weights r2 and r3, values r12 and lr.
 
-    s0 sums, s1 their end, s2 end of the turns.
+    s0 sums, s1 their end, s2 end of the turns; s3 repeat, s4 positions to do with these weights.
     """
     u_bytes, v_bytes = form.positions * 2 * LANES * 4, positions * V_BYTES
-    sums_bytes = 2 * LANES * 4
-    lines = ["push.w {r4-r11, lr}", "vmov s0, r2", f"addw r12, r2, #{positions * sums_bytes}"]
-    lines += ["vmov s1, r12", ".balign 4", "1:"]
+    v_step = 0 if form.odd else V_BYTES
+    lines = ["push.w {r4-r11, lr}", "vmov s0, r2", "add.w r12, r2, r3, lsl #5", "vmov s1, r12"]
+    if form.odd:
+        lines += ["ldr.w r12, [sp, #36]", "vmov s3, r12", "vmov s4, r12"]
+    lines += [".balign 4", "1:"]
     looped = turn < groups
     if looped:
         lines += [f"mov.w r{r}, #0" for r in range(4, 12)]
@@ -89,7 +94,7 @@ def _assembly(form: Form, groups: int, turn: int, positions: int) -> list[str]:
                 last = group + 1 == turn
                 u_next, v_next = (group + 1) * u_bytes, (group + 1) * v_bytes
                 if last and not looped:
-                    u_next, v_next = 8 * LANES, V_BYTES  # the next position
+                    u_next, v_next = 8 * LANES, v_step  # the next position
                 if last or u_next + 8 * LANES - u > MOST_OFFSET:
                     moves, u = _add("r0", "r0", u_next - u), u_next
                 if last or v_next + V_BYTES - v > MOST_OFFSET:
@@ -98,8 +103,12 @@ def _assembly(form: Form, groups: int, turn: int, positions: int) -> list[str]:
     if looped:
         lines += ["vmov r12, s2", "cmp.w r0, r12", "bne.w 2b"]
         lines += [*_add("r0", "r0", 8 * LANES - groups * u_bytes)]
-        lines += [*_add("r1", "r1", V_BYTES - groups * v_bytes)]
-    lines += ["vmov r12, s0", "stm.w r12!, {r4-r11}", "vmov s0, r12", "vmov lr, s1"]
+        lines += [*_add("r1", "r1", v_step - groups * v_bytes)]
+    lines += ["vmov r12, s0", "stm.w r12!, {r4-r11}", "vmov s0, r12"]
+    if form.odd:
+        lines += ["vmov r2, s4", "vmov r3, s3", "subs.w r2, r2, #1", "itt eq"]
+        lines += [f"addeq.w r1, r1, #{V_BYTES}", "moveq.w r2, r3", "vmov s4, r2"]
+    lines += ["vmov lr, s1"]
     return [*lines, "cmp.w r12, lr", "bne.w 1b", "pop.w {r4-r11, pc}"]
 
 
@@ -120,6 +129,8 @@ def _step(u_at: int, v_at: int, fresh: bool, moves: list[str]) -> list[str]:
 def _add(to: str, register: str, value: int) -> list[str]:
     """to = register + value; r12 is overwritten where the value fits no instruction."""
     operation, size = ("sub", -value) if value < 0 else ("add", value)
+    if to == register and not value:
+        return []
     if size <= MOST_OFFSET:
         return [f"{operation}w {to}, {register}, #{size}"]
     if size >> (size.bit_length() - 8) << (size.bit_length() - 8) == size:

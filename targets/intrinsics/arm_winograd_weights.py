@@ -7,7 +7,7 @@ are made in the scratch, some rows of the transformed tile at a time: rows that 
 from tinyc.compiler.graph import Array, read_only
 from tinyc.compiler.ops.kernel import Microkernel
 from tinyc.targets.intrinsics.arm_assembly import quoted
-from tinyc.targets.intrinsics.arm_winograd_input import braced
+from tinyc.targets.intrinsics.arm_winograd_input import braced, braced_places
 from tinyc.targets.intrinsics.winograd import Form
 
 GROUP_BYTES = 9 * 4  # of one output channel
@@ -29,11 +29,13 @@ def weights_rows(form: Form, part: int) -> Microkernel:
 
     v  [group][position of the part][half][output channel], words of two channels
     """
-    name = f"tinyc_winograd{form.outputs}_weights{part}"
-    rows = form.points // form.parts
+    name = f"tinyc_winograd{form.kind}_weights{part}"
+    n = len(form.weights)
+    rows = n // form.parts
     text = TEXT.format(
-        name=name, n=form.points, matrix=braced(form.weights), rows=rows, first=part * rows,
+        name=name, n=n, matrix=braced(form.weights), rows=rows, first=part * rows,
         last=(part + 1) * rows - 1,
+        places=braced_places(form.weight_place, n),
         bytes=GROUP_BYTES, assembly=quoted(_assembly(form, part)),
     )  # fmt: skip
     return Microkernel(name, text)
@@ -52,6 +54,7 @@ __attribute__((naked, noinline, aligned(4))) static void {name}(
 #else
 static void {name}(const int8_t *w, int32_t groups, void *v) {{
   static const int8_t matrix[{n}][3] = {matrix};
+  static const uint8_t places[{n} * {n}] = {places};
   for (int32_t at = 0; at < 2 * groups; ++at) {{
     int16_t *const to = (int16_t *)v + ((at % groups) * {rows} * {n} * 8) + ((at / groups) * 2);
     for (int32_t position = 0; position < {rows} * {n}; ++position) {{
@@ -61,7 +64,7 @@ static void {name}(const int8_t *w, int32_t groups, void *v) {{
         for (int32_t tap = 0; tap < 9; ++tap) {{
           sum += row[tap / 3] * matrix[position % {n}][tap % 3] * w[(tap * 4) + k];
         }}
-        to[(((position * 2) + (k % 2)) * 4) + (k / 2)] = (int16_t)sum;
+        to[(((places[position] * 2) + (k % 2)) * 4) + (k / 2)] = (int16_t)sum;
       }}
     }}
     w += {bytes};
@@ -76,13 +79,15 @@ def _assembly(form: Form, part: int) -> list[str]:
 
     Three rows of three values from r4, r7 and r10 on; r3 and r10 to lr for what comes of them.
     """
-    part_bytes = form.positions // form.parts * POSITION_BYTES
+    part_bytes = form.weight_positions // form.parts * POSITION_BYTES
     lines = ["push.w {r4-r11, lr}", "vmov s0, r2", "vmov s1, r1", "add.w r3, r2, #4"]
     lines += ["vmov s2, r3", ".balign 4", "1:"]
     for half in range(2):
         rotation = ", ror #8" if half else ""
         if form.outputs == 2:
             lines += _half_2(form, half, rotation)
+        elif form.odd:
+            lines += _half_strided(form, half, rotation)
         else:
             lines += _half_4(form, part, half, rotation)
     lines += [f"add.w r0, r0, #{GROUP_BYTES}", f"add.w r2, r2, #{part_bytes}"]
@@ -115,6 +120,22 @@ def _half_4(form: Form, part: int, half: int, rotation: str) -> list[str]:
     return [*lines, *_along(form, 7, plus, half), *_along(form, 4, minus, half)]
 
 
+def _half_strided(form: Form, half: int, rotation: str) -> list[str]:
+    """The rows of g0, g0 + g2, g0 - g2, g0 + 2 g2, g2 and g1."""
+
+    def add(operation: str) -> list[str]:
+        return [f"{operation} r{4 + j}, r{4 + j}, r{7 + j}" for j in range(3)]
+
+    lines = [*_load(0, 4), *_load(2, 7)]
+    lines += [f"sxtb16 r{4 + j}, r{4 + j}{rotation}" for j in range(6)]
+    lines += [*_along(form, 4, 0, half), *_along(form, 7, 4, half)]
+    lines += [*add("ssub16"), *_along(form, 4, 2, half)]
+    lines += [*add("sadd16"), *add("sadd16"), *_along(form, 4, 1, half)]
+    lines += [*add("sadd16"), *_along(form, 4, 3, half), *_load(1, 4)]
+    lines += [f"sxtb16 r{4 + j}, r{4 + j}{rotation}" for j in range(3)]
+    return [*lines, *_along(form, 4, 5, half)]
+
+
 def _load(row: int, first: int) -> list[str]:
     """A row of the kernel in three registers."""
     return [f"ldr.w r{first + j}, [r0, #{4 * (3 * row + j)}]" for j in range(3)]
@@ -131,13 +152,17 @@ def _plus_minus(j: int, rotation: str, twice: bool = False) -> list[str]:
 def _along(form: Form, first: int, row: int, half: int) -> list[str]:
     """Row `row` of v: the product of the weights' matrix and three registers, which stay."""
     g0, g1, g2 = (f"r{first + i}" for i in range(3))
-    lines = [f"sadd16 r10, {g0}, {g2}", f"ssub16 r11, r10, {g1}", f"sadd16 r10, r10, {g1}"]
-    results = [g0, "r10", "r11", g2]
-    if form.outputs == 4:
+    if form.odd:
+        lines = [f"sadd16 r10, {g0}, {g2}", f"ssub16 r11, {g0}, {g2}", f"sadd16 r12, r10, {g2}"]
+        results = [g0, "r10", "r11", "r12", g2, g1]
+    else:
+        lines = [f"sadd16 r10, {g0}, {g2}", f"ssub16 r11, r10, {g1}", f"sadd16 r10, r10, {g1}"]
+        results = [g0, "r10", "r11", g2]
+    if form.outputs == 4 and not form.odd:
         lines += [f"sadd16 r12, {g2}, {g2}", f"sadd16 lr, {g1}, {g1}", "sadd16 r12, r12, r12"]
         lines += [f"sadd16 r12, r12, {g0}", "sadd16 r3, r12, lr", "ssub16 r12, r12, lr"]
         results = [g0, "r10", "r11", "r3", "r12", g2]
     for j, r in enumerate(results):
-        at = (row * form.points + j) * POSITION_BYTES + half * 8
+        at = form.weight_place(row, j) * POSITION_BYTES + half * 8
         lines.append(f"str.w {r}, [r2, #{at}]")
     return lines
