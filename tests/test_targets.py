@@ -98,7 +98,7 @@ BAD = [
     (
         'base = "cortex-m4"\nfeatures = ["mve"]\n',
         "'mve' is not a feature; known are dsp, fpu, hardware-divide, long-multiply, "
-        "pipelined-fma, riscv\n"
+        "pipelined-fma, riscv, thumb1\n"
         "  --> field 'features' in {}",
     ),
     (
