@@ -24,3 +24,21 @@ def requantized(acc: str, multiplier: str, zero_point: str, low: int, high: int)
     if high != 127:
         lines += [f"cmp.w {acc}, #{high}", "it gt", f"movgt.w {acc}, #{high}"]
     return lines
+
+
+def entered(count: str, turn: int, code_bytes: int, free: tuple[str, str, str]) -> list[str]:
+    """Where to enter the loop at label 2, of `turn` steps written out, to make `count` steps.
+
+    code_bytes  of a step
+    free        registers; afterwards the first holds the address to branch to, the second how many
+                steps of the first turn are left out
+    """
+    entry, skipped, size = free
+    return [
+        f"rsb.w {skipped}, {count}, #0",
+        f"and.w {skipped}, {skipped}, #{turn - 1}",
+        f"movw {size}, #{code_bytes}",
+        f"adr.w {entry}, 2f",
+        f"add.w {entry}, {entry}, #1",
+        f"mla {entry}, {skipped}, {size}, {entry}",
+    ]
