@@ -19,7 +19,13 @@ SCHEDULES = [Schedule("blocks"), Schedule("blocks", columns=3, unroll=1),
 
 
 def dense(
-    rows: int, k: int, n: int, *, per_channel: bool = True, zero: int = -128, clamp: Clamp = NO_CLAMP
+    rows: int,
+    k: int,
+    n: int,
+    *,
+    per_channel: bool = True,
+    zero: int = -128,
+    clamp: Clamp = NO_CLAMP,
 ) -> Graph:
     scales = tuple(np.geomspace(0.0005, 0.05, n)) if per_channel else (0.01,)
     weights = random_constant("w", (n, k), DType.INT8, 3, QParams(

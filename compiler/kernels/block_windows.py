@@ -22,6 +22,7 @@ from tinyc.targets.intrinsics.arm_gemm import Block
 from tinyc.targets.intrinsics.arm_stream import GROUP
 
 MOST_TAPS = 5  # of a window whose columns are shared
+ALIGNMENT = 4
 MOST_GATHERED = 256  # values of a window whose gathering is written out
 
 
@@ -203,14 +204,17 @@ def _padded_strip(place: Place, iy: Any, first_x: Any, span: int, rows: Lines) -
 def _gathered(call: Call, wide: bool, pixels: int) -> Windows:
     a, (_, h, w, c), (_, kh, kw, _) = call.attrs, call.inputs[0].shape, call.inputs[1].shape
     order, padded = gathered_order(kh, kw * c), any(a.pads)
-    covered = max(a.pads[1] + w, (call.output.shape[2] - 1) * a.strides[1] + kw)
-    pitch = covered * c if padded else a.dilations[0] * w * c
-    place = _place(call, wide, pixels, 1, len(order) // GROUP, kh * pitch if padded else 0)
+    covered = max(a.pads[1] + w, (call.output.shape[2] - 1) * a.strides[1] + kw) * c
+    lead = -(a.pads[1] * c) % ALIGNMENT  # rows are copied to aligned addresses: that is quicker
+    pitch = -(-covered // ALIGNMENT) * ALIGNMENT if padded else a.dilations[0] * w * c
+    extra = lead + kh * pitch if padded else 0
+    place = _place(call, wide, pixels, 1, len(order) // GROUP, extra)
+    strips = place.extra_at + lead
 
     def enter_row(oy: Any) -> Lines:
         def row(i: Any) -> Lines:
             iy = oy * a.strides[0] + i * a.dilations[0] - a.pads[0]
-            to = i * pitch + (place.extra_at + a.pads[1] * c)
+            to = i * pitch + (strips + a.pads[1] * c)
             copy = loops.run(
                 "memcpy",
                 loops.pointer(place.scratch, to),
@@ -230,7 +234,7 @@ def _gathered(call: Call, wide: bool, pixels: int) -> Windows:
         return [
             loops.run(
                 gather(p, kh, kw * c, wide, place.x_dtype).name,
-                loops.pointer(place.scratch, x + place.extra_at) if padded else image,
+                loops.pointer(place.scratch, x + strips) if padded else image,
                 loops.const(pitch),
                 loops.const(a.strides[1] * c),
                 loops.pointer(place.scratch, place.block(p).sums_bytes),
@@ -242,7 +246,7 @@ def _gathered(call: Call, wide: bool, pixels: int) -> Windows:
         order,
         lambda p: gather(p, kh, kw * c, wide, place.x_dtype),
         fill,
-        lambda: [_filled(place, place.extra_at, kh * pitch)] if padded else [],
+        lambda: [_filled(place, strips, kh * pitch)] if padded else [],
         enter_row if padded else lambda oy: [],
     )
 

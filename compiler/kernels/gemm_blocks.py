@@ -1,7 +1,7 @@
 """Conv2D by the assembly blocks of `targets/intrinsics/arm_gemm.py`: up to 4 pixels x 2 channels.
 
-The windows of neighbouring pixels are expanded into the scratch (`block_windows.py`), and multiplied
-with all channels from there.
+The windows of neighbouring pixels are expanded into the scratch (`block_windows.py`), and
+multiplied with all channels from there.
 """
 
 import math
@@ -15,19 +15,21 @@ from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.graph import Array, DType
 from tinyc.compiler.kernels.block_windows import Windows, windows_of
 from tinyc.compiler.kernels.gemm_conv import suits_assembly
+from tinyc.compiler.kernels.sums import Sum, sum_of
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.accumulate import centred, folded_bias, output_requantization
 from tinyc.compiler.ops.clamp import stored_bounds
 from tinyc.compiler.ops.kernel import Constant, Kernel, Microkernel
 from tinyc.compiler.ops.op import Call
-from tinyc.compiler.ops.residual import Addend, addend, first_stage
+from tinyc.compiler.ops.residual import first_stage, second_stage
 from tinyc.targets import Target
 from tinyc.targets.intrinsics.arm_gemm import COLUMNS, MOST_PIXELS, gemm
 from tinyc.targets.intrinsics.arm_stream import packed_stream
 
 MOST_PRODUCTS = 4096  # keeps the scratch in reach
 MOST_WIDE_BYTES = 1024  # of weights that lie as int16 by the rule
-MOST_EXACT_GROUPS = 4  # of products that are written out without a loop by the rule
+# By the rule, few products of many outputs get code of their own, without a loop
+MOST_EXACT_GROUPS, LEAST_EXACT_OUTPUTS = 8, 8192
 TURN_GROUPS = 16  # of the main loop, 32 cycles each; the end of a turn takes 6
 REST_TURN_GROUPS = 4  # of the loop for what is left of a row
 CYCLES = {4: 1.0, 3: 1.0, 2: 1.125, 1: 1.5}  # of a product, by the pixels of a block
@@ -40,6 +42,7 @@ class Blocks:
     stage      the convolution alone, without the residual
     flat       whether neighbouring pixels lie behind each other over all rows
     functions  that multiply a block, by its pixels: the widest first
+    residual   what is added to the result by `total`; None: nothing
     """
 
     call: Call
@@ -49,7 +52,8 @@ class Blocks:
     functions: dict[int, Microkernel]
     result: Any
     stream: Any
-    residual: Addend | None
+    residual: Any
+    total: Sum | None
 
 
 def suits(call: Call, target: Target) -> bool:
@@ -58,7 +62,8 @@ def suits(call: Call, target: Target) -> bool:
     plain = call.attrs.groups == 1 and call.inputs[0].shape[0] == 1 and w.shape[0] % COLUMNS == 0
     if not plain or w.elements // w.shape[0] > MOST_PRODUCTS or call.output.dtype != DType.INT8:
         return False
-    return suits_assembly(first_stage(call), target)
+    has_sum = call.attrs.residual is None or sum_of(second_stage(call), target) is not None
+    return has_sum and suits_assembly(first_stage(call), target)
 
 
 def space(call: Call, target: Target) -> Iterator[Schedule]:
@@ -78,7 +83,9 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     flat = (kh, kw, *a.strides, *a.pads) == (1, 1, 1, 1, 0, 0, 0, 0) and width >= MOST_PIXELS
     pixels = schedule.rows or _widest(width, flat)
     wide = schedule.weight_bits == 16 or (
-        schedule.weight_bits == 0 and oc * kh * kw * ic <= MOST_WIDE_BYTES
+        schedule.weight_bits == 0
+        and oc * kh * kw * ic <= MOST_WIDE_BYTES
+        and y.elements >= LEAST_EXACT_OUTPUTS
     )
     windows = windows_of(call, wide, pixels)
     stream = _stream(stage, windows.order, wide)
@@ -91,11 +98,12 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         {p: _function(stage, windows, p, p == pixels, schedule) for p in sizes},
         loops.buffer("y", y.elements, y.dtype),
         loops.buffer("stream", stream.size, "int8"),
-        addend(call, target),
+        None if call.attrs.residual is None else loops.buffer("residual", y.elements, y.dtype),
+        None if call.attrs.residual is None else sum_of(second_stage(call), target),
     )
     begin, end = loops.variable("row_begin"), loops.variable("row_end")
     place = windows.place
-    moving = [place.source] + ([] if blocks.residual is None else [blocks.residual.buffer])
+    moving = [place.source] + ([] if blocks.residual is None else [blocks.residual])
     function = loops.function(
         [*moving, blocks.result, blocks.stream, place.scratch, begin, end],
         [*windows.prepare(), *_image(blocks, begin, end)],
@@ -107,9 +115,13 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         function=function,
         constants=(Constant("stream", stream),),
         scratch_bytes=int(place.scratch.shape[0]),
-        microkernels=(*filling, *blocks.functions.values()),
+        microkernels=(
+            *filling,
+            *blocks.functions.values(),
+            *([] if blocks.total is None else [blocks.total.microkernel]),
+        ),
         rows=y.shape[1],
-        note=f"gemm {pixels}x2, assembly, {form}" + (", add" if blocks.residual else ""),
+        note=f"gemm {pixels}x2, assembly, {form}" + (", add" if blocks.total else ""),
     )
 
 
@@ -119,7 +131,9 @@ def _function(
     """The block; by the rule one copy serves all layers but those of very few products."""
     block = windows.place.block(pixels)
     turn = schedule.unroll or (TURN_GROUPS if main else REST_TURN_GROUPS)
-    exact = block.groups <= (schedule.unroll or MOST_EXACT_GROUPS)
+    exact = block.groups <= (schedule.unroll or MOST_EXACT_GROUPS) and (
+        schedule.unroll > 0 or stage.output.elements >= LEAST_EXACT_OUTPUTS
+    )
     chunks = 0 if exact else 1 << (max(turn // block.taps, 1).bit_length() - 1)
     return gemm(block, chunks, *stored_bounds(stage.output, stage.attrs.clamp))
 
@@ -163,15 +177,23 @@ def _sizes(width: int, pixels: int, flat: bool) -> list[int]:
 
 
 def _image(blocks: Blocks, begin: Any, end: Any) -> list[Any]:
-    width = blocks.call.output.shape[2]
+    _, _, width, oc = blocks.call.output.shape
     if blocks.flat:
         return _run(blocks, loops.const(0), begin * width, (end - begin) * width)
 
     def row(oy: Any) -> list[Any]:
         lines = _run(blocks, oy, loops.const(0), loops.const(width))
-        return [*blocks.windows.enter_row(oy), *lines]
+        return [*blocks.windows.enter_row(oy), *lines, *_sum(blocks, oy * (width * oc), width * oc)]
 
     return [loops.loop("oy", end - begin, row, begin)]
+
+
+def _sum(blocks: Blocks, at: Any, count: int) -> list[Any]:
+    """The residual is added to `count` finished results."""
+    if blocks.total is None:
+        return []
+    y, r = (loops.pointer(b, at) for b in (blocks.result, blocks.residual))
+    return [blocks.total.run(y, r, y, loops.const(count))]
 
 
 def _run(blocks: Blocks, oy: Any, first: Any, count: Any) -> list[Any]:
@@ -190,8 +212,8 @@ def _run(blocks: Blocks, oy: Any, first: Any, count: Any) -> list[Any]:
 
 
 def _block(blocks: Blocks, oy: Any, ox: Any, pixels: int) -> list[Any]:
-    """Expand the windows of `pixels` pixels, multiply, and add the residual."""
-    quant, residual, place = blocks.stage.output.quant, blocks.residual, blocks.windows.place
+    """Expand the windows of `pixels` pixels and multiply; where rows run on, add the residual."""
+    quant, place = blocks.stage.output.quant, blocks.windows.place
     _, _, ow, oc = blocks.call.output.shape
     at = (oy * ow + ox) * oc
     assert quant is not None
@@ -206,11 +228,4 @@ def _block(blocks: Blocks, oy: Any, ox: Any, pixels: int) -> list[Any]:
         loops.const(place.chunks),
     )
     lines = [*blocks.windows.fill(pixels, oy, ox), multiply]
-    if residual is None:
-        return lines
-
-    def sum_at(i: Any) -> list[Any]:
-        total = residual.add(loops.load(blocks.result, at + i), loops.load(residual.buffer, at + i))
-        return [loops.store(blocks.result, at + i, total)]
-
-    return [*lines, loops.loop("i", pixels * oc, sum_at)]
+    return [*lines, *_sum(blocks, at, pixels * oc)] if blocks.flat else lines

@@ -19,10 +19,16 @@ def requantized(acc: str, multiplier: str, zero_point: str, low: int, high: int)
     multiplier, zero_point  registers; the narrow form of ops/fixed_point.py
     """
     lines = [f"smmlar {acc}, {acc}, {multiplier}, {zero_point}", f"ssat {acc}, #8, {acc}"]
-    if low != -128:
-        lines += [f"cmp.w {acc}, #{low}", "it lt", f"movlt.w {acc}, #{low}"]
-    if high != 127:
-        lines += [f"cmp.w {acc}, #{high}", "it gt", f"movgt.w {acc}, #{high}"]
+    return lines + clamped(acc, low, high, "int8")
+
+
+def clamped(value: str, low: int, high: int, dtype: str) -> list[str]:
+    """The number in register `value`, saturated to `dtype`, limited to low..high."""
+    lines = []
+    if low > (-128 if dtype == "int8" else 0):
+        lines += [f"cmp.w {value}, #{low}", "it lt", f"movlt.w {value}, #{low}"]
+    if high < (127 if dtype == "int8" else 255):
+        lines += [f"cmp.w {value}, #{high}", "it gt", f"movgt.w {value}, #{high}"]
     return lines
 
 

@@ -7,7 +7,7 @@ from tinyc.compiler.ops.kernel import Microkernel
 from tinyc.targets.intrinsics.arm_assembly import quoted
 from tinyc.targets.intrinsics.arm_dsp import dsp, extension
 
-MOST_EXACT = 16  # groups of a call that are written out as a whole
+MOST_EXACT = 24  # groups of a call that are written out as a whole
 TURN = 4  # groups that are loaded together
 
 
@@ -18,11 +18,13 @@ def expand(columns: int, wide: bool, x_dtype: str, groups: int) -> Microkernel:
     """
     exact = groups if groups <= TURN and groups * columns <= MOST_EXACT else 0
     name = f"tinyc_expand_{expansion_name(columns, wide, x_dtype)}"
-    name += f"_g{exact}" if exact else ""
+    rest = groups % TURN != 0
+    name += f"_g{exact}" if exact else "_r" if rest else ""
+    form = columns, wide, x_dtype
     text = TEXT.format(
         name=name,
         columns=columns,
-        assembly=quoted(_assembly(columns, wide, x_dtype, exact)),
+        assembly=quoted(_exact(*form, exact) if exact else _looped(*form, rest)),
         x_dtype=x_dtype,
         unused=" __attribute__((unused))",
         unused_sums="" if wide else ", void *sums_at __attribute__((unused))",
@@ -89,59 +91,58 @@ static void {name}(const {x_dtype}_t *x, int32_t stride, int32_t groups, void *b
 """
 
 
-def _assembly(columns: int, wide: bool, x_dtype: str, exact: int) -> list[str]:
-    """The naked function: r0 x, r1 stride, r2 groups, r3 block; stack: sums.
+# The naked functions: r0 x, r1 stride, r2 groups, r3 block; stack: sums. Words r4 to r7, their even
+# halves r8, the sum of a column r9, constants r10 and r11, sums r12.
 
-    Words r4 to r7, their even halves r8, the sum of a column r9, constants r10 and r11, sums r12,
-    groups left lr; s0 the end of the sums, or of the first words.
+
+def _exact(columns: int, wide: bool, x_dtype: str, groups: int) -> list[str]:
+    """Every group of every column written out."""
+    lines = _begin(wide)
+    for c in range(columns):
+        lines += _loads(groups)
+        lines += ["add.w r0, r0, r1"] if c + 1 < columns else []
+        lines += [] if wide else [f"ldr.w r9, [r12, #{4 * c}]"]
+        for g in range(groups):
+            lines += expanded(f"r{4 + g}", 4 * (2 * columns * g + c), columns, wide, x_dtype)
+        lines += [] if wide else [f"str.w r9, [r12, #{4 * c}]"]
+    return [*lines, "pop.w {r4-r11, pc}"]
+
+
+def _looped(columns: int, wide: bool, x_dtype: str, rest: bool) -> list[str]:
+    """Any number of groups, `rest` of them left over from turns.
+
+    lr groups left, s0 the end of the sums (wide: of the first words), s1 from the end of a column's
+    words to the next one
     """
-    lines = ["push.w {r4-r11, lr}"]
-    if not wide:
-        lines += ["ldr.w r12, [sp, #36]", *constants()]
-    if exact:
-        for c in range(columns):
-            lines += _loads(exact)
-            lines += ["add.w r0, r0, r1"] if c + 1 < columns else []
-            lines += [] if wide else [f"ldr.w r9, [r12, #{4 * c}]"]
-            for g in range(exact):
-                lines += expanded(f"r{4 + g}", 4 * (2 * columns * g + c), columns, wide, x_dtype)
-            lines += [] if wide else [f"str.w r9, [r12, #{4 * c}]"]
-        return [*lines, "pop.w {r4-r11, pc}"]
     counter = "r3" if wide else "r12"
-    return [
-        *lines,
+    lines = [
+        *_begin(wide),
         f"addw r8, {counter}, #{4 * columns}",
         "vmov s0, r8",
         "sub.w r1, r1, r2, lsl #2",
+        f"movw r8, #{8 * columns}",
+        "mul r8, r8, r2",
+        "sub.w r8, r8, #4",
+        "vmov s1, r8",
         ".balign 4",
         "1:",
         *([] if wide else ["ldr.w r9, [r12]"]),
-        f"subs.w lr, r2, #{TURN}",
-        "blt.w 3f",
-        ".balign 4",
+        *([f"subs.w lr, r2, #{TURN}", "blt.w 3f", ".balign 4"] if rest else ["mov.w lr, r2"]),
         "2:",
         *_turn(TURN, columns, wide, x_dtype),
         f"subs.w lr, lr, #{TURN}",
-        "bge.w 2b",
-        "3:",
-        f"adds.w lr, lr, #{TURN}",
-        "beq.w 5f",
-        ".balign 4",
-        "4:",
-        *_turn(1, columns, wide, x_dtype),
-        "subs.w lr, lr, #1",
-        "bne.w 4b",
-        "5:",
-        f"movw r8, #{8 * columns}",
-        "mls r3, r2, r8, r3",
-        "add.w r3, r3, #4",
-        "add.w r0, r0, r1",
-        *([] if wide else ["str.w r9, [r12], #4"]),
-        "vmov r8, s0",
-        f"cmp.w {counter}, r8",
-        "bne.w 1b",
-        "pop.w {r4-r11, pc}",
+        "bge.w 2b" if rest else "bne.w 2b",
     ]
+    if rest:
+        lines += ["3:", f"add.w lr, lr, #{TURN}", ".balign 4", "4:"]
+        lines += [*_turn(1, columns, wide, x_dtype), "subs.w lr, lr, #1", "bne.w 4b"]
+    lines += ["vmov r8, s1", "sub.w r3, r3, r8", "add.w r0, r0, r1"]
+    lines += [] if wide else ["str.w r9, [r12], #4"]
+    return [*lines, "vmov r8, s0", f"cmp.w {counter}, r8", "bne.w 1b", "pop.w {r4-r11, pc}"]
+
+
+def _begin(wide: bool) -> list[str]:
+    return ["push.w {r4-r11, lr}", *([] if wide else ["ldr.w r12, [sp, #36]", *constants()])]
 
 
 def constants() -> list[str]:
