@@ -35,12 +35,13 @@ WINDOWS: dict[str, Window] = {
     "cells": (9, 9, 3, 3, 3, Conv2DAttrs(dilations=(2, 2), pads=(2, 1, 2, 1))),
     "cells, long": (4, 5, 31, 3, 3, Conv2DAttrs(pads=SAME)),
 }
+FORMS = ("int8", "int16")
 SCHEDULES = [
     Schedule("gemm-blocks"),
-    Schedule("gemm-blocks", rows=4, unroll=1, weight_bits=8),
-    Schedule("gemm-blocks", rows=4, unroll=2, weight_bits=16),
-    Schedule("gemm-blocks", rows=3, unroll=64, weight_bits=8),
-    Schedule("gemm-blocks", rows=2, unroll=64, weight_bits=16),
+    Schedule("gemm-blocks", rows=4, unroll=1, weights="int8"),
+    Schedule("gemm-blocks", rows=4, unroll=2, weights="int16"),
+    Schedule("gemm-blocks", rows=3, unroll=64, weights="int8"),
+    Schedule("gemm-blocks", rows=2, unroll=64, weights="int16"),
 ]
 
 
@@ -97,25 +98,25 @@ def test_every_window_gives_the_same_bytes(window: str, schedule: Schedule) -> N
     check(conv(WINDOWS[window]), schedule)
 
 
-@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("window", ["flat", "shared", "gathered", "cells"])
-def test_unsigned_activations(window: str, bits: int) -> None:
-    check(conv(WINDOWS[window], x_dtype="uint8"), Schedule("gemm-blocks", weight_bits=bits))
+def test_unsigned_activations(window: str, form: str) -> None:
+    check(conv(WINDOWS[window], x_dtype="uint8"), Schedule("gemm-blocks", weights=form))
 
 
 @pytest.mark.parametrize("zero", [-128, 127])
 @pytest.mark.parametrize("clamp", [NO_CLAMP, Clamp(0.0, 0.9)], ids=["", "clamp"])
 def test_zero_points_and_bounds(zero: int, clamp: Clamp) -> None:
-    for bits in (8, 16):
+    for form in FORMS:
         graph = conv(WINDOWS["shared"], zero=zero, clamp=clamp)
-        check(graph, Schedule("gemm-blocks", weight_bits=bits))
+        check(graph, Schedule("gemm-blocks", weights=form))
 
 
 @pytest.mark.parametrize("value", [-128, -127, 127])
 def test_extreme_weights(value: int) -> None:
-    for bits in (8, 16):
+    for form in FORMS:
         graph = conv(WINDOWS["flat"], weights=np.array(value))
-        check(graph, Schedule("gemm-blocks", weight_bits=bits))
+        check(graph, Schedule("gemm-blocks", weights=form))
 
 
 @pytest.mark.parametrize("window", ["flat", "narrow", "shared", "gathered"])

@@ -15,13 +15,13 @@ from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.graph import Array, DType
 from tinyc.compiler.kernels.block_windows import Windows, windows_of
 from tinyc.compiler.kernels.gemm_conv import suits_assembly
-from tinyc.compiler.kernels.sums import Sum, sum_of
+from tinyc.compiler.kernels.residual_sum import ResidualSum, residual_sum
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.accumulate import centred, folded_bias, output_requantization
 from tinyc.compiler.ops.clamp import stored_bounds
 from tinyc.compiler.ops.kernel import Constant, Kernel, Microkernel
 from tinyc.compiler.ops.op import Call
-from tinyc.compiler.ops.residual import first_stage, second_stage
+from tinyc.compiler.ops.residual import first_stage
 from tinyc.targets import Target
 from tinyc.targets.intrinsics.arm_gemm import COLUMNS, MOST_PIXELS, gemm
 from tinyc.targets.intrinsics.arm_stream import packed_stream
@@ -42,7 +42,6 @@ class Blocks:
     stage      the convolution alone, without the residual
     flat       whether neighbouring pixels lie behind each other over all rows
     functions  that multiply a block, by its pixels: the widest first
-    residual   what is added to the result by `total`; None: nothing
     """
 
     call: Call
@@ -52,8 +51,7 @@ class Blocks:
     functions: dict[int, Microkernel]
     result: Any
     stream: Any
-    residual: Any
-    total: Sum | None
+    residual: ResidualSum | None
 
 
 def suits(call: Call, target: Target) -> bool:
@@ -62,8 +60,7 @@ def suits(call: Call, target: Target) -> bool:
     plain = call.attrs.groups == 1 and call.inputs[0].shape[0] == 1 and w.shape[0] % COLUMNS == 0
     if not plain or w.elements // w.shape[0] > MOST_PRODUCTS or call.output.dtype != DType.INT8:
         return False
-    has_sum = call.attrs.residual is None or sum_of(second_stage(call), target) is not None
-    return has_sum and suits_assembly(first_stage(call), target)
+    return suits_assembly(first_stage(call), target)
 
 
 def space(call: Call, target: Target) -> Iterator[Schedule]:
@@ -71,9 +68,9 @@ def space(call: Call, target: Target) -> Iterator[Schedule]:
     groups = windows_of(call, False, 1).place.block(1).groups
     turns = sorted({turn for turn in (2, 4, 8, 16) if turn < groups} | {min(groups, 64)})
     for rows in (4, 3, 2):
-        for bits in (8, 16):
+        for form in ("int8", "int16"):
             for turn in turns:
-                yield Schedule(rows=rows, unroll=turn, weight_bits=bits)
+                yield Schedule(rows=rows, unroll=turn, weights=form)
 
 
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
@@ -82,8 +79,8 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     width = y.shape[2]
     flat = (kh, kw, *a.strides, *a.pads) == (1, 1, 1, 1, 0, 0, 0, 0) and width >= MOST_PIXELS
     pixels = schedule.rows or _widest(width, flat)
-    wide = schedule.weight_bits == 16 or (
-        schedule.weight_bits == 0
+    wide = schedule.weights == "int16" or (
+        schedule.weights == ""
         and oc * kh * kw * ic <= MOST_WIDE_BYTES
         and y.elements >= LEAST_EXACT_OUTPUTS
     )
@@ -98,18 +95,17 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         {p: _function(stage, windows, p, p == pixels, schedule) for p in sizes},
         loops.buffer("y", y.elements, y.dtype),
         loops.buffer("stream", stream.size, "int8"),
-        None if call.attrs.residual is None else loops.buffer("residual", y.elements, y.dtype),
-        None if call.attrs.residual is None else sum_of(second_stage(call), target),
+        residual_sum(call, target),
     )
     begin, end = loops.variable("row_begin"), loops.variable("row_end")
     place = windows.place
-    moving = [place.source] + ([] if blocks.residual is None else [blocks.residual])
+    moving = [place.source] + ([] if blocks.residual is None else [blocks.residual.buffer])
     function = loops.function(
         [*moving, blocks.result, blocks.stream, place.scratch, begin, end],
         [*windows.prepare(), *_image(blocks, begin, end)],
     )
     filling = [windows.microkernel(p) for p in sizes]
-    form = "int16 weights" if wide else "int8 weights"
+    form = "int16" if wide else "int8"
     return Kernel(
         name=f"conv2d_{kh}x{kw}",
         function=function,
@@ -118,10 +114,10 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         microkernels=(
             *filling,
             *blocks.functions.values(),
-            *([] if blocks.total is None else [blocks.total.microkernel]),
+            *([] if blocks.residual is None else [blocks.residual.total.microkernel]),
         ),
         rows=y.shape[1],
-        note=f"gemm {pixels}x2, assembly, {form}" + (", add" if blocks.total else ""),
+        note=f"gemm {pixels}x2, assembly, {form} weights" + (", add" if blocks.residual else ""),
     )
 
 
@@ -183,17 +179,12 @@ def _image(blocks: Blocks, begin: Any, end: Any) -> list[Any]:
 
     def row(oy: Any) -> list[Any]:
         lines = _run(blocks, oy, loops.const(0), loops.const(width))
-        return [*blocks.windows.enter_row(oy), *lines, *_sum(blocks, oy * (width * oc), width * oc)]
+        if blocks.residual is not None:
+            count = loops.const(width * oc)
+            lines += blocks.residual.lines(blocks.result, oy * (width * oc), count)
+        return [*blocks.windows.enter_row(oy), *lines]
 
     return [loops.loop("oy", end - begin, row, begin)]
-
-
-def _sum(blocks: Blocks, at: Any, count: int) -> list[Any]:
-    """The residual is added to `count` finished results."""
-    if blocks.total is None:
-        return []
-    y, r = (loops.pointer(b, at) for b in (blocks.result, blocks.residual))
-    return [blocks.total.run(y, r, y, loops.const(count))]
 
 
 def _run(blocks: Blocks, oy: Any, first: Any, count: Any) -> list[Any]:
@@ -228,4 +219,6 @@ def _block(blocks: Blocks, oy: Any, ox: Any, pixels: int) -> list[Any]:
         loops.const(place.chunks),
     )
     lines = [*blocks.windows.fill(pixels, oy, ox), multiply]
-    return [*lines, *_sum(blocks, at, pixels * oc)] if blocks.flat else lines
+    if blocks.flat and blocks.residual is not None:
+        lines += blocks.residual.lines(blocks.result, at, loops.const(pixels * oc))
+    return lines

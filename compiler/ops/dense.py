@@ -46,11 +46,11 @@ def macs(call: Call) -> int:
 
 ALGORITHMS: Algorithms = {
     "float-blocks": Algorithm(float_dense.suits, float_dense.kernel, float_dense.space),
+    "blocks": Algorithm(dense_blocks.suits, dense_blocks.kernel, dense_blocks.space),
     "pairs": Algorithm(pair_dense.suits, pair_dense.kernel, pair_dense.space),
     "gemm-pairs": Algorithm(
         gemm_pairs_dense.suits, gemm_pairs_dense.kernel, gemm_pairs_dense.space
     ),
-    "blocks": Algorithm(dense_blocks.suits, dense_blocks.kernel, dense_blocks.space),
     "gemm-smlad": Algorithm(gemm_dense.suits_smlad, gemm_dense.kernel_smlad),
     "gemm": Algorithm(gemm_dense.suits, gemm_dense.kernel, gemm_dense.space),
 }
