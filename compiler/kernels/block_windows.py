@@ -135,7 +135,8 @@ def _expanded_rows(
     span = (pixels - 1) * a.strides[1] + kw
 
     def expand_row(i: Any, source: Any) -> Any:
-        return _expand(place, name, pixels, source, stride, groups, i * (groups * 8 * columns))
+        at = loops.pointer(place.scratch, i * (groups * 8 * columns))
+        return loops.run(name, source, loops.const(stride), loops.const(groups), at)
 
     def row(i: Any) -> Lines:
         iy = oy * a.strides[0] + i * a.dilations[0] - a.pads[0]
@@ -152,28 +153,7 @@ def _expanded_rows(
         ]
         return [loops.when(loops.every([*rows, *inside]), straight, padded)]
 
-    return [*_cleared_sums(place, pixels), loops.loop("i", kh, row)]
-
-
-def _expand(
-    place: Place, name: str, pixels: int, source: Any, stride: int, groups: int, at: Any
-) -> Any:
-    """A call of tinyc_expand; `at` is in bytes of the chunks."""
-    sums_bytes = place.block(pixels).sums_bytes
-    return loops.run(
-        name,
-        source,
-        loops.const(stride),
-        loops.const(groups),
-        loops.pointer(place.scratch, at + sums_bytes),
-        *([loops.pointer(place.scratch)] if sums_bytes else []),
-    )
-
-
-def _cleared_sums(place: Place, pixels: int) -> Lines:
-    size = place.block(pixels).sums_bytes
-    arguments = loops.const(0), loops.const(size, "uint32")
-    return [loops.run("memset", loops.pointer(place.scratch), *arguments)] if size else []
+    return [loops.loop("i", kh, row)]
 
 
 def _filled(place: Place, at: Any, size: int) -> Any:
@@ -237,7 +217,7 @@ def _gathered(call: Call, wide: bool, pixels: int) -> Windows:
                 loops.pointer(place.scratch, x + strips) if padded else image,
                 loops.const(pitch),
                 loops.const(a.strides[1] * c),
-                loops.pointer(place.scratch, place.block(p).sums_bytes),
+                loops.pointer(place.scratch),
             )
         ]
 
@@ -258,14 +238,15 @@ def _cells(call: Call, wide: bool, pixels: int) -> Windows:
     place = _place(call, wide, pixels, 1, groups, pixels * pitch)
 
     def fill(p: int, oy: Any, ox: Any) -> Lines:
-        lines = _cleared_sums(place, p)
+        lines: Lines = []
         for i in range(p):
             at = loops.const(place.extra_at + i * pitch)
             zero = loops.const(0)
             lines += gather_window(call, place.source, place.scratch, 0, oy, ox + i, zero, at)
         name = expand(p, wide, place.x_dtype, groups).name
         source = loops.pointer(place.scratch, place.extra_at)
-        return [*lines, _expand(place, name, p, source, pitch, groups, loops.const(0))]
+        sizes = loops.const(pitch), loops.const(groups)
+        return [*lines, loops.run(name, source, *sizes, loops.pointer(place.scratch))]
 
     return Windows(
         place,

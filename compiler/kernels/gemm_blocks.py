@@ -24,10 +24,9 @@ from tinyc.compiler.ops.op import Call
 from tinyc.compiler.ops.residual import first_stage
 from tinyc.targets import Target
 from tinyc.targets.intrinsics.arm_gemm import COLUMNS, MOST_PIXELS, gemm
-from tinyc.targets.intrinsics.arm_stream import packed_stream
+from tinyc.targets.intrinsics.arm_stream import fits_paired, packed_stream
 
 MOST_PRODUCTS = 4096  # keeps the scratch in reach
-MOST_WIDE_BYTES = 1024  # of weights that lie as int16 by the rule
 # By the rule, few products of many outputs get code of their own, without a loop
 MOST_EXACT_GROUPS, LEAST_EXACT_OUTPUTS = 8, 8192
 TURN_GROUPS = 16  # of the main loop, 32 cycles each; the end of a turn takes 6
@@ -75,17 +74,19 @@ def space(call: Call, target: Target) -> Iterator[Schedule]:
 
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     stage, y, a = first_stage(call), call.output, call.attrs
-    oc, kh, kw, ic = call.inputs[1].shape
+    oc, kh, kw, _ = call.inputs[1].shape
     width = y.shape[2]
     flat = (kh, kw, *a.strides, *a.pads) == (1, 1, 1, 1, 0, 0, 0, 0) and width >= MOST_PIXELS
     pixels = schedule.rows or _widest(width, flat)
-    wide = schedule.weights == "int16" or (
-        schedule.weights == ""
-        and oc * kh * kw * ic <= MOST_WIDE_BYTES
-        and y.elements >= LEAST_EXACT_OUTPUTS
-    )
-    windows = windows_of(call, wide, pixels)
-    stream = _stream(stage, windows.order, wide)
+    windows = windows_of(call, schedule.weights == "int16", pixels)
+    products, bias = _products(stage, windows.order, windows.place.wide)
+    if not windows.place.wide and not fits_paired(products, bias):
+        windows = windows_of(call, True, pixels)
+        products, bias = _products(stage, windows.order, True)
+    wide = windows.place.wide
+    channels = [range(n, n + COLUMNS) for n in range(0, oc, COLUMNS)]
+    multipliers = output_requantization(stage).multipliers
+    stream = packed_stream(products, bias, multipliers, channels, wide)
     sizes = _sizes(width, pixels, flat)
     blocks = Blocks(
         call,
@@ -134,18 +135,16 @@ def _function(
     return gemm(block, chunks, *stored_bounds(stage.output, stage.attrs.clamp))
 
 
-def _stream(stage: Call, order: Sequence[int], wide: bool) -> Array:
-    """Weights in the windows' order, biases and multipliers."""
+def _products(stage: Call, order: Sequence[int], wide: bool) -> tuple[Array, Array]:
+    """The weights in the windows' order as int8, and the biases."""
     x, w = stage.inputs[:2]
     assert w.data is not None, "the weights are constant"
     matrix = centred(w.data, w).reshape(w.shape[0], -1)
     bias = folded_bias(stage, matrix).astype(np.int64)
     if x.dtype == DType.UINT8 and not wide:  # the paired form reads x - 128
         bias = bias + 128 * matrix.sum(axis=1).astype(np.int64)
-    products = np.concatenate([matrix, np.zeros((w.shape[0], 1))], axis=1)[:, list(order)]
-    channels = [range(n, n + COLUMNS) for n in range(0, w.shape[0], COLUMNS)]
-    multipliers = output_requantization(stage).multipliers
-    return packed_stream(products.astype(np.int8), bias, multipliers, channels, wide)
+    padded = np.concatenate([matrix, np.zeros((w.shape[0], 1))], axis=1)
+    return padded[:, list(order)].astype(np.int8), bias
 
 
 def _widest(width: int, flat: bool) -> int:

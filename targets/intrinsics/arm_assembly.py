@@ -13,13 +13,28 @@ def bounds_suffix(low: int, high: int) -> str:
     return "" if (low, high) == (-128, 127) else f"_{low & 0xFF:02x}_{high & 0xFF:02x}"
 
 
-def requantized(acc: str, multiplier: str, zero_point: str, low: int, high: int) -> list[str]:
+def requantized(
+    acc: str, multiplier: str, zero_point: str, low: int, high: int, scaled: bool = False
+) -> list[str]:
     """The accumulator in register `acc` becomes the int8 result: tinyc_requantize, then the clamp.
 
     multiplier, zero_point  registers; the narrow form of ops/fixed_point.py
+    scaled                  the accumulator is 256 times what it stands for, and the register of the
+                            zero point holds 256 * zero_point + 128 (`arm_stream.py`)
     """
-    lines = [f"smmlar {acc}, {acc}, {multiplier}, {zero_point}", f"ssat {acc}, #8, {acc}"]
+    if scaled:
+        lines = [
+            f"smmla {acc}, {acc}, {multiplier}, {zero_point}",
+            f"ssat {acc}, #8, {acc}, asr #8",
+        ]
+    else:
+        lines = [f"smmlar {acc}, {acc}, {multiplier}, {zero_point}", f"ssat {acc}, #8, {acc}"]
     return lines + clamped(acc, low, high, "int8")
+
+
+def scaled_zero_point(register: str) -> list[str]:
+    """The zero point in `register` becomes what `requantized` wants of scaled accumulators."""
+    return [f"lsl.w {register}, {register}, #8", f"add.w {register}, {register}, #128"]
 
 
 def clamped(value: str, low: int, high: int, dtype: str) -> list[str]:

@@ -1,7 +1,7 @@
 """One row times a matrix in assembly, for cores with the DSP extension.
 
 A block is up to eight channels of one row in the paired form of `arm_stream.py`; the activations
-are expanded on the way, so that no scratch is needed: 41 cycles for the 32 products of a group.
+are expanded on the way, so that no scratch is needed: 39 cycles for the 32 products of a group.
 One copy serves every row length: the groups are a loop that is entered in the middle.
 """
 
@@ -11,6 +11,7 @@ from tinyc.targets.intrinsics.arm_assembly import (
     entered,
     quoted,
     requantized,
+    scaled_zero_point,
 )
 from tinyc.targets.intrinsics.arm_dsp import dsp
 
@@ -65,12 +66,13 @@ static void {name}(const int8_t *x, const int8_t *stream, int8_t *y, int32_t gro
       for (int32_t g = 0; g < groups; ++g) {{
         const int8_t *w = &weights[4 * (({columns} * g) + n)];
         for (int32_t k = 0; k < 4; k += 2) {{
-          const int32_t even = x[(4 * g) + k] * (int8_t)((uint8_t)w[k] ^ 0x80u);
-          acc += (uint32_t)(even + ((x[(4 * g) + k + 1] - 128) * w[k + 1]));
+          const int32_t even = x[(4 * g) + k] * ((256 * w[k + 1]) + (uint8_t)w[k]);
+          const int32_t odd = (256 * x[(4 * g) + k + 1]) + 127 - x[(4 * g) + k];
+          acc += (uint32_t)(even + (odd * w[k]));
         }}
       }}
 {declared}\
-      const int32_t value = tinyc_requantize((int32_t)acc, multiplier, zero_point);
+      const int32_t value = tinyc_requantize((int32_t)acc >> 8, multiplier, zero_point);
       y[n] = (int8_t)tinyc_min(tinyc_max(value, {low}), {high});
     }}
     stream = {stream_end};
@@ -84,9 +86,8 @@ static void {name}(const int8_t *x, const int8_t *stream, int8_t *y, int32_t gro
 def _assembly(columns: int, turn: int, uniform: bool, low: int, high: int) -> list[str]:
     """The naked function: r0 x, r1 stream, r2 y, r3 groups; stack: end, zero point, multiplier.
 
-    s0 y, s1 end of the stream, s2 x, s3 end of x, s4 zero point, s5 the sum of 128 * x0 + 128 * x2,
-    s6 where the loop is entered, s7 the multiplier. Accumulators from r4 on, weights r2 and r3,
-    activations r12 (a) and lr (v).
+    s0 y, s1 end of the stream, s2 x, s3 end of x, s4 zero point, s6 where the loop is entered, s7
+    the multiplier. Accumulators from r4 on, weights r2 and r3, activations r12 and lr.
     """
     accumulators = [f"r{4 + n}" for n in range(columns)]
     group = _group(accumulators)
@@ -97,19 +98,8 @@ def _assembly(columns: int, turn: int, uniform: bool, low: int, high: int) -> li
         "ldr.w r5, [sp, #40]",
         *(["ldr.w r6, [sp, #44]", "vmov s7, r6"] if uniform else []),
         "vmov s1, r4",
+        *scaled_zero_point("r5"),
         "vmov s4, r5",
-        "mov.w r2, r0",
-        "mov.w r4, #0",
-        "mov.w r5, #0x00800080",
-        "mov.w r12, r3",
-        ".balign 4",
-        "3:",
-        "ldr.w r6, [r2], #4",
-        "subs.w r12, r12, #1",
-        "sxtb16 r6, r6",
-        "smlad r4, r6, r5, r4",
-        "bne.w 3b",
-        "vmov s5, r4",
         *entered("r3", turn, 4 * len(group), ("r2", "r12", "lr")),
         "vmov s2, r0",
         "add.w r3, r0, r3, lsl #2",
@@ -118,8 +108,6 @@ def _assembly(columns: int, turn: int, uniform: bool, low: int, high: int) -> li
         ".balign 4",
         "1:",
         f"ldm.w r1!, {{{', '.join(accumulators)}}}" if columns > 1 else "ldr.w r4, [r1], #4",
-        "vmov r12, s5",
-        *(f"sub.w {acc}, {acc}, r12" for acc in accumulators),
         "vmov r0, s2",
         "vmov r12, s6",
         "bx r12",
@@ -152,19 +140,14 @@ def _stored(accumulators: list[str], uniform: bool, low: int, high: int) -> list
             if n % 3 == 0:
                 several = f"ldm.w r1!, {{{', '.join(('r0', 'r2', 'r3')[:left])}}}"
                 lines.append(several if left > 1 else "ldr.w r0, [r1], #4")
-        lines += requantized(acc, own, "r12", low, high)
+        lines += requantized(acc, own, "r12", low, high, scaled=True)
         lines.append(f"strb.w {acc}, [lr, #{n}]")
     return lines
 
 
 def _group(accumulators: list[str]) -> list[str]:
     """Four products of every channel; 32-bit instructions only, the loop is entered by counting."""
-    expand = [
-        "rev16.w lr, r12",
-        "sxtb16.w r12, r12",
-        "eor.w lr, lr, #0xff00ff00",
-        "eor.w lr, lr, #0x00800080",
-    ]
+    expand = ["eor.w lr, r12, #0x007f007f", "sxtb16.w r12, r12"]
     lines = ["ldr.w r12, [r0], #4"]
     for n in range(0, len(accumulators), 2):
         pair = accumulators[n : n + 2]
@@ -175,6 +158,6 @@ def _group(accumulators: list[str]) -> list[str]:
         if n == 0:
             lines += expand
         lines += [f"smlad {acc}, r12, {w}, {acc}" for acc, w in zip(pair, words, strict=True)]
-        lines += [f"sxtb16.w {w}, {w}, ror #8" for w in words]
+        lines += [f"sxtb16.w {w}, {w}" for w in words]
         lines += [f"smlad {acc}, lr, {w}, {acc}" for acc, w in zip(pair, words, strict=True)]
     return lines

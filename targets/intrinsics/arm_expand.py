@@ -12,10 +12,7 @@ TURN = 4  # groups that are loaded together
 
 
 def expand(columns: int, wide: bool, x_dtype: str, groups: int) -> Microkernel:
-    """`tinyc_expand_...(x, stride, groups, block[, sums])`: the words of one row of chunks.
-
-    sums  of the paired form, increased
-    """
+    """`tinyc_expand_...(x, stride, groups, block)`: the words of one row of chunks."""
     exact = groups if groups <= TURN and groups * columns <= MOST_EXACT else 0
     name = f"tinyc_expand_{expansion_name(columns, wide, x_dtype)}"
     rest = groups % TURN != 0
@@ -27,9 +24,6 @@ def expand(columns: int, wide: bool, x_dtype: str, groups: int) -> Microkernel:
         assembly=quoted(_exact(*form, exact) if exact else _looped(*form, rest)),
         x_dtype=x_dtype,
         unused=" __attribute__((unused))",
-        unused_sums="" if wide else ", void *sums_at __attribute__((unused))",
-        sums_at="" if wide else ", void *sums_at",
-        sums="" if wide else "  uint32_t *sums = (uint32_t *)sums_at;\n",
         words=expansion(columns, wide, x_dtype),
     )
     return Microkernel(name, text, dsp("load_word", *expansions(wide, x_dtype)))
@@ -40,18 +34,18 @@ def expansion_name(columns: int, wide: bool, x_dtype: str) -> str:
     return f"{columns}_{form}" + ("_u8" if x_dtype == "uint8" else "")
 
 
-def expansions(wide: bool, x_dtype: str) -> tuple[str, str]:
+def expansions(wide: bool, x_dtype: str) -> tuple[str, ...]:
     """The instructions that `expansion` names."""
-    return extension(x_dtype) if wide else ("sxtb16", "smlad")
+    return extension(x_dtype) if wide else ("sxtb16",)
 
 
 def expansion(columns: int, wide: bool, x_dtype: str) -> str:
-    """C statements: `word`, four bytes of column `c`, as two words at `pairs`."""
+    """C statements: `word`, four bytes, as two words at `pairs`."""
     if wide:
         even, odd = extension(x_dtype)
         return WIDE.format(columns=columns, even=even, odd=odd)
-    word = "word ^ 0x80808080u" if x_dtype == "uint8" else "word"
-    return PAIRED.format(columns=columns, word=word)
+    centred = "word ^ 0x80808080u" if x_dtype == "uint8" else "word"
+    return PAIRED.format(columns=columns, centred=centred)
 
 
 WIDE = """\
@@ -59,25 +53,21 @@ WIDE = """\
       pairs[{columns}] = tinyc_{odd}(word);
 """
 PAIRED = """\
-      const uint32_t bytes = {word};
-      const uint32_t swapped = ((bytes >> 8) & 0x00ff00ffu) | ((bytes << 8) & 0xff00ff00u);
-      pairs[0] = tinyc_sxtb16(bytes);
-      pairs[{columns}] = swapped ^ 0xff80ff80u;
-      sums[c] += (uint32_t)tinyc_smlad(pairs[0], 0x00800080u, 0);
+      pairs[0] = tinyc_sxtb16({centred});
+      pairs[{columns}] = ({centred}) ^ 0x007f007fu;
 """
 TEXT = """\
 /* {columns} columns of bytes as words for tinyc_gemm. */
 #if defined(__ARM_FEATURE_DSP) && defined(__ARM_FP)
 __attribute__((naked, noinline, aligned(4))) static void {name}(
     const {x_dtype}_t *x{unused}, int32_t stride{unused},
-    int32_t groups{unused}, void *block{unused}{unused_sums}) {{
+    int32_t groups{unused}, void *block{unused}) {{
   __asm volatile(
 {assembly}
   );
 }}
 #else
-static void {name}(const {x_dtype}_t *x, int32_t stride, int32_t groups, void *block{sums_at}) {{
-{sums}\
+static void {name}(const {x_dtype}_t *x, int32_t stride, int32_t groups, void *block) {{
   for (int32_t c = 0; c < {columns}; ++c) {{
     uint32_t *pairs = (uint32_t *)block + c;
     for (int32_t g = 0; g < groups; ++g) {{
@@ -91,42 +81,35 @@ static void {name}(const {x_dtype}_t *x, int32_t stride, int32_t groups, void *b
 """
 
 
-# The naked functions: r0 x, r1 stride, r2 groups, r3 block; stack: sums. Words r4 to r7, their even
-# halves r8, the sum of a column r9, constants r10 and r11, sums r12.
+# The naked functions: r0 x, r1 stride, r2 groups, r3 block. Words r4 to r7, their even halves r8.
 
 
 def _exact(columns: int, wide: bool, x_dtype: str, groups: int) -> list[str]:
     """Every group of every column written out."""
-    lines = _begin(wide)
+    lines = ["push.w {r4-r8, lr}"]
     for c in range(columns):
         lines += _loads(groups)
         lines += ["add.w r0, r0, r1"] if c + 1 < columns else []
-        lines += [] if wide else [f"ldr.w r9, [r12, #{4 * c}]"]
         for g in range(groups):
             lines += expanded(f"r{4 + g}", 4 * (2 * columns * g + c), columns, wide, x_dtype)
-        lines += [] if wide else [f"str.w r9, [r12, #{4 * c}]"]
-    return [*lines, "pop.w {r4-r11, pc}"]
+    return [*lines, "pop.w {r4-r8, pc}"]
 
 
 def _looped(columns: int, wide: bool, x_dtype: str, rest: bool) -> list[str]:
     """Any number of groups, `rest` of them left over from turns.
 
-    lr groups left, s0 the end of the sums (wide: of the first words), s1 from the end of a column's
-    words to the next one
+    r9 the end of the first chunk's first words, r10 from the end of a column's words to the next
+    one, lr groups left
     """
-    counter = "r3" if wide else "r12"
     lines = [
-        *_begin(wide),
-        f"addw r8, {counter}, #{4 * columns}",
-        "vmov s0, r8",
+        "push.w {r4-r11, lr}",
+        f"addw r9, r3, #{4 * columns}",
         "sub.w r1, r1, r2, lsl #2",
-        f"movw r8, #{8 * columns}",
-        "mul r8, r8, r2",
-        "sub.w r8, r8, #4",
-        "vmov s1, r8",
+        f"movw r10, #{8 * columns}",
+        "mul r10, r10, r2",
+        "sub.w r10, r10, #4",
         ".balign 4",
         "1:",
-        *([] if wide else ["ldr.w r9, [r12]"]),
         *([f"subs.w lr, r2, #{TURN}", "blt.w 3f", ".balign 4"] if rest else ["mov.w lr, r2"]),
         "2:",
         *_turn(TURN, columns, wide, x_dtype),
@@ -136,18 +119,8 @@ def _looped(columns: int, wide: bool, x_dtype: str, rest: bool) -> list[str]:
     if rest:
         lines += ["3:", f"add.w lr, lr, #{TURN}", ".balign 4", "4:"]
         lines += [*_turn(1, columns, wide, x_dtype), "subs.w lr, lr, #1", "bne.w 4b"]
-    lines += ["vmov r8, s1", "sub.w r3, r3, r8", "add.w r0, r0, r1"]
-    lines += [] if wide else ["str.w r9, [r12], #4"]
-    return [*lines, "vmov r8, s0", f"cmp.w {counter}, r8", "bne.w 1b", "pop.w {r4-r11, pc}"]
-
-
-def _begin(wide: bool) -> list[str]:
-    return ["push.w {r4-r11, lr}", *([] if wide else ["ldr.w r12, [sp, #36]", *constants()])]
-
-
-def constants() -> list[str]:
-    """What `expanded` needs of the paired form."""
-    return ["movw r10, #0xff80", "movt r10, #0xff80", "mov.w r11, #0x00800080"]
+    lines += ["sub.w r3, r3, r10", "add.w r0, r0, r1", "cmp.w r3, r9"]
+    return [*lines, "bne.w 1b", "pop.w {r4-r11, pc}"]
 
 
 def _loads(groups: int) -> list[str]:
@@ -170,6 +143,5 @@ def expanded(word: str, offset: int, columns: int, wide: bool, x_dtype: str) -> 
     if wide:
         lines.append(f"{extend} {word}, {word}, ror #8")
     else:
-        lines += [f"rev16.w {word}, {word}", f"eor.w {word}, {word}, r10"]
-        lines.append("smlad r9, r8, r11, r9")
+        lines.append(f"eor.w {word}, {word}, #0x007f007f")
     return [*lines, f"str.w r8, [r3, #{offset}]", f"str.w {word}, [r3, #{offset + 4 * columns}]"]

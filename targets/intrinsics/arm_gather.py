@@ -8,7 +8,6 @@ from tinyc.compiler.ops.kernel import Microkernel
 from tinyc.targets.intrinsics.arm_assembly import quoted
 from tinyc.targets.intrinsics.arm_dsp import dsp
 from tinyc.targets.intrinsics.arm_expand import (
-    constants,
     expanded,
     expansion,
     expansion_name,
@@ -33,7 +32,7 @@ def gather(pixels: int, rows: int, row_bytes: int, wide: bool, x_dtype: str) -> 
 
     x, pitch  the first window's first byte, and bytes from row to row
     stride    bytes from window to window
-    block     where the words go, behind the sums of the paired form
+    block     where the words go
     """
     order = gathered_order(rows, row_bytes)
     name = f"tinyc_gather_{rows}x{row_bytes}_{expansion_name(pixels, wide, x_dtype)}"
@@ -48,16 +47,11 @@ def gather(pixels: int, rows: int, row_bytes: int, wide: bool, x_dtype: str) -> 
         assembly=quoted(_assembly(pixels, rows, row_bytes, wide, x_dtype)),
         x_dtype=x_dtype,
         unused=" __attribute__((unused))",
-        sums="" if wide else SUMS.format(pixels=pixels),
         words=expansion(pixels, wide, x_dtype),
     )
     return Microkernel(name, text, dsp("load_word", *expansions(wide, x_dtype)))
 
 
-SUMS = """\
-  uint32_t *sums = (uint32_t *)block - {pixels};
-  memset(sums, 0, 4u * {pixels}u);
-"""
 TEXT = """\
 /* The windows of {pixels} pixels, {rows} rows of {row_bytes} bytes, as words for tinyc_gemm. */
 #if defined(__ARM_FEATURE_DSP) && defined(__ARM_FP)
@@ -70,7 +64,6 @@ __attribute__((naked, noinline, aligned(4))) static void {name}(
 }}
 #else
 static void {name}(const {x_dtype}_t *x, int32_t pitch, int32_t stride, void *block) {{
-{sums}\
   for (int32_t c = 0; c < {pixels}; ++c) {{
     {x_dtype}_t window[{products}] = {{0}};
     for (int32_t i = 0; i < {rows}; ++i) {{
@@ -93,20 +86,17 @@ static void {name}(const {x_dtype}_t *x, int32_t pitch, int32_t stride, void *bl
 def _assembly(pixels: int, rows: int, row_bytes: int, wide: bool, x_dtype: str) -> list[str]:
     """The naked function: r0 x, r1 pitch, r2 stride, r3 block.
 
-    Loaded words r4 to r6 and lr, joined bytes r7, even halves r8, a pixel's sum r9, constants r10
-    and r11, pixels left r12.
+    Loaded words r4 to r6 and lr, joined bytes r7, even halves r8, pixels left r12.
     """
     whole, left = divmod(row_bytes, GROUP)
     group_bytes = 8 * pixels
     lines = [
-        "push.w {r4-r11, lr}",
-        *([] if wide else constants()),
+        "push.w {r4-r8, lr}",
         f"mov.w r12, #{pixels}",
         f"mov.w r4, #{rows - 1}",
         "mls r2, r1, r4, r2",
         ".balign 4",
         "1:",
-        *([] if wide else ["mov.w r9, #0"]),
     ]
     joined = 0
     for i in range(rows):
@@ -133,5 +123,4 @@ def _assembly(pixels: int, rows: int, row_bytes: int, wide: bool, x_dtype: str) 
             if begin + len(LOADED) >= len(loads):
                 lines.append(f"add.w r0, r0, {'r1' if i + 1 < rows else 'r2'}")
             lines += steps
-    lines += [] if wide else [f"str.w r9, [r3, #-{4 * pixels}]"]
-    return [*lines, "add.w r3, r3, #4", "subs.w r12, r12, #1", "bne.w 1b", "pop.w {r4-r11, pc}"]
+    return [*lines, "add.w r3, r3, #4", "subs.w r12, r12, #1", "bne.w 1b", "pop.w {r4-r8, pc}"]

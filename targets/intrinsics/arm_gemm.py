@@ -5,17 +5,20 @@ fill all 14 registers, so a compiler would spill. The forms of `arm_stream.py` n
 as there are products: with 4 pixels 32 for a group, 16 SMLAD among them.
 
 Activations lie expanded in a block of the scratch, in chunks: of 4 channels of one row of the
-image, two words for every column of it that the pixels' windows cover,
-
-    sums of the paired form, a word a column;  chunks: first words of all columns, then the second
-
-A window's `taps` neighbouring columns are read in place, so that pixels share what is expanded.
+image, two words for every column that the pixels' windows cover, the first words of all columns
+before the second ones. A window's `taps` neighbouring columns are read in place, so that pixels share what is expanded.
 """
 
 from dataclasses import dataclass
 
 from tinyc.compiler.ops.kernel import Microkernel
-from tinyc.targets.intrinsics.arm_assembly import bounds_suffix, entered, quoted, requantized
+from tinyc.targets.intrinsics.arm_assembly import (
+    bounds_suffix,
+    entered,
+    quoted,
+    requantized,
+    scaled_zero_point,
+)
 from tinyc.targets.intrinsics.arm_dsp import dsp
 
 MOST_PIXELS = 4
@@ -49,16 +52,12 @@ class Block:
         return self.taps * self.chunks
 
     @property
-    def sums_bytes(self) -> int:
-        return 0 if self.wide else 4 * self.span
-
-    @property
     def chunk_bytes(self) -> int:
         return 8 * self.span
 
     @property
     def bytes(self) -> int:
-        return self.sums_bytes + self.chunks * self.chunk_bytes
+        return self.chunks * self.chunk_bytes
 
 
 def gemm(block: Block, turn: int, low: int, high: int) -> Microkernel:
@@ -78,9 +77,8 @@ def gemm(block: Block, turn: int, low: int, high: int) -> Microkernel:
         pixels=block.pixels,
         assembly=quoted(_assembly(block, turn, low, high)),
         unused=" __attribute__((unused))",
-        sums=block.sums_bytes,
         group_bytes=16 if block.wide else 8,
-        start="" if block.wide else START.format(taps=block.taps, step=block.step),
+        value="" if block.wide else " >> 8",
         products=(WIDE if block.wide else PAIRED).format(span=block.span),
         taps=block.taps,
         step=block.step,
@@ -88,14 +86,9 @@ def gemm(block: Block, turn: int, low: int, high: int) -> Microkernel:
         low=low,
         high=high,
     )
-    return Microkernel(name, text, dsp("load_word", "smlad", "sxtb16_ror8"))
+    return Microkernel(name, text, dsp("load_word", "smlad", "sxtb16"))
 
 
-START = """\
-      for (int32_t t = 0; t < {taps}; ++t) {{
-        sum += ((const uint32_t *)block)[(p * {step}) + t];
-      }}
-"""
 WIDE = """\
           acc[n] += (uint32_t)tinyc_smlad(x[0], tinyc_load_word(&w[4 * n]), 0);
           acc[n] += (uint32_t)tinyc_smlad(x[{span}], tinyc_load_word(&w[8 + (4 * n)]), 0);
@@ -103,7 +96,7 @@ WIDE = """\
 PAIRED = """\
           const uint32_t word = tinyc_load_word(&w[4 * n]);
           acc[n] += (uint32_t)tinyc_smlad(x[0], word, 0);
-          acc[n] += (uint32_t)tinyc_smlad(x[{span}], tinyc_sxtb16_ror8(word), 0);
+          acc[n] += (uint32_t)tinyc_smlad(x[{span}], tinyc_sxtb16(word), 0);
 """
 TEXT = """\
 /* {pixels} pixels of expanded activations times all channels of the stream, two a turn. */
@@ -124,10 +117,8 @@ static void {name}(const void *block, const int8_t *stream, int8_t *y, int32_t y
     const int8_t *weights = &stream[8];
     const int8_t *multipliers = &weights[{group_bytes} * {taps} * chunks];
     for (int32_t p = 0; p < {pixels}; ++p) {{
-      const uint32_t *pairs = (const uint32_t *)block + ({sums} / 4) + (p * {step});
-      uint32_t sum = 0u;
-{start}\
-      uint32_t acc[2] = {{tinyc_load_word(stream) - sum, tinyc_load_word(&stream[4]) - sum}};
+      const uint32_t *pairs = (const uint32_t *)block + (p * {step});
+      uint32_t acc[2] = {{tinyc_load_word(stream), tinyc_load_word(&stream[4])}};
       for (int32_t g = 0; g < {taps} * chunks; ++g) {{
         const uint32_t *x = &pairs[((g / {taps}) * {span} * 2) + (g % {taps})];
         const int8_t *w = &weights[{group_bytes} * g];
@@ -137,7 +128,7 @@ static void {name}(const void *block, const int8_t *stream, int8_t *y, int32_t y
       }}
       for (int32_t n = 0; n < 2; ++n) {{
         const int32_t multiplier = (int32_t)tinyc_load_word(&multipliers[4 * n]);
-        const int32_t value = tinyc_requantize((int32_t)acc[n], multiplier, zero_point);
+        const int32_t value = tinyc_requantize((int32_t)acc[n]{value}, multiplier, zero_point);
         y[(p * y_stride) + n] = (int8_t)tinyc_min(tinyc_max(value, {low}), {high});
       }}
     }}
@@ -153,7 +144,7 @@ def _assembly(block: Block, turn: int, low: int, high: int) -> list[str]:
     """The naked function: r0 block, r1 stream, r2 y, r3 stride; stack: end, zero point, chunks.
 
     s0 y of this pair, s1 end of the stream, s2 stride, s3 chunks, as the loop's offsets count them,
-    s4 zero point, s5 end of the chunks, s6 where the loop is entered, s8 to s11 the pixels' sums.
+    s4 zero point, s5 end of the chunks, s6 where the loop is entered.
     Accumulators from r4 on, weights r2 and r3, activations r12, lr and what is left.
     """
     acc = [(f"r{4 + 2 * p}", f"r{5 + 2 * p}") for p in range(block.pixels)]
@@ -166,13 +157,13 @@ def _assembly(block: Block, turn: int, low: int, high: int) -> list[str]:
         "ldr.w r3, [sp, #40]",
         "ldr.w r12, [sp, #44]",
         "vmov s1, r2",
+        *([] if block.wide else scaled_zero_point("r3")),
         "vmov s4, r3",
-        *_sums(block),
         *(_entry(block, turn, 4 * len(chunks[-1])) if turn else []),
         "vmov s3, r0",
         ".balign 4",
         "1:",
-        *_start(block, acc, not turn),
+        *_start(acc, not turn),
         *(["vmov r12, s6", "bx r12", ".balign 4", "2:"] if turn else []),
         *(line for chunk in chunks for line in chunk),
     ]
@@ -182,26 +173,12 @@ def _assembly(block: Block, turn: int, low: int, high: int) -> list[str]:
     lines += ["ldm.w r1!, {r2, r3}", "vmov r12, s4", "vmov lr, s0", "vmov r0, s2"]
     for p, pair in enumerate(acc):
         for n, a in enumerate(pair):
-            lines += requantized(a, f"r{2 + n}", "r12", low, high)
+            lines += requantized(a, f"r{2 + n}", "r12", low, high, not block.wide)
             lines.append(f"strb.w {a}, [lr, #{n}]")
         if p + 1 < block.pixels:
             lines.append("add.w lr, lr, r0")
     lines += ["vmov lr, s0", "add.w lr, lr, #2", "vmov s0, lr", "vmov r0, s3", "vmov r12, s1"]
     return [*lines, "cmp.w r1, r12", "bne.w 1b", "pop.w {r4-r11, pc}"]
-
-
-def _sums(block: Block) -> list[str]:
-    """The columns' sums become the pixels', and r0 the first chunk."""
-    if block.wide:
-        return []
-    lines = []
-    for p in range(block.pixels):
-        for t in range(block.taps):
-            offset = 4 * (p * block.step + t)
-            lines += [f"ldr.w r{5 if t else 4}, [r0, #{offset}]"]
-            lines += ["add.w r4, r4, r5"] if t else []
-        lines.append(f"vmov s{8 + p}, r4")
-    return [*lines, f"addw r0, r0, #{block.sums_bytes}"]
 
 
 def _entry(block: Block, turn: int, code_bytes: int) -> list[str]:
@@ -217,25 +194,18 @@ def _entry(block: Block, turn: int, code_bytes: int) -> list[str]:
     ]
 
 
-def _start(block: Block, acc: list[tuple[str, str]], exact: bool) -> list[str]:
-    """Every accumulator at its bias, less the pixel's sum in the paired form."""
-    if block.wide:
-        first = f"ldm.w r1!, {{{acc[0][0]}, {acc[0][1]}}}"
-        if exact:
-            return [first]  # the first products take the biases from there
-        return [first, *(f"mov.w {pair[n]}, {acc[0][n]}" for pair in acc[1:] for n in range(2))]
-    sums = ["r2", "r3", "r12", "lr"][: block.pixels]
-    lines = [f"ldm.w r1!, {{{acc[-1][0]}, {acc[-1][1]}}}"]
-    lines += [f"vmov {register}, s{8 + p}" for p, register in enumerate(sums)]
-    for pair, register in zip(acc, sums, strict=True):
-        lines += [f"sub.w {pair[n]}, {acc[-1][n]}, {register}" for n in range(2)]
-    return lines
+def _start(acc: list[tuple[str, str]], exact: bool) -> list[str]:
+    """Every accumulator at its bias."""
+    first = f"ldm.w r1!, {{{acc[0][0]}, {acc[0][1]}}}"
+    if exact:
+        return [first]  # the first products take the biases from there
+    return [first, *(f"mov.w {pair[n]}, {acc[0][n]}" for pair in acc[1:] for n in range(2))]
 
 
 def _chunk(block: Block, acc: list[tuple[str, str]], chunk: int, first: bool) -> list[str]:
     """The products of one chunk; 32-bit instructions only, the loop is entered by counting.
 
-    first  the wide form's first products, which still find the biases in acc[0] only
+    first  the biases are still in acc[0] only
     """
     lines = []
     free = ["r12", "lr", *(f"r{r}" for r in range(4 + 2 * block.pixels, 12))]
@@ -243,7 +213,7 @@ def _chunk(block: Block, acc: list[tuple[str, str]], chunk: int, first: bool) ->
     for tap in range(block.taps):
         for half in range(2):
             base = chunk * block.chunk_bytes + 4 * (half * block.span + tap)
-            starting = first and block.wide and tap == half == 0
+            starting = first and tap == half == 0
             pixels = list(range(block.pixels))
             order = pixels[::-1] if starting else pixels  # pixel 0 holds the biases: it is last
             for begin in range(0, block.pixels, at_once):
@@ -262,4 +232,4 @@ def _chunk(block: Block, acc: list[tuple[str, str]], chunk: int, first: bool) ->
 def _weights(loaded: bool) -> list[str]:
     if loaded:
         return ["ldr.w r3, [r1, #4]", "ldr.w r2, [r1], #8"]
-    return ["sxtb16.w r2, r2, ror #8", "sxtb16.w r3, r3, ror #8"]
+    return ["sxtb16.w r2, r2", "sxtb16.w r3, r3"]
