@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.harness import random_constant, run_c, stored
+from tests.harness import run_c, stored
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.graph import Array, DType, Graph, Node, QParams, Tensor, constant
 from tinyc.compiler.interpreter import run
@@ -37,7 +37,6 @@ WINDOWS: dict[str, Window] = {
 }
 FORMS = ("int8", "int16")
 SCHEDULES = [
-    Schedule("gemm-blocks"),
     Schedule("gemm-blocks", rows=4, unroll=1, weights="int8"),
     Schedule("gemm-blocks", rows=4, unroll=2, weights="int16"),
     Schedule("gemm-blocks", rows=3, unroll=64, weights="int8"),
@@ -53,9 +52,10 @@ def conv(
     low = 0 if x_dtype == "uint8" else -128
     x = Tensor("x", (1, h, w, ic), DType(x_dtype), None, QParams((0.05,), (zero + 128 + low,)))
     quant = QParams(tuple(np.geomspace(0.0005, 0.02, oc)), (0,) * oc, 0)
-    table = random_constant("w", (oc, kh, kw, ic), DType.INT8, 3, quant)
+    values = np.random.default_rng(3).integers(-127, 128, (oc, kh, kw, ic))
     if weights is not None:
-        table = constant("w", np.broadcast_to(weights, table.shape), DType.INT8, quant)
+        values = np.broadcast_to(weights, values.shape)
+    table = constant("w", values, DType.INT8, quant)
     bias = constant("b", np.arange(oc) * 997 - 2000, DType.INT32)
     attrs = Conv2DAttrs(attrs.strides, attrs.pads, attrs.dilations, 1, clamp)
     ((shape, _),) = OPS["Conv2D"].infer((x, table, bias), attrs)
@@ -92,9 +92,21 @@ def check(graph: Graph, schedule: Schedule) -> None:
             np.testing.assert_array_equal(got["y"], run(graph, given)["y"])
 
 
+@pytest.mark.parametrize("window", WINDOWS)
+def test_every_window_gives_the_same_bytes(window: str) -> None:
+    check(conv(WINDOWS[window]), Schedule("gemm-blocks"))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=range(len(SCHEDULES)))
 @pytest.mark.parametrize("window", WINDOWS)
-def test_every_window_gives_the_same_bytes(window: str, schedule: Schedule) -> None:
+def test_every_block_gives_the_same_bytes(window: str, schedule: Schedule) -> None:
+    check(conv(WINDOWS[window]), schedule)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=range(len(SCHEDULES)))
+@pytest.mark.parametrize("window", ["flat, six wide", "shared"])
+def test_some_blocks_give_the_same_bytes(window: str, schedule: Schedule) -> None:
     check(conv(WINDOWS[window]), schedule)
 
 
@@ -125,11 +137,8 @@ def test_a_residual_is_added(window: str, clamp: Clamp) -> None:
     check(conv(WINDOWS[window], clamp=clamp, residual=True), Schedule("gemm-blocks"))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("window", WINDOWS)
-def test_every_schedule_of_the_space(window: str) -> None:
-    graph, target = conv(WINDOWS[window]), load_target("cortex-m4")
+def test_the_space_differs() -> None:
+    graph = conv(WINDOWS["shared"])
     call = call_of(graph, graph.nodes[0])
-    for schedule in schedules_of(ALGORITHMS, call, target):
-        if schedule.algorithm == "gemm-blocks":
-            check(graph, schedule)
+    space = [s for s in schedules_of(ALGORITHMS, call, load_target("cortex-m4"))]
+    assert len(space) == len(set(space)) and any(s.weights == "int16" for s in space)

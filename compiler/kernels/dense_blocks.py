@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.graph import Array, DType
+from tinyc.compiler.graph import DType
 from tinyc.compiler.kernels.gemm_conv import suits_assembly
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.accumulate import centred, folded_bias, output_requantization
@@ -15,17 +15,20 @@ from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import Call
 from tinyc.targets import Target
 from tinyc.targets.intrinsics.arm_dense import MOST_COLUMNS, dense
-from tinyc.targets.intrinsics.arm_stream import GROUP, fits_paired, packed_stream
+from tinyc.targets.intrinsics.arm_stream import (
+    GROUP,
+    Products,
+    for_pairs,
+    packed_stream,
+)
 
 TURN_GROUPS = 8  # 41 cycles each; the end of a turn takes 5
 
 
 def suits(call: Call, target: Target) -> bool:
     """int8 activations and results, symmetric int8 weights that the paired form can hold."""
-    if call.inputs[0].dtype != DType.INT8 or not suits_assembly(call, target):
-        return False
-    matrix = _matrix(call)
-    return fits_paired(matrix, folded_bias(call, matrix))
+    plain = call.inputs[0].dtype == DType.INT8 and suits_assembly(call, target)
+    return plain and _products(call) is not None
 
 
 def space(call: Call, target: Target) -> Iterator[Schedule]:
@@ -40,19 +43,17 @@ def space(call: Call, target: Target) -> Iterator[Schedule]:
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     (x, w), y = call.inputs[:2], call.output
     n, k = w.shape
-    assert y.quant is not None, "suits() has asked"
     groups = -(-k // GROUP)
     columns = min(schedule.columns, n) or _even_columns(n, MOST_COLUMNS)
     whole = n // columns
     # a last block that is not whole computes some channels of the one before again
     firsts = [c * columns for c in range(whole)] + ([n - columns] if n % columns else [])
-    matrix = _matrix(call)
-    multipliers = output_requantization(call).multipliers
+    products = _products(call)
+    assert products is not None and y.quant is not None, "suits() has asked"
+    multipliers = products.multipliers
     uniform = bool((multipliers == multipliers[0]).all())
     blocks = [range(first, first + columns) for first in firsts]
-    packed = packed_stream(
-        matrix, folded_bias(call, matrix), None if uniform else multipliers, blocks, wide=False
-    )
+    packed = packed_stream(products, blocks, wide=False, with_multipliers=not uniform)
     low, high = stored_bounds(y, call.attrs.clamp)
     microkernel = dense(columns, schedule.unroll or TURN_GROUPS, uniform, low, high)
     source, result = loops.buffer("x", x.elements, x.dtype), loops.buffer("y", y.elements, y.dtype)
@@ -95,14 +96,15 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     )
 
 
-def _matrix(call: Call) -> Array:
-    """The weights as int8, rows padded to whole groups."""
+def _products(call: Call) -> Products | None:
+    """Rows padded to whole groups, as the paired form takes them; None: it cannot."""
     w = call.inputs[1]
     assert w.data is not None, "the weights are constant"
     n, k = w.shape
     padded = np.zeros((n, -(-k // GROUP) * GROUP), np.int8)
     padded[:, :k] = centred(w.data, w)
-    return padded
+    multipliers = np.broadcast_to(output_requantization(call).multipliers, (n,))
+    return for_pairs(Products(padded, folded_bias(call, padded), multipliers))
 
 
 def _even_columns(n: int, most: int) -> int:

@@ -5,14 +5,14 @@ multiplied with all channels from there.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.graph import Array, DType
+from tinyc.compiler.graph import DType
 from tinyc.compiler.kernels.block_windows import Windows, windows_of
 from tinyc.compiler.kernels.gemm_conv import suits_assembly
 from tinyc.compiler.kernels.residual_sum import ResidualSum, residual_sum
@@ -24,7 +24,7 @@ from tinyc.compiler.ops.op import Call
 from tinyc.compiler.ops.residual import first_stage
 from tinyc.targets import Target
 from tinyc.targets.intrinsics.arm_gemm import COLUMNS, MOST_PIXELS, gemm
-from tinyc.targets.intrinsics.arm_stream import fits_paired, packed_stream
+from tinyc.targets.intrinsics.arm_stream import Products, for_pairs, packed_stream
 
 MOST_PRODUCTS = 4096  # keeps the scratch in reach
 # By the rule, few products of many outputs get code of their own, without a loop
@@ -79,14 +79,13 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     flat = (kh, kw, *a.strides, *a.pads) == (1, 1, 1, 1, 0, 0, 0, 0) and width >= MOST_PIXELS
     pixels = schedule.rows or _widest(width, flat)
     windows = windows_of(call, schedule.weights == "int16", pixels)
-    products, bias = _products(stage, windows.order, windows.place.wide)
-    if not windows.place.wide and not fits_paired(products, bias):
+    products = _products(stage, windows)
+    if products is None:
         windows = windows_of(call, True, pixels)
-        products, bias = _products(stage, windows.order, True)
+        products = _products(stage, windows)
+    assert products is not None, "the wide form takes all weights"
     wide = windows.place.wide
-    channels = [range(n, n + COLUMNS) for n in range(0, oc, COLUMNS)]
-    multipliers = output_requantization(stage).multipliers
-    stream = packed_stream(products, bias, multipliers, channels, wide)
+    stream = packed_stream(products, [range(n, n + COLUMNS) for n in range(0, oc, COLUMNS)], wide)
     sizes = _sizes(width, pixels, flat)
     blocks = Blocks(
         call,
@@ -135,16 +134,20 @@ def _function(
     return gemm(block, chunks, *stored_bounds(stage.output, stage.attrs.clamp))
 
 
-def _products(stage: Call, order: Sequence[int], wide: bool) -> tuple[Array, Array]:
-    """The weights in the windows' order as int8, and the biases."""
+def _products(stage: Call, windows: Windows) -> Products | None:
+    """Weights in the windows' order, as the form takes them; None when the paired form cannot."""
     x, w = stage.inputs[:2]
     assert w.data is not None, "the weights are constant"
     matrix = centred(w.data, w).reshape(w.shape[0], -1)
     bias = folded_bias(stage, matrix).astype(np.int64)
-    if x.dtype == DType.UINT8 and not wide:  # the paired form reads x - 128
-        bias = bias + 128 * matrix.sum(axis=1).astype(np.int64)
     padded = np.concatenate([matrix, np.zeros((w.shape[0], 1))], axis=1)
-    return padded[:, list(order)].astype(np.int8), bias
+    weights = padded[:, list(windows.order)].astype(np.int8)
+    multipliers = np.broadcast_to(output_requantization(stage).multipliers, bias.shape)
+    if windows.place.wide:
+        return Products(weights, bias, multipliers)
+    if x.dtype == DType.UINT8:  # the paired form reads x - 128
+        bias = bias + 128 * matrix.sum(axis=1).astype(np.int64)
+    return for_pairs(Products(weights, bias, multipliers))
 
 
 def _widest(width: int, flat: bool) -> int:

@@ -6,7 +6,8 @@ as there are products: with 4 pixels 32 for a group, 16 SMLAD among them.
 
 Activations lie expanded in a block of the scratch, in chunks: of 4 channels of one row of the
 image, two words for every column that the pixels' windows cover, the first words of all columns
-before the second ones. A window's `taps` neighbouring columns are read in place, so that pixels share what is expanded.
+before the second ones. A window's `taps` neighbouring columns are read in place, so that pixels
+share what is expanded.
 """
 
 from dataclasses import dataclass

@@ -27,6 +27,7 @@ A stream holds for every block of channels
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -36,38 +37,63 @@ GROUP = 4  # products that are expanded together
 LIMIT = 1 << 23  # of accumulators of the paired form
 
 
-def fits_paired(weights: Array, bias: Array) -> bool:
-    """Whether the paired form computes these int8 weights [channels, K], K even, exactly."""
-    whole = weights.astype(np.int64)
-    most = bias + np.maximum(-128 * whole, 127 * whole).sum(axis=1)
-    least = bias + np.minimum(-128 * whole, 127 * whole).sum(axis=1)
-    halves = _halves(weights)
-    return bool(most.max() < LIMIT and least.min() >= -LIMIT and halves.min() >= -(1 << 15))
+@dataclass(frozen=True, slots=True, eq=False)
+class Products:
+    """Channels of a layer: weights int8 [channels, K], K % 4 == 0; a bias and a multiplier each.
+
+    They compute floor(((x @ weights.T + bias) * multiplier + 2^31) / 2^32).
+    """
+
+    weights: Array
+    bias: Array
+    multipliers: Array
+
+
+def for_pairs(products: Products) -> Products | None:
+    """The same function of int8 activations within the limits of the paired form; None: beyond.
+
+    A channel whose result never changes gets weights of zero: exporters write such channels with a
+    huge bias and a tiny scale.
+    """
+    p = products
+    least, most = _extremes(p)
+    results = [(end * p.multipliers.astype(np.int64) + (1 << 31)) >> 32 for end in (least, most)]
+    settled = results[0] == results[1]
+    if settled.any():
+        p = Products(
+            np.where(settled[:, None], 0, p.weights).astype(np.int8),
+            np.where(settled, 4 * np.clip(results[0], -1024, 1023), p.bias),
+            np.where(settled, 1 << 30, p.multipliers),  # (4 * result * 2^30 + 2^31) / 2^32
+        )
+        least, most = _extremes(p)
+    fits = most.max() < LIMIT and least.min() >= -LIMIT
+    return p if fits and _halves(p.weights).min(initial=0) >= -(1 << 15) else None
+
+
+def _extremes(products: Products) -> tuple[Array, Array]:
+    """The least and the most that each channel's accumulator can become."""
+    whole, bias = products.weights.astype(np.int64), products.bias.astype(np.int64)
+    low, high = -128 * whole, 127 * whole
+    return (
+        np.asarray(bias + np.minimum(low, high).sum(axis=1)),
+        np.asarray(bias + np.maximum(low, high).sum(axis=1)),
+    )
 
 
 def packed_stream(
-    weights: Array,
-    bias: Array,
-    multipliers: Array | None,
-    blocks: Sequence[Sequence[int]],
-    wide: bool,
+    products: Products, blocks: Sequence[Sequence[int]], wide: bool, with_multipliers: bool = True
 ) -> Array:
-    """The stream of the module's text, as bytes.
-
-    weights      int8 [channels, K], K % 4 == 0
-    multipliers  one for each channel, or one; None: not in the stream
-    blocks       the channels of each block, in order
-    """
+    """The stream of the module's text, as bytes; `blocks` are the channels of each block."""
+    weights, bias = products.weights, products.bias.astype(np.int64)
     if not wide:
-        bias = 256 * bias.astype(np.int64) - 127 * weights[:, 1::2].astype(np.int64).sum(axis=1)
+        bias = 256 * bias - 127 * weights[:, 1::2].astype(np.int64).sum(axis=1)
     parts = []
     for block in blocks:
         channels = list(block)
         parts.append(bias[channels].astype("<i4").tobytes())
         parts.append((_wide if wide else _paired)(weights[channels]))
-        if multipliers is not None:
-            own = np.broadcast_to(multipliers, weights.shape[:1])[channels]
-            parts.append(own.astype("<i4").tobytes())
+        if with_multipliers:
+            parts.append(products.multipliers[channels].astype("<i4").tobytes())
     return read_only(np.frombuffer(b"".join(parts), np.int8))
 
 
