@@ -23,12 +23,13 @@ from tinyc.compiler.ops.kernel import Constant, Kernel, Microkernel
 from tinyc.compiler.ops.op import Call
 from tinyc.compiler.ops.residual import first_stage
 from tinyc.targets import Target
-from tinyc.targets.intrinsics.arm_gemm import COLUMNS, MOST_PIXELS, gemm
+from tinyc.targets.intrinsics.arm_gemm import COLUMNS, MOST_PIXELS, Block, code_bytes, gemm
 from tinyc.targets.intrinsics.arm_stream import Products, for_pairs, packed_stream
 
 MOST_PRODUCTS = 4096  # keeps the scratch in reach
-# By the rule, few products of many outputs get code of their own, without a loop
-MOST_EXACT_GROUPS, LEAST_EXACT_OUTPUTS = 8, 8192
+MOST_EXACT_GROUPS = 16  # of products that may get code of their own, without a loop
+SAVED_CYCLES = 16  # by that, for each pair of channels of a block
+LEAST_SAVED = 8  # cycles for a byte of such code, by the rule
 TURN_GROUPS = 16  # of the main loop, 32 cycles each; the end of a turn takes 6
 REST_TURN_GROUPS = 4  # of the loop for what is left of a row
 CYCLES = {4: 1.0, 3: 1.0, 2: 1.125, 1: 1.5}  # of a product, by the pixels of a block
@@ -124,14 +125,18 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
 def _function(
     stage: Call, windows: Windows, pixels: int, main: bool, schedule: Schedule
 ) -> Microkernel:
-    """The block; by the rule one copy serves all layers but those of very few products."""
-    block = windows.place.block(pixels)
+    """The block; by the rule one copy serves all layers but those that gain from their own."""
+    block, bounds = windows.place.block(pixels), stored_bounds(stage.output, stage.attrs.clamp)
+    if schedule.unroll >= block.groups or (schedule.unroll == 0 and _pays(stage, block)):
+        return gemm(block, 0, *bounds)
     turn = schedule.unroll or (TURN_GROUPS if main else REST_TURN_GROUPS)
-    exact = block.groups <= (schedule.unroll or MOST_EXACT_GROUPS) and (
-        schedule.unroll > 0 or stage.output.elements >= LEAST_EXACT_OUTPUTS
-    )
-    chunks = 0 if exact else 1 << (max(turn // block.taps, 1).bit_length() - 1)
-    return gemm(block, chunks, *stored_bounds(stage.output, stage.attrs.clamp))
+    return gemm(block, 1 << (max(turn // block.taps, 1).bit_length() - 1), *bounds)
+
+
+def _pays(stage: Call, block: Block) -> bool:
+    """Whether code without a loop is worth its flash."""
+    saved = SAVED_CYCLES * stage.output.elements // (block.pixels * COLUMNS)
+    return block.groups <= MOST_EXACT_GROUPS and saved >= LEAST_SAVED * code_bytes(block)
 
 
 def _products(stage: Call, windows: Windows) -> Products | None:

@@ -141,6 +141,15 @@ static void {name}(const void *block, const int8_t *stream, int8_t *y, int32_t y
 """
 
 
+def code_bytes(block: Block) -> int:
+    """Of all its chunks, written out."""
+    return 4 * block.chunks * len(_chunk(block, _accumulators(block), 0, False))
+
+
+def _accumulators(block: Block) -> list[tuple[str, str]]:
+    return [(f"r{4 + 2 * p}", f"r{5 + 2 * p}") for p in range(block.pixels)]
+
+
 def _assembly(block: Block, turn: int, low: int, high: int) -> list[str]:
     """The naked function: r0 block, r1 stream, r2 y, r3 stride; stack: end, zero point, chunks.
 
@@ -148,7 +157,7 @@ def _assembly(block: Block, turn: int, low: int, high: int) -> list[str]:
     s4 zero point, s5 end of the chunks, s6 where the loop is entered.
     Accumulators from r4 on, weights r2 and r3, activations r12, lr and what is left.
     """
-    acc = [(f"r{4 + 2 * p}", f"r{5 + 2 * p}") for p in range(block.pixels)]
+    acc = _accumulators(block)
     chunks = [_chunk(block, acc, c, not turn and c == 0) for c in range(turn or block.chunks)]
     lines = [
         "push.w {r4-r11, lr}",
