@@ -126,11 +126,12 @@ def _function(
     stage: Call, windows: Windows, pixels: int, main: bool, schedule: Schedule
 ) -> Microkernel:
     """The block; by the rule one copy serves all layers but those that gain from their own."""
-    block, bounds = windows.place.block(pixels), stored_bounds(stage.output, stage.attrs.clamp)
+    block = windows.place.block(pixels)
+    rest = stage.output.shape[3], *stored_bounds(stage.output, stage.attrs.clamp)
     if schedule.unroll >= block.groups or (schedule.unroll == 0 and _pays(stage, block)):
-        return gemm(block, 0, *bounds)
+        return gemm(block, 0, *rest)
     turn = schedule.unroll or (TURN_GROUPS if main else REST_TURN_GROUPS)
-    return gemm(block, 1 << (max(turn // block.taps, 1).bit_length() - 1), *bounds)
+    return gemm(block, 1 << (max(turn // block.taps, 1).bit_length() - 1), *rest)
 
 
 def _pays(stage: Call, block: Block) -> bool:

@@ -24,6 +24,7 @@ from tinyc.targets.intrinsics.arm_dsp import dsp
 
 MOST_PIXELS = 4
 COLUMNS = 2  # channels that are computed together
+MOST_OFFSET = 4095  # of a load or store from a register
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,22 +62,22 @@ class Block:
         return self.chunks * self.chunk_bytes
 
 
-def gemm(block: Block, turn: int, low: int, high: int) -> Microkernel:
+def gemm(block: Block, turn: int, channels: int, low: int, high: int) -> Microkernel:
     """`tinyc_gemm_...(block, stream, y, y_stride, end, zero_point, chunks)`: all channels.
 
     y, y_stride  the first pixel's first output, and bytes from pixel to pixel
     end          behind the stream
     turn         chunks written out in a loop for any number of them, a power of 2; 0: all of the
-                 block's, without a loop
+                 block's, without a loop, for pixels of so many channels
     """
     taps = "" if block.taps == 1 else f"_t{block.taps}s{block.step}"
-    length = f"u{turn}" if turn else f"k{4 * block.groups}"
+    length = f"u{turn}" if turn else f"k{4 * block.groups}_n{channels}"
     form = "wide" if block.wide else "paired"
     name = f"tinyc_gemm_{block.pixels}x2{taps}_{form}_{length}{bounds_suffix(low, high)}"
     text = TEXT.format(
         name=name,
         pixels=block.pixels,
-        assembly=quoted(_assembly(block, turn, low, high)),
+        assembly=quoted(_assembly(block, turn, channels, low, high)),
         unused=" __attribute__((unused))",
         group_bytes=16 if block.wide else 8,
         value="" if block.wide else " >> 8",
@@ -150,7 +151,7 @@ def _accumulators(block: Block) -> list[tuple[str, str]]:
     return [(f"r{4 + 2 * p}", f"r{5 + 2 * p}") for p in range(block.pixels)]
 
 
-def _assembly(block: Block, turn: int, low: int, high: int) -> list[str]:
+def _assembly(block: Block, turn: int, channels: int, low: int, high: int) -> list[str]:
     """The naked function: r0 block, r1 stream, r2 y, r3 stride; stack: end, zero point, chunks.
 
     s0 y of this pair, s1 end of the stream, s2 stride, s3 chunks, as the loop's offsets count them,
@@ -180,15 +181,23 @@ def _assembly(block: Block, turn: int, low: int, high: int) -> list[str]:
     if turn:
         lines += [f"addw r0, r0, #{turn * block.chunk_bytes}", "vmov r12, s5"]
         lines += ["cmp.w r0, r12", "bne.w 2b"]
-    lines += ["ldm.w r1!, {r2, r3}", "vmov r12, s4", "vmov lr, s0", "vmov r0, s2"]
-    for p, pair in enumerate(acc):
+    lines += ["ldm.w r1!, {r2, r3}", "vmov r12, s4", "vmov lr, s0"]
+    lines += _stored(block, turn, channels, low, high)
+    lines += ["add.w lr, lr, #2", "vmov s0, lr", "vmov r12, s1", "cmp.w r1, r12"]
+    return [*lines, "bne.w 1b", "pop.w {r4-r11, pc}"]
+
+
+def _stored(block: Block, turn: int, channels: int, low: int, high: int) -> list[str]:
+    """The results from lr on, which is kept; r0 is the block again."""
+    fixed = turn == 0 and (block.pixels - 1) * channels + COLUMNS <= MOST_OFFSET
+    lines = [] if fixed else ["vmov r0, s2"]
+    for p, pair in enumerate(_accumulators(block)):
         for n, a in enumerate(pair):
             lines += requantized(a, f"r{2 + n}", "r12", low, high, not block.wide)
-            lines.append(f"strb.w {a}, [lr, #{n}]")
-        if p + 1 < block.pixels:
+            lines.append(f"strb.w {a}, [lr, #{n + (p * channels if fixed else 0)}]")
+        if not fixed and p + 1 < block.pixels:
             lines.append("add.w lr, lr, r0")
-    lines += ["vmov lr, s0", "add.w lr, lr, #2", "vmov s0, lr", "vmov r0, s3", "vmov r12, s1"]
-    return [*lines, "cmp.w r1, r12", "bne.w 1b", "pop.w {r4-r11, pc}"]
+    return lines if fixed else [*lines, "vmov lr, s0", "vmov r0, s3"]
 
 
 def _entry(block: Block, turn: int, code_bytes: int) -> list[str]:
