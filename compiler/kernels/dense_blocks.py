@@ -22,7 +22,8 @@ from tinyc.targets.intrinsics.arm_stream import (
     packed_stream,
 )
 
-TURN_GROUPS = 8  # 41 cycles each; the end of a turn takes 5
+TURN_GROUPS, SHORT_TURN_GROUPS = 8, 2  # 39 cycles each; the end of a turn takes 5
+FEW_PRODUCTS = 1024  # of a layer with short turns
 
 
 def suits(call: Call, target: Target) -> bool:
@@ -55,7 +56,8 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     blocks = [range(first, first + columns) for first in firsts]
     packed = packed_stream(products, blocks, wide=False, with_multipliers=not uniform)
     low, high = stored_bounds(y, call.attrs.clamp)
-    microkernel = dense(columns, schedule.unroll or TURN_GROUPS, uniform, low, high)
+    turn = TURN_GROUPS if n * k >= FEW_PRODUCTS else SHORT_TURN_GROUPS
+    microkernel = dense(columns, schedule.unroll or turn, uniform, low, high)
     source, result = loops.buffer("x", x.elements, x.dtype), loops.buffer("y", y.elements, y.dtype)
     stream = loops.buffer("stream", packed.size, "int8")
     padding = k % GROUP != 0  # a row's last word would end behind it

@@ -28,10 +28,11 @@ from tinyc.targets.intrinsics.arm_stream import Products, for_pairs, packed_stre
 
 MOST_PRODUCTS = 4096  # keeps the scratch in reach
 MOST_EXACT_GROUPS = 16  # of products that may get code of their own, without a loop
-SAVED_CYCLES = 16  # by that, for each pair of channels of a block
+SAVED_CYCLES = 22  # by that, for each pair of channels of a block
 LEAST_SAVED = 8  # cycles for a byte of such code, by the rule
-TURN_GROUPS = 16  # of the main loop, 32 cycles each; the end of a turn takes 6
-REST_TURN_GROUPS = 4  # of the loop for what is left of a row
+TURN_GROUPS = 16  # of the common loop, 32 cycles each; the end of a turn takes 6
+SHORT_TURN_GROUPS = 4  # of loops for other blocks that compute fewer than these outputs
+FEW_OUTPUTS = 2048
 CYCLES = {4: 1.0, 3: 1.0, 2: 1.125, 1: 1.5}  # of a product, by the pixels of a block
 
 
@@ -130,7 +131,8 @@ def _function(
     rest = stage.output.shape[3], *stored_bounds(stage.output, stage.attrs.clamp)
     if schedule.unroll >= block.groups or (schedule.unroll == 0 and _pays(stage, block)):
         return gemm(block, 0, *rest)
-    turn = schedule.unroll or (TURN_GROUPS if main else REST_TURN_GROUPS)
+    common = pixels == MOST_PIXELS or (main and stage.output.elements >= FEW_OUTPUTS)
+    turn = schedule.unroll or (TURN_GROUPS if common else SHORT_TURN_GROUPS)
     return gemm(block, 1 << (max(turn // block.taps, 1).bit_length() - 1), *rest)
 
 

@@ -147,7 +147,7 @@ def _stored(accumulators: list[str], uniform: bool, low: int, high: int) -> list
 
 def _group(accumulators: list[str]) -> list[str]:
     """Four products of every channel; 32-bit instructions only, the loop is entered by counting."""
-    expand = ["eor.w lr, r12, #0x007f007f", "sxtb16.w r12, r12"]
+    expand = ["eor.w lr, r12, #0x007f007f", "sxtb16 r12, r12"]
     lines = ["ldr.w r12, [r0], #4"]
     for n in range(0, len(accumulators), 2):
         pair = accumulators[n : n + 2]
@@ -158,6 +158,6 @@ def _group(accumulators: list[str]) -> list[str]:
         if n == 0:
             lines += expand
         lines += [f"smlad {acc}, r12, {w}, {acc}" for acc, w in zip(pair, words, strict=True)]
-        lines += [f"sxtb16.w {w}, {w}" for w in words]
+        lines += [f"sxtb16 {w}, {w}" for w in words]
         lines += [f"smlad {acc}, lr, {w}, {acc}" for acc, w in zip(pair, words, strict=True)]
     return lines

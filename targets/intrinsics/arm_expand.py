@@ -137,7 +137,7 @@ def _turn(groups: int, columns: int, wide: bool, x_dtype: str) -> list[str]:
 def expanded(word: str, offset: int, columns: int, wide: bool, x_dtype: str) -> list[str]:
     """The four bytes in register `word` as two words at r3 + offset, `columns` words apart."""
     unsigned = x_dtype == "uint8"
-    extend = "uxtb16.w" if wide and unsigned else "sxtb16.w"
+    extend = "uxtb16" if wide and unsigned else "sxtb16"
     lines = [f"eor.w {word}, {word}, #0x80808080"] if unsigned and not wide else []
     lines.append(f"{extend} r8, {word}")
     if wide:

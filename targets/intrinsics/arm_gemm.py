@@ -251,4 +251,4 @@ def _chunk(block: Block, acc: list[tuple[str, str]], chunk: int, first: bool) ->
 def _weights(loaded: bool) -> list[str]:
     if loaded:
         return ["ldr.w r3, [r1, #4]", "ldr.w r2, [r1], #8"]
-    return ["sxtb16.w r2, r2", "sxtb16.w r3, r3"]
+    return ["sxtb16 r2, r2", "sxtb16 r3, r3"]
