@@ -21,11 +21,13 @@ WINDOWS: dict[str, Window] = {
     "flat, six wide": (3, 6, 20, 1, 1, Conv2DAttrs()),
     "narrow": (5, 3, 8, 1, 1, Conv2DAttrs()),
     "one pixel": (1, 1, 4, 1, 1, Conv2DAttrs()),
-    "rows, stride 2": (7, 9, 8, 3, 3, Conv2DAttrs((2, 2), SAME)),
+    "rows": (7, 9, 8, 3, 3, Conv2DAttrs((2, 3), SAME)),
     "rows, 1x1, stride over kernel": (7, 8, 4, 1, 1, Conv2DAttrs((2, 3))),
     "shared": (5, 6, 4, 3, 3, Conv2DAttrs(pads=SAME)),
     "shared, no padding": (4, 9, 16, 3, 3, Conv2DAttrs()),
     "shared, unequal padding": (4, 5, 8, 5, 2, Conv2DAttrs((2, 1), (0, 1, 3, 2))),
+    "shared, stride 2": (7, 9, 8, 3, 3, Conv2DAttrs((2, 2), SAME)),
+    "shared, stride 2, long": (4, 8, 20, 1, 5, Conv2DAttrs((1, 2), (0, 2, 0, 2))),
     "shared, long": (3, 5, 36, 3, 3, Conv2DAttrs(pads=SAME)),
     "gathered": (7, 9, 3, 3, 3, Conv2DAttrs((2, 2), (0, 0, 1, 1))),
     "gathered, one channel": (9, 10, 1, 5, 4, Conv2DAttrs((2, 2), (2, 1, 2, 2))),
@@ -105,7 +107,7 @@ def test_every_block_gives_the_same_bytes(window: str, schedule: Schedule) -> No
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=range(len(SCHEDULES)))
-@pytest.mark.parametrize("window", ["flat, six wide", "shared"])
+@pytest.mark.parametrize("window", ["flat, six wide", "shared, stride 2"])
 def test_some_blocks_give_the_same_bytes(window: str, schedule: Schedule) -> None:
     check(conv(WINDOWS[window]), schedule)
 

@@ -41,6 +41,7 @@ class Place:
     wide: bool
     pixels: int
     taps: int
+    step: int
     chunks: int
     extra_at: int
     source: Any
@@ -51,7 +52,7 @@ class Place:
         return self.call.inputs[0].dtype
 
     def block(self, pixels: int) -> Block:
-        return Block(pixels, self.taps, 1, self.wide, self.chunks)
+        return Block(pixels, self.taps, self.step, self.wide, self.chunks)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,18 +80,19 @@ def windows_of(call: Call, wide: bool, pixels: int) -> Windows:
     if a.dilations[1] != 1:
         return _cells(call, wide, pixels)
     if ic % GROUP == 0:
-        shared = 1 < kw <= MOST_TAPS and a.strides[1] == 1
+        shared = a.strides[1] < kw <= MOST_TAPS
         return (_shared if shared else _rows)(call, wide, pixels)
     gathered = kh * kw * ic <= MOST_GATHERED
     return (_gathered if gathered else _cells)(call, wide, pixels)
 
 
-def _place(call: Call, wide: bool, pixels: int, taps: int, chunks: int, extra: int) -> Place:
-    x = call.inputs[0]
-    block_bytes = Block(pixels, taps, 1, wide, chunks).bytes
+def _place(
+    call: Call, wide: bool, pixels: int, chunks: int, extra: int, taps: int = 1, step: int = 1
+) -> Place:
+    x, block_bytes = call.inputs[0], Block(pixels, taps, step, wide, chunks).bytes
     source = loops.buffer("x", x.elements, x.dtype)
     scratch = loops.buffer("scratch", block_bytes + extra, x.dtype)
-    return Place(call, wide, pixels, taps, chunks, block_bytes, source, scratch)
+    return Place(call, wide, pixels, taps, step, chunks, block_bytes, source, scratch)
 
 
 def _strip_bytes(call: Call, pixels: int) -> int:
@@ -102,20 +104,24 @@ def _strip_bytes(call: Call, pixels: int) -> int:
 def _shared(call: Call, wide: bool, pixels: int) -> Windows:
     _, kh, kw, ic = call.inputs[1].shape
     window = np.arange(kh * kw * ic).reshape(kh, kw, ic // GROUP, GROUP).transpose(0, 2, 1, 3)
-    extra = _strip_bytes(call, pixels)
-    place = _place(call, wide, pixels, kw, kh * ic // GROUP, extra)
+    extra, step = _strip_bytes(call, pixels), call.attrs.strides[1]
+    place = _place(call, wide, pixels, kh * ic // GROUP, extra, kw, step)
+
+    def fill(p: int, oy: Any, ox: Any) -> Lines:
+        return _expanded_rows(place, p, oy, ox, place.block(p).span, ic, ic // GROUP)
+
     return Windows(
         place,
         window.reshape(-1).tolist(),
-        lambda p: expand(p - 1 + kw, wide, place.x_dtype, ic // GROUP),
-        lambda p, oy, ox: _expanded_rows(place, p, oy, ox, p - 1 + kw, ic, ic // GROUP),
+        lambda p: expand(place.block(p).span, wide, place.x_dtype, ic // GROUP),
+        fill,
     )
 
 
 def _rows(call: Call, wide: bool, pixels: int) -> Windows:
     _, kh, kw, ic = call.inputs[1].shape
     groups, step = kw * ic // GROUP, call.attrs.strides[1] * ic
-    place = _place(call, wide, pixels, 1, kh * groups, _strip_bytes(call, pixels))
+    place = _place(call, wide, pixels, kh * groups, _strip_bytes(call, pixels))
     return Windows(
         place,
         range(kh * kw * ic),
@@ -188,7 +194,7 @@ def _gathered(call: Call, wide: bool, pixels: int) -> Windows:
     lead = -(a.pads[1] * c) % ALIGNMENT  # rows are copied to aligned addresses: that is quicker
     pitch = -(-covered // ALIGNMENT) * ALIGNMENT if padded else a.dilations[0] * w * c
     extra = lead + kh * pitch if padded else 0
-    place = _place(call, wide, pixels, 1, len(order) // GROUP, extra)
+    place = _place(call, wide, pixels, len(order) // GROUP, extra)
     strips = place.extra_at + lead
 
     def enter_row(oy: Any) -> Lines:
@@ -235,7 +241,7 @@ def _cells(call: Call, wide: bool, pixels: int) -> Windows:
     products = call.inputs[1].elements // call.inputs[1].shape[0]
     groups = -(-products // GROUP)
     pitch = groups * GROUP
-    place = _place(call, wide, pixels, 1, groups, pixels * pitch)
+    place = _place(call, wide, pixels, groups, pixels * pitch)
 
     def fill(p: int, oy: Any, ox: Any) -> Lines:
         lines: Lines = []

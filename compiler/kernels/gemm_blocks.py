@@ -79,7 +79,7 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     oc, kh, kw, _ = call.inputs[1].shape
     width = y.shape[2]
     flat = (kh, kw, *a.strides, *a.pads) == (1, 1, 1, 1, 0, 0, 0, 0) and width >= MOST_PIXELS
-    pixels = schedule.rows or _widest(width, flat)
+    pixels = min(schedule.rows, MOST_PIXELS) or _widest(width, flat)
     windows = windows_of(call, schedule.weights == "int16", pixels)
     products = _products(stage, windows)
     if products is None:
