@@ -112,6 +112,12 @@ def test_some_blocks_give_the_same_bytes(window: str, schedule: Schedule) -> Non
     check(conv(WINDOWS[window]), schedule)
 
 
+@pytest.mark.parametrize("channels", [2, 3, 7])
+@pytest.mark.parametrize("window", ["flat", "shared"])
+def test_odd_and_few_channels(window: str, channels: int) -> None:
+    check(conv(WINDOWS[window], channels, residual=channels == 7), Schedule("gemm-blocks"))
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("window", ["flat", "shared", "gathered", "cells"])
 def test_unsigned_activations(window: str, form: str) -> None:

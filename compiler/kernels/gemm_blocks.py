@@ -58,7 +58,7 @@ class Blocks:
 def suits(call: Call, target: Target) -> bool:
     """int8 results of symmetric int8 weights, two channels at least, one group, one image."""
     w = call.inputs[1]
-    plain = call.attrs.groups == 1 and call.inputs[0].shape[0] == 1 and w.shape[0] % COLUMNS == 0
+    plain = call.attrs.groups == 1 and call.inputs[0].shape[0] == 1 and w.shape[0] >= COLUMNS
     if not plain or w.elements // w.shape[0] > MOST_PRODUCTS or call.output.dtype != DType.INT8:
         return False
     return suits_assembly(first_stage(call), target)
@@ -87,7 +87,7 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         products = _products(stage, windows)
     assert products is not None, "the wide form takes all weights"
     wide = windows.place.wide
-    stream = packed_stream(products, [range(n, n + COLUMNS) for n in range(0, oc, COLUMNS)], wide)
+    stream = packed_stream(products, [range(n, n + COLUMNS) for n in _pairs(oc)], wide)
     sizes = _sizes(width, pixels, flat)
     blocks = Blocks(
         call,
@@ -158,6 +158,12 @@ def _products(stage: Call, windows: Windows) -> Products | None:
     return for_pairs(Products(weights, bias, multipliers))
 
 
+def _pairs(channels: int) -> list[int]:
+    """The first channel of each pair; of an odd number, one of the last pair is computed again."""
+    odd = channels % COLUMNS
+    return [*range(0, channels - odd, COLUMNS), *([channels - COLUMNS] if odd else [])]
+
+
 def _widest(width: int, flat: bool) -> int:
     """The pixels of a block for which a row of `width` takes least; 4 where rows run on."""
     if flat:
@@ -218,17 +224,28 @@ def _block(blocks: Blocks, oy: Any, ox: Any, pixels: int) -> list[Any]:
     _, _, ow, oc = blocks.call.output.shape
     at = (oy * ow + ox) * oc
     assert quant is not None
-    multiply = loops.run(
-        blocks.functions[pixels].name,
-        loops.pointer(place.scratch),
-        loops.pointer(blocks.stream),
-        loops.pointer(blocks.result, at),
-        loops.const(oc),
-        loops.end_pointer(blocks.stream),
-        loops.const(quant.zero_point[0]),
-        loops.const(place.chunks),
-    )
-    lines = [*blocks.windows.fill(pixels, oy, ox), multiply]
+    odd, pairs = oc % COLUMNS, len(_pairs(oc))
+    whole_bytes = int(blocks.stream.shape[0]) // pairs * (pairs - odd)
+
+    def multiply(channel: int, begin: int, end: Any) -> Any:
+        """The stream from `begin` to `end`, for the channels from `channel` on."""
+        return loops.run(
+            blocks.functions[pixels].name,
+            loops.pointer(place.scratch),
+            loops.pointer(blocks.stream, begin),
+            loops.pointer(blocks.result, at + channel),
+            loops.const(oc),
+            end,
+            loops.const(quant.zero_point[0]),
+            loops.const(place.chunks),
+        )
+
+    lines, end = blocks.windows.fill(pixels, oy, ox), loops.end_pointer(blocks.stream)
+    if odd:
+        lines.append(multiply(0, 0, loops.pointer(blocks.stream, whole_bytes)))
+        lines.append(multiply(oc - COLUMNS, whole_bytes, end))
+    else:
+        lines.append(multiply(0, 0, end))
     if blocks.flat and blocks.residual is not None:
         lines += blocks.residual.lines(blocks.result, at, loops.const(pixels * oc))
     return lines

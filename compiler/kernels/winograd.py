@@ -14,7 +14,14 @@ from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.graph import Array, DType, read_only
 from tinyc.compiler.kernels.gemm_conv import suits_assembly
 from tinyc.compiler.kernels.residual_sum import residual_sum
-from tinyc.compiler.kernels.winograd_passes import Functions, Places, Winograd, image
+from tinyc.compiler.kernels.winograd_passes import image
+from tinyc.compiler.kernels.winograd_sizes import (
+    NOWHERE,
+    Functions,
+    Winograd,
+    pass_of,
+    places_of,
+)
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.accumulate import centred, folded_bias, output_requantization
 from tinyc.compiler.ops.clamp import stored_bounds

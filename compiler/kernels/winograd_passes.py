@@ -7,95 +7,12 @@ tiles are multiplied and transformed back, four at a time.
 
 from typing import Any
 
-from tinyc.compiler.kernels.residual_sum import ResidualSum
+from tinyc.compiler.graph import DType
+from tinyc.compiler.kernels.winograd_sizes import Winograd
 from tinyc.compiler.ops import loops
-from tinyc.compiler.ops.kernel import Microkernel
-from tinyc.compiler.ops.op import Call
 from tinyc.compiler.ops.residual import first_stage
 from tinyc.targets.intrinsics.arm_winograd_weights import GROUP_BYTES
-from tinyc.targets.intrinsics.winograd import GROUP, LANES, Form
-
-
-@dataclass(frozen=True, slots=True)
-class Functions:
-    """The microkernels. weights: that make rows of transformed weights; none: they lie in flash."""
-
-    strip: Microkernel
-    columns: Microkernel
-    rows: Microkernel
-    weights: tuple[Microkernel, ...]
-    products: Microkernel
-    output: Microkernel
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where things begin in the scratch, in words; t and strip share their place with sums and v.
-
-    u      transformed inputs, for each group of tiles; t and strip: on the way there
-    zeros  a word of the input's zero point
-    tiles  the table of a pass: m + 1 words for each tile
-    sums   products, of each group of tiles when the weights are made at run time
-    v      weights that were made
-    """
-
-    u: int
-    zeros: int
-    tiles: int
-    t: int
-    strip: int
-    sums: int
-    v: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Winograd:
-    """A call's sizes, functions and buffers.
-
-    tile_rows, tile_columns  of a pass
-    groups                   of 4 input channels
-    """
-
-    call: Call
-    form: Form
-    tile_rows: int
-    tile_columns: int
-    groups: int
-    places: Places
-    functions: Functions
-    source: Any
-    result: Any
-    weights: Any
-    parameters: Any
-    scratch: Any
-    residual: ResidualSum | None
-
-    @property
-    def span(self) -> int:
-        """Columns of the output that a pass computes."""
-        return min(self.tile_columns * self.form.outputs, int(self.call.output.shape[2]))
-
-    @property
-    def t_words(self) -> int:
-        """Of a row of tiles in t."""
-        return (self.span + 2) * 2 * self.form.points
-
-    @property
-    def sums_words(self) -> int:
-        """Of a group of tiles."""
-        return self.form.positions * 2 * LANES
-
-    @property
-    def u_words(self) -> int:
-        """Of a group of tiles."""
-        return self.groups * self.form.positions * 2 * LANES
-
-    @property
-    def zero(self) -> int:
-        """The byte of the input's zero point."""
-        quant = self.call.inputs[0].quant
-        return quant.zero_point[0] & 0xFF if quant else 0
+from tinyc.targets.intrinsics.winograd import GROUP, LANES
 
 
 def image(conv: Winograd, begin: Any, end: Any) -> list[Any]:
