@@ -14,7 +14,7 @@ class Schedule:
     unroll     multiply-accumulate steps written out in the innermost loop; 0: the rule
     weights    how weights lie where there is a choice; "": the rule. Transformed ones: "flash", or
                "scratch", made from the small ones in flash at run time. Packed ones: "int8", or
-               "int16", which takes twice the flash and is faster
+               "int16", which takes twice the flash and may be faster
     """
 
     algorithm: str = ""

@@ -13,6 +13,7 @@ import numpy as np
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.graph import Array, DType, read_only
 from tinyc.compiler.kernels.gemm_conv import suits_assembly
+from tinyc.compiler.kernels.residual_sum import residual_sum
 from tinyc.compiler.kernels.winograd_passes import image
 from tinyc.compiler.kernels.winograd_sizes import (
     NOWHERE,
@@ -26,7 +27,7 @@ from tinyc.compiler.ops.accumulate import centred, folded_bias, output_requantiz
 from tinyc.compiler.ops.clamp import stored_bounds
 from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import Call
-from tinyc.compiler.ops.residual import addend, first_stage
+from tinyc.compiler.ops.residual import first_stage
 from tinyc.targets import Target
 from tinyc.targets.intrinsics.arm_dsp import dsp
 from tinyc.targets.intrinsics.arm_winograd_input import columns, rows, strip
@@ -107,7 +108,7 @@ def _kernel(form: Form, call: Call, target: Target, schedule: Schedule) -> Kerne
         loops.buffer("weights", weights.size, str(weights.dtype)),
         loops.buffer("parameters", parameters.size, "int32"),
         None,
-        addend(call, target),
+        residual_sum(call, target),
     )  # fmt: skip
     places = places_of(sizes)
     conv = replace(sizes, places=places, scratch=loops.buffer("scratch", places.end, "int32"))
@@ -126,6 +127,7 @@ def _kernel(form: Form, call: Call, target: Target, schedule: Schedule) -> Kerne
         microkernels=(
             *dsp("load_word"), functions.strip, functions.columns, functions.rows,
             *functions.weights, functions.products, functions.output,
+            *([] if conv.residual is None else [conv.residual.total.microkernel]),
         ),
         rows=y.shape[1],
         band=form.outputs * tile_rows,

@@ -33,26 +33,14 @@ def image(conv: Winograd, begin: Any, end: Any) -> list[Any]:
             return _pass(conv, oy, first_x, tile_rows, end)
 
         row_bytes, height = width * channels, loops.minimum(end - oy, loops.const(band))
-        added = _added(conv, oy * row_bytes, height * row_bytes)
-        return [loops.loop("part", parts, part), *added]
+        lines = [loops.loop("part", parts, part)]
+        if conv.residual is not None:
+            lines += conv.residual.lines(conv.result, oy * row_bytes, height * row_bytes)
+        return lines
 
     bands = loops.quotient(end - begin + (band - 1), band)
     fill = loops.run("memset", zeros, loops.const(conv.zero), loops.const(4))
     return [fill, loops.loop("b", bands, rows_of)]
-
-
-def _added(conv: Winograd, first: Any, count: Any) -> list[Any]:
-    """The residual added to `count` results."""
-    residual = conv.residual
-    if residual is None:
-        return []
-
-    def sum_at(i: Any) -> list[Any]:
-        at = first + i
-        total = residual.add(loops.load(conv.result, at), loops.load(residual.buffer, at))
-        return [loops.store(conv.result, at, total)]
-
-    return [loops.loop("i", count, sum_at)]
 
 
 def _pass(conv: Winograd, oy: Any, first_x: Any, tile_rows: Any, end: Any) -> list[Any]:

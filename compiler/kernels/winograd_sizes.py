@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tinyc.autotune.schedule import Schedule
+from tinyc.compiler.kernels.residual_sum import ResidualSum
 from tinyc.compiler.ops.kernel import Microkernel
 from tinyc.compiler.ops.op import Call
-from tinyc.compiler.ops.residual import Addend
 from tinyc.targets.intrinsics.winograd import GROUP, LANES, Form
 
 
@@ -66,7 +66,7 @@ class Winograd:
     weights: Any
     parameters: Any
     scratch: Any
-    residual: Addend | None
+    residual: ResidualSum | None
 
     @property
     def span(self) -> int:

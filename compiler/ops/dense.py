@@ -5,7 +5,13 @@ from typing import Any
 
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array, Tensor
-from tinyc.compiler.kernels import float_dense, gemm_dense, gemm_pairs_dense, pair_dense
+from tinyc.compiler.kernels import (
+    dense_blocks,
+    float_dense,
+    gemm_dense,
+    gemm_pairs_dense,
+    pair_dense,
+)
 from tinyc.compiler.ops.accumulate import can_quantize, centred, output_of, result_type
 from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp
 from tinyc.compiler.ops.op import Algorithm, Algorithms, Call, Op, Type, kernel_by
@@ -40,6 +46,7 @@ def macs(call: Call) -> int:
 
 ALGORITHMS: Algorithms = {
     "float-blocks": Algorithm(float_dense.suits, float_dense.kernel, float_dense.space),
+    "blocks": Algorithm(dense_blocks.suits, dense_blocks.kernel, dense_blocks.space),
     "pairs": Algorithm(pair_dense.suits, pair_dense.kernel, pair_dense.space),
     "gemm-pairs": Algorithm(
         gemm_pairs_dense.suits, gemm_pairs_dense.kernel, gemm_pairs_dense.space

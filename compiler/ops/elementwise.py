@@ -1,6 +1,5 @@
 """Two operands, element by element, with NumPy broadcasting: y = clamp(function(a, b))."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import EIGHT_BITS, Array, Tensor, read_only
+from tinyc.compiler.kernels.sums import sum_of
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp, clamp_float, stored_bounds
 from tinyc.compiler.ops.copying import broadcast_strides, dense_strides, strided_nest
@@ -18,9 +18,8 @@ from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import Call, Op, Type, dequantized
 from tinyc.compiler.ops.quantize import quantized
 from tinyc.compiler.ops.requantize import requantizer
+from tinyc.compiler.ops.sum_scales import sum_scales
 from tinyc.targets import Target
-
-SIGNIFICANT_BITS = 17  # of the larger multiplier: 0.02 % of sums rounded otherwise than exactly
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +49,6 @@ FUNCTIONS: dict[str, Function] = {
 ON_INTEGERS = ("Add", "Sub", "Mul")
 
 
-@dataclass(frozen=True, slots=True)
-class SumScales:
-    """y = (a * a_multiplier + b * b_multiplier + constant) >> shift."""
-
-    a_multiplier: int
-    b_multiplier: int
-    constant: int
-    shift: int
-
-
 def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
     a, b = inputs
     if a.dtype != b.dtype:
@@ -70,33 +59,6 @@ def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
             "cast one of them in the model",
         )
     return ((np.broadcast_shapes(a.shape, b.shape), a.dtype),)
-
-
-def sum_scales(call: Call) -> SumScales | None:
-    """Multipliers of a quantized Add or Sub; None when the scales are beyond int32.
-
-    For 8-bit operands |stored|, |zero point| <= 255, so that every partial sum of
-    a * ma + b * mb + constant stays below (512 * (ma + mb) + 257 * 2^shift), which the choice of
-    shift keeps below 2^31.
-    """
-    a, b = call.inputs
-    assert a.quant and b.quant and call.output.quant, "all three are quantized"
-    unit = call.output.quant.scale[0]
-    a_scale, b_scale = a.quant.scale[0] / unit, b.quant.scale[0] / unit
-    precise = math.log2((2**SIGNIFICANT_BITS - 0.5) / max(a_scale, b_scale))
-    room = math.log2(2**31 / (512 * (a_scale + b_scale) + 260))
-    shift = math.floor(min(precise, room))
-    if shift < 1:
-        return None
-    sign = -1 if call.node.op == "Sub" else 1
-    a_multiplier, b_multiplier = round(a_scale * 2**shift), sign * round(b_scale * 2**shift)
-    constant = (
-        (call.output.quant.zero_point[0] << shift)
-        + (1 << (shift - 1))
-        - a.quant.zero_point[0] * a_multiplier
-        - b.quant.zero_point[0] * b_multiplier
-    )
-    return SumScales(a_multiplier, b_multiplier, constant, shift)
 
 
 def _product_scale(call: Call) -> Requantization:
@@ -169,12 +131,19 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         for letter, t in zip("ab", call.inputs, strict=True)
     ]
     result = loops.buffer("y", y.elements, y.dtype)
-    expression, constants, buffers = expression_of(call, target)
-    for role, tensor in zip(("a", "b"), call.inputs, strict=True):
-        if tensor.data is not None:
-            constants = (*constants, Constant(f"operand_{role}", tensor.data.reshape(-1)))
+    given = tuple(
+        Constant(f"operand_{role}", tensor.data.reshape(-1))
+        for role, tensor in zip("ab", call.inputs, strict=True)
+        if tensor.data is not None
+    )
     moving = [b for b, t in zip(operands, call.inputs, strict=True) if t.data is None]
     fixed = [b for b, t in zip(operands, call.inputs, strict=True) if t.data is not None]
+    if (total := sum_of(call, target)) is not None:
+        to_a, to_b, to_y = (loops.pointer(b) for b in (*operands, result))
+        line = total.run(to_a, to_b, to_y, loops.const(y.elements))
+        function = loops.function([*moving, result, *fixed], [line])
+        return Kernel(name, function, given, microkernels=(total.microkernel,), note="assembly")
+    expression, constants, buffers = expression_of(call, target)
     strides = [broadcast_strides(t.shape, y.shape) for t in call.inputs]
 
     def compute(at_a: Any, at_b: Any, at_y: Any) -> list[Any]:
@@ -183,7 +152,7 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
 
     body = strided_nest(y.shape, (*strides, dense_strides(y.shape)), (0, 0, 0), compute)
     function = loops.function([*moving, result, *buffers, *fixed], body)
-    return Kernel(name, function, constants, float_code=y.dtype.is_float)
+    return Kernel(name, function, (*constants, *given), float_code=y.dtype.is_float)
 
 
 def expression_of(

@@ -1,126 +1,140 @@
 """Blocks of a matrix product in assembly, for cores with the DSP extension.
 
-A block is `pixels` rows of expanded values times all output channels, two channels at a time. The
-compiler would spill: the 4x2 block lives in all 14 registers.
+A block is up to four pixels times all output channels, two channels at a time: 4x2 accumulators
+fill all 14 registers, so a compiler would spill. The forms of `arm_stream.py` need as many cycles
+as there are products: with 4 pixels 32 for a group, 16 SMLAD among them.
 
-Expanded values, one word for two products, K padded to a multiple of 4:
-
-    group g of 4 values:  pixels words (k0, k2), then pixels words (k1, k3), signed halfwords
-
-Stream of weights, for every pair of channels (n0, n1):
-
-    bias n0, bias n1 (int32);  for every group  n0k0 n1k0 n0k2 n1k2 | n0k1 n1k1 n0k3 n1k3 (int8);
-    multiplier n0, multiplier n1 (int32, the narrow form of ops/fixed_point.py)
-
-SXTB16 of such a word gives the pair of n0, and rotated by 8 that of n1. 17 cycles for 16 products
-with 4 pixels: two chains of loads (4 and 2), two extensions, eight SMLAD.
+Activations lie expanded in a block of the scratch, in chunks: of 4 channels of one row of the
+image, two words for every column that the pixels' windows cover, the first words of all columns
+before the second ones. A window's `taps` neighbouring columns are read in place, so that pixels
+share what is expanded.
 """
 
-import numpy as np
+from dataclasses import dataclass
 
-from tinyc.compiler.graph import Array, read_only
 from tinyc.compiler.ops.kernel import Microkernel
-from tinyc.targets.intrinsics.arm_assembly import bounds_suffix, quoted, requantized
-from tinyc.targets.intrinsics.arm_dsp import dsp, extension
+from tinyc.targets.intrinsics.arm_assembly import (
+    bounds_suffix,
+    entered,
+    quoted,
+    requantized,
+    scaled_zero_point,
+)
+from tinyc.targets.intrinsics.arm_dsp import dsp
 
-GROUP = 4  # values that are expanded together
-MOST_UNROLLED_GROUPS = 8  # a shorter product is written out, a longer one is a loop
-# Groups in a turn of the loop, 34 cycles each; its end takes 6. Against turns of 4 groups, on
-# Cortex-M4: ResNet8 15.890 -> 15.522 M cycles, 97,600 -> 100,504 B of flash.
-TURN_GROUPS = range(12, 3, -1)
-BLOCKS = (4, 2, 1)  # pixels of a block: the wide one, and two for what is left
-
-
-def packed_stream(weights: Array, bias: Array, multipliers: Array) -> Array:
-    """The stream of the module's text; weights int8 [channels, K], channels even, K % 4 == 0."""
-    channels, _ = weights.shape
-    multipliers = np.broadcast_to(multipliers, (channels,))
-    parts = []
-    for n in range(0, channels, 2):
-        pair = weights[n : n + 2].reshape(2, -1, GROUP).astype(np.int8)
-        words = pair[:, :, [0, 2, 1, 3]].transpose(1, 2, 0)  # group, k0 k2 k1 k3, channel
-        parts += [bias[n : n + 2].astype("<i4").tobytes(), words.tobytes()]
-        parts.append(multipliers[n : n + 2].astype("<i4").tobytes())
-    return read_only(np.frombuffer(b"".join(parts), np.int8))
+MOST_PIXELS = 4
+COLUMNS = 2  # channels that are computed together
+MOST_OFFSET = 4095  # of a load or store from a register
 
 
-def expand(pixels: int, x_dtype: str) -> Microkernel:
-    """`tinyc_expand_<pixels>(x[, stride], groups, block)`: bytes of pixels as expanded values."""
-    even, odd = extension(x_dtype)
-    prefix = "u" if x_dtype == "uint8" else ""
-    lines = [
-        "/* Pixels, `stride` bytes apart, as pairs of halfwords for tinyc_gemm. */",
-        f"static inline void tinyc_expand_{prefix}{pixels}(const {x_dtype}_t *x,"
-        f"{' int32_t stride,' if pixels > 1 else ''}",
-        "    int32_t groups, void *block) {",
-        "  uint32_t *pairs = (uint32_t *)block;",
-        "  for (int32_t g = 0; g < groups; ++g) {",
-    ]
-    for p in range(pixels):
-        place = "&x[g * 4]" if p == 0 else f"&x[(g * 4) + ({p} * stride)]"
-        lines.append(f"    const uint32_t word_{p} = tinyc_load_word({place});")
-    for half, name in enumerate((even, odd)):
-        for p in range(pixels):
-            lines.append(f"    pairs[{half * pixels + p}] = tinyc_{name}(word_{p});")
-    lines += [f"    pairs += {2 * pixels};", "  }", "}"]
-    name = f"tinyc_expand_{prefix}{pixels}"
-    return Microkernel(name, "\n".join(lines), dsp("load_word", even, odd))
+@dataclass(frozen=True, slots=True)
+class Block:
+    """How the activations of a block lie.
+
+    pixels  output pixels
+    taps    columns of the image that a pixel reads of a chunk
+    step    columns from pixel to pixel
+    wide    the form
+    """
+
+    pixels: int
+    taps: int
+    step: int
+    wide: bool
+    chunks: int
+
+    @property
+    def span(self) -> int:
+        """Columns of a chunk."""
+        return (self.pixels - 1) * self.step + self.taps
+
+    @property
+    def groups(self) -> int:
+        """Of 4 products of a pixel."""
+        return self.taps * self.chunks
+
+    @property
+    def chunk_bytes(self) -> int:
+        return 8 * self.span
+
+    @property
+    def bytes(self) -> int:
+        return self.chunks * self.chunk_bytes
 
 
-def gemm(pixels: int, groups: int, low: int, high: int) -> Microkernel:
-    """`tinyc_gemm_...(block, stream, y, y_stride, end, zero_point)`: every channel of the pixels.
+def gemm(block: Block, turn: int, channels: int, low: int, high: int) -> Microkernel:
+    """`tinyc_gemm_...(block, stream, y, y_stride, end, zero_point, chunks)`: all channels.
 
     y, y_stride  the first pixel's first output, and bytes from pixel to pixel
     end          behind the stream
+    turn         chunks written out in a loop for any number of them, a power of 2; 0: all of the
+                 block's, without a loop, for pixels of so many channels
     """
-    name = f"tinyc_gemm_{pixels}x2_k{groups * GROUP}{bounds_suffix(low, high)}"
+    taps = "" if block.taps == 1 else f"_t{block.taps}s{block.step}"
+    length = f"u{turn}" if turn else f"k{4 * block.groups}_n{channels}"
+    form = "wide" if block.wide else "paired"
+    name = f"tinyc_gemm_{block.pixels}x2{taps}_{form}_{length}{bounds_suffix(low, high)}"
     text = TEXT.format(
         name=name,
-        pixels=pixels,
-        products=groups * GROUP,
-        assembly=quoted(_assembly(pixels, groups, low, high)),
-        groups=groups,
+        pixels=block.pixels,
+        assembly=quoted(_assembly(block, turn, channels, low, high)),
+        unused=" __attribute__((unused))",
+        group_bytes=16 if block.wide else 8,
+        value="" if block.wide else " >> 8",
+        products=(WIDE if block.wide else PAIRED).format(span=block.span),
+        taps=block.taps,
+        step=block.step,
+        span=block.span,
         low=low,
         high=high,
     )
-    return Microkernel(name, text, dsp("smlad", "sxtb16", "sxtb16_ror8"))
+    return Microkernel(name, text, dsp("load_word", "smlad", "sxtb16"))
 
 
+WIDE = """\
+          acc[n] += (uint32_t)tinyc_smlad(x[0], tinyc_load_word(&w[4 * n]), 0);
+          acc[n] += (uint32_t)tinyc_smlad(x[{span}], tinyc_load_word(&w[8 + (4 * n)]), 0);
+"""
+PAIRED = """\
+          const uint32_t word = tinyc_load_word(&w[4 * n]);
+          acc[n] += (uint32_t)tinyc_smlad(x[0], word, 0);
+          acc[n] += (uint32_t)tinyc_smlad(x[{span}], tinyc_sxtb16(word), 0);
+"""
 TEXT = """\
-/* {pixels} pixels of {products} expanded values times all channels of the stream, two a turn. */
+/* {pixels} pixels of expanded activations times all channels of the stream, two a turn. */
 #if defined(__ARM_FEATURE_DSP) && defined(__ARM_FP)
 __attribute__((naked, noinline, aligned(4))) static void {name}(
-    const void *block __attribute__((unused)), const int8_t *stream __attribute__((unused)),
-    int8_t *y __attribute__((unused)), int32_t y_stride __attribute__((unused)),
-    const int8_t *end __attribute__((unused)), int32_t zero_point __attribute__((unused))) {{
+    const void *block{unused}, const int8_t *stream{unused},
+    int8_t *y{unused}, int32_t y_stride{unused},
+    const int8_t *end{unused}, int32_t zero_point{unused},
+    int32_t chunks{unused}) {{
   __asm volatile(
 {assembly}
   );
 }}
 #else
 static void {name}(const void *block, const int8_t *stream, int8_t *y, int32_t y_stride,
-    const int8_t *end, int32_t zero_point) {{
+    const int8_t *end, int32_t zero_point, int32_t chunks) {{
   while (stream != end) {{
-    int32_t bias[2];
-    int32_t multipliers[2];
-    memcpy(bias, stream, 8u);
-    memcpy(multipliers, &stream[8 + (8 * {groups})], 8u);
+    const int8_t *weights = &stream[8];
+    const int8_t *multipliers = &weights[{group_bytes} * {taps} * chunks];
     for (int32_t p = 0; p < {pixels}; ++p) {{
-      const uint32_t *pairs = (const uint32_t *)block + p;
-      int32_t acc_0 = bias[0];
-      int32_t acc_1 = bias[1];
-      for (int32_t step = 0; step < 2 * {groups}; ++step) {{
-        uint32_t word;
-        memcpy(&word, &stream[8 + (4 * step)], 4u);
-        acc_0 = tinyc_smlad(pairs[{pixels} * step], tinyc_sxtb16(word), acc_0);
-        acc_1 = tinyc_smlad(pairs[{pixels} * step], tinyc_sxtb16_ror8(word), acc_1);
+      const uint32_t *pairs = (const uint32_t *)block + (p * {step});
+      uint32_t acc[2] = {{tinyc_load_word(stream), tinyc_load_word(&stream[4])}};
+      for (int32_t g = 0; g < {taps} * chunks; ++g) {{
+        const uint32_t *x = &pairs[((g / {taps}) * {span} * 2) + (g % {taps})];
+        const int8_t *w = &weights[{group_bytes} * g];
+        for (int32_t n = 0; n < 2; ++n) {{
+{products}\
+        }}
       }}
-      acc_0 = tinyc_requantize(acc_0, multipliers[0], zero_point);
-      acc_1 = tinyc_requantize(acc_1, multipliers[1], zero_point);
-      y[p * y_stride] = (int8_t)tinyc_min(tinyc_max(acc_0, {low}), {high});
-      y[(p * y_stride) + 1] = (int8_t)tinyc_min(tinyc_max(acc_1, {low}), {high});
+      for (int32_t n = 0; n < 2; ++n) {{
+        const int32_t multiplier = (int32_t)tinyc_load_word(&multipliers[4 * n]);
+        const int32_t value = tinyc_requantize((int32_t)acc[n]{value}, multiplier, zero_point);
+        y[(p * y_stride) + n] = (int8_t)tinyc_min(tinyc_max(value, {low}), {high});
+      }}
     }}
-    stream += 16 + (8 * {groups});
+    stream = &multipliers[8];
     y += 2;
   }}
 }}
@@ -128,74 +142,113 @@ static void {name}(const void *block, const int8_t *stream, int8_t *y, int32_t y
 """
 
 
-def _assembly(pixels: int, groups: int, low: int, high: int) -> list[str]:
-    """The naked function: r0 block, r1 stream, r2 y, r3 stride; stack: end, zero point.
+def code_bytes(block: Block) -> int:
+    """Of all its chunks, written out."""
+    return 4 * block.chunks * len(_chunk(block, _accumulators(block), 0, False))
 
-    s0 y of this pair, s1 end of the stream, s2 stride, s3 block, s4 zero point, s5 end of the
-    block's loop. Accumulators r4 to r11, weights r2 and r3, values r12 and lr.
+
+def _accumulators(block: Block) -> list[tuple[str, str]]:
+    return [(f"r{4 + 2 * p}", f"r{5 + 2 * p}") for p in range(block.pixels)]
+
+
+def _assembly(block: Block, turn: int, channels: int, low: int, high: int) -> list[str]:
+    """The naked function: r0 block, r1 stream, r2 y, r3 stride; stack: end, zero point, chunks.
+
+    s0 y of this pair, s1 end of the stream, s2 stride, s3 chunks, as the loop's offsets count them,
+    s4 zero point, s5 end of the chunks, s6 where the loop is entered.
+    Accumulators from r4 on, weights r2 and r3, activations r12, lr and what is left.
     """
-    turn_groups = next((n for n in TURN_GROUPS if groups % n == 0), TURN_GROUPS[-1])
-    turns, rest = divmod(groups, turn_groups) if groups > MOST_UNROLLED_GROUPS else (0, groups)
-    group_bytes = 2 * pixels * 4
-    loop_bytes = turns * turn_groups * group_bytes
+    acc = _accumulators(block)
+    chunks = [_chunk(block, acc, c, not turn and c == 0) for c in range(turn or block.chunks)]
     lines = [
         "push.w {r4-r11, lr}",
         "vmov s0, r2",
         "vmov s2, r3",
-        "ldr.w r12, [sp, #36]",
-        "vmov s1, r12",
-        "ldr.w r12, [sp, #40]",
-        "vmov s4, r12",
+        "ldr.w r2, [sp, #36]",
+        "ldr.w r3, [sp, #40]",
+        "ldr.w r12, [sp, #44]",
+        "vmov s1, r2",
+        *([] if block.wide else scaled_zero_point("r3")),
+        "vmov s4, r3",
+        *(_entry(block, turn, 4 * len(chunks[-1])) if turn else []),
         "vmov s3, r0",
-        f"movw r12, #{loop_bytes}",
-        "add.w r12, r12, r0",
-        "vmov s5, r12",
         ".balign 4",
         "1:",
-        "ldr.w r4, [r1]",
-        "ldr.w r5, [r1, #4]",
-        "add.w r1, r1, #8",
+        *_start(acc, not turn),
+        *(["vmov r12, s6", "bx r12", ".balign 4", "2:"] if turn else []),
+        *(line for chunk in chunks for line in chunk),
     ]
-    lines += [f"mov.w r{4 + 2 * p + n}, r{4 + n}" for p in range(1, pixels) for n in range(2)]
-    if turns:
-        lines += [".balign 4", "2:"]
-        for g in range(turn_groups):
-            lines += _group(pixels, g)
-        lines += [
-            f"addw r0, r0, #{turn_groups * group_bytes}",
-            "vmov r12, s5",
-            "cmp.w r0, r12",
-            "bne.w 2b",
-        ]
-    for g in range(rest):
-        lines += _group(pixels, g)
-    lines += ["ldr.w r2, [r1]", "ldr.w r3, [r1, #4]", "add.w r1, r1, #8"]
-    lines += ["vmov r12, s4", "vmov lr, s0", "vmov r0, s2"]
-    for p in range(pixels):
-        for n in range(2):
-            acc = f"r{4 + 2 * p + n}"
-            lines += requantized(acc, f"r{2 + n}", "r12", low, high)
-            lines.append(f"strb.w {acc}, [lr, #{n}]")
-        if p + 1 < pixels:
+    if turn:
+        lines += [f"addw r0, r0, #{turn * block.chunk_bytes}", "vmov r12, s5"]
+        lines += ["cmp.w r0, r12", "bne.w 2b"]
+    lines += ["ldm.w r1!, {r2, r3}", "vmov r12, s4", "vmov lr, s0"]
+    lines += _stored(block, turn, channels, low, high)
+    lines += ["add.w lr, lr, #2", "vmov s0, lr", "vmov r12, s1", "cmp.w r1, r12"]
+    return [*lines, "bne.w 1b", "pop.w {r4-r11, pc}"]
+
+
+def _stored(block: Block, turn: int, channels: int, low: int, high: int) -> list[str]:
+    """The results from lr on, which is kept; r0 is the block again."""
+    fixed = turn == 0 and (block.pixels - 1) * channels + COLUMNS <= MOST_OFFSET
+    lines = [] if fixed else ["vmov r0, s2"]
+    for p, pair in enumerate(_accumulators(block)):
+        for n, a in enumerate(pair):
+            lines += requantized(a, f"r{2 + n}", "r12", low, high, not block.wide)
+            lines.append(f"strb.w {a}, [lr, #{n + (p * channels if fixed else 0)}]")
+        if not fixed and p + 1 < block.pixels:
             lines.append("add.w lr, lr, r0")
-    lines += ["vmov lr, s0", "add.w lr, lr, #2", "vmov s0, lr", "vmov r0, s3", "vmov r12, s1"]
-    return [*lines, "cmp.w r1, r12", "bne.w 1b", "pop.w {r4-r11, pc}"]
+    return lines if fixed else [*lines, "vmov lr, s0", "vmov r0, s3"]
 
 
-def _group(pixels: int, group: int) -> list[str]:
-    """Four products of every pixel and both channels."""
+def _entry(block: Block, turn: int, code_bytes: int) -> list[str]:
+    """Where the loop begins and ends, so that the first turn leaves out what makes whole ones."""
+    return [
+        *entered("r12", turn, code_bytes, ("r2", "r3", "lr")),
+        "vmov s6, r2",
+        f"movw lr, #{block.chunk_bytes}",
+        "mls r0, r3, lr, r0",
+        "add.w r12, r12, r3",
+        "mla r12, r12, lr, r0",
+        "vmov s5, r12",
+    ]
+
+
+def _start(acc: list[tuple[str, str]], exact: bool) -> list[str]:
+    """Every accumulator at its bias."""
+    first = f"ldm.w r1!, {{{acc[0][0]}, {acc[0][1]}}}"
+    if exact:
+        return [first]  # the first products take the biases from there
+    return [first, *(f"mov.w {pair[n]}, {acc[0][n]}" for pair in acc[1:] for n in range(2))]
+
+
+def _chunk(block: Block, acc: list[tuple[str, str]], chunk: int, first: bool) -> list[str]:
+    """The products of one chunk; 32-bit instructions only, the loop is entered by counting.
+
+    first  the biases are still in acc[0] only
+    """
     lines = []
-    for half in range(2):
-        base = (group * 2 + half) * pixels * 4
-        first = ["r12", "lr"][: min(pixels, 2)]
-        lines += [f"ldr.w {x}, [r0, #{base + 4 * i}]" for i, x in enumerate(first)]
-        lines += ["ldr.w r3, [r1], #4", "sxtb16 r2, r3", "sxtb16 r3, r3, ror #8"]
-        for begin in range(0, pixels, 2):
-            seen = ["r12", "lr"][: min(pixels - begin, 2)]
-            if begin:
-                lines += [f"ldr.w {x}, [r0, #{base + 4 * (begin + i)}]" for i, x in enumerate(seen)]
-            for i, x in enumerate(seen):
-                for n in range(2):
-                    acc = f"r{4 + 2 * (begin + i) + n}"
-                    lines.append(f"smlad {acc}, {x}, r{2 + n}, {acc}")
+    free = ["r12", "lr", *(f"r{r}" for r in range(4 + 2 * block.pixels, 12))]
+    at_once = min(len(free), block.pixels)
+    for tap in range(block.taps):
+        for half in range(2):
+            base = chunk * block.chunk_bytes + 4 * (half * block.span + tap)
+            starting = first and tap == half == 0
+            pixels = list(range(block.pixels))
+            order = pixels[::-1] if starting else pixels  # pixel 0 holds the biases: it is last
+            for begin in range(0, block.pixels, at_once):
+                several = order[begin : begin + at_once]
+                for p, x in zip(several, free, strict=False):
+                    lines.append(f"ldr.w {x}, [r0, #{base + 4 * p * block.step}]")
+                if begin == 0:
+                    lines += _weights(block.wide or half == 0)
+                for p, x in zip(several, free, strict=False):
+                    for n in range(COLUMNS):
+                        addend = acc[0 if starting else p][n]
+                        lines.append(f"smlad {acc[p][n]}, {x}, r{2 + n}, {addend}")
     return lines
+
+
+def _weights(loaded: bool) -> list[str]:
+    if loaded:
+        return ["ldr.w r3, [r1, #4]", "ldr.w r2, [r1], #8"]
+    return ["sxtb16 r2, r2", "sxtb16 r3, r3"]
