@@ -68,7 +68,7 @@ def kernel_4(call: Call, target: Target, schedule: Schedule) -> Kernel:
 
 
 def _suits(form: Form, call: Call, target: Target) -> bool:
-    """3x3, one group, int8 throughout, an even number of channels, an output of a tile or more."""
+    """3x3, one group, int8 throughout, two channels or more, an output of a tile or more."""
     (x, w), y, a = call.inputs[:2], call.output, call.attrs
     plain = a.strides == (form.stride, form.stride) and a.dilations == (1, 1) and a.groups == 1
     if not plain or w.shape[1:3] != (3, 3) or max(a.pads) > 2:
@@ -76,7 +76,7 @@ def _suits(form: Form, call: Call, target: Target) -> bool:
     if x.shape[0] != 1 or x.dtype != DType.INT8:
         return False
     oc, (_, oh, ow, _) = w.shape[0], y.shape
-    if oc % 2 or oc * form.outputs > MOST_OFFSET or min(oh, ow) < form.outputs:
+    if oc < 2 or oc * form.outputs > MOST_OFFSET or min(oh, ow) < form.outputs:
         return False
     stage = first_stage(call)
     if y.dtype != DType.INT8 or not suits_assembly(stage, target):
@@ -163,13 +163,13 @@ def _weights(form: Form, stage: Call, groups: int, plain: bool) -> Array:
     """
     w = stage.inputs[1]
     assert w.data is not None, "the weights are constant"
-    oc, _, _, ic = w.shape
-    padded = np.zeros((oc, 3, 3, groups * GROUP), np.int64)
-    padded[..., :ic] = centred(w.data, w)
+    ic, paired = w.shape[3], _paired(w.shape[0])
+    padded = np.zeros((len(paired), 3, 3, groups * GROUP), np.int64)
+    padded[..., :ic] = centred(w.data, w)[paired]
     if plain:
         return packed_kernels(padded)
     values = transformed_weights(form, padded)
-    split = values.reshape(oc // 2, 2, form.weight_positions, groups, 2, 2)  # ..., part, half
+    split = values.reshape(-1, 2, form.weight_positions, groups, 2, 2)  # ..., part, half
     return read_only(split.transpose(0, 3, 2, 5, 1, 4).reshape(-1), "int16")
 
 
@@ -180,8 +180,14 @@ def _parameters(form: Form, stage: Call, shifted: bool) -> Array:
     bias = folded_bias(stage, centred(w.data, w).reshape(w.shape[0], -1)).astype(np.int64)
     multipliers = output_requantization(stage).multipliers >> (form.shift if shifted else 0)
     pairs = np.stack([bias * form.bias_factor, np.broadcast_to(multipliers, bias.shape)])
+    pairs = pairs[:, _paired(w.shape[0])]
     words = (pairs & 0xFFFFFFFF).astype(np.uint32).view(np.int32)
     return read_only(words.reshape(2, -1, 2).transpose(1, 0, 2).reshape(-1), "int32")
+
+
+def _paired(channels: int) -> list[int]:
+    """The channels, pair by pair; of an odd number the last but one is computed twice."""
+    return [min(first, channels - 2) + i for first in range(0, channels, 2) for i in range(2)]
 
 
 def space_2(call: Call, target: Target) -> Iterator[Schedule]:

@@ -88,7 +88,7 @@ def _pass(conv: Winograd, oy: Any, first_x: Any, tile_rows: Any, end: Any) -> li
         *_table(conv, oy, first_x, tile_rows, end),
         *_border(conv, first_x, tile_rows),
         loops.loop("k", conv.groups, input_group),
-        loops.loop("n", conv.call.output.shape[3] // 2, pair),
+        loops.loop("n", -(-conv.call.output.shape[3] // 2), pair),
     ]
 
 
@@ -178,7 +178,7 @@ def _columns(conv: Winograd, oy: Any, first_x: Any, r: Any, k: Any) -> list[Any]
 
 
 def _made_products(conv: Winograd, n: Any, part: int, lane_groups: Any) -> list[Any]:
-    """Some rows of the products of output channels 2n and 2n + 1: their weights, then the tiles."""
+    """Some rows of the products of a pair of output channels: their weights, then the tiles."""
     pair_bytes = 2 * conv.groups * GROUP_BYTES
     v = loops.pointer(conv.scratch, conv.places.v)
     name, w = conv.functions.weights[part].name, loops.pointer(conv.weights, n * pair_bytes)
@@ -213,13 +213,15 @@ def _multiply(conv: Winograd, g: Any, part: int, weights: Any, first: Any) -> li
 
 
 def _finish(conv: Winograd, n: Any, g: Any, tiles: Any, lanes: Any) -> Any:
-    """Output channels 2n and 2n + 1 of a group of tiles from their sums."""
+    """The output channels of pair `n` of a group of tiles from their sums."""
+    oc = conv.call.output.shape[3]
+    first = loops.minimum(n * 2, loops.const(oc - 2)) if oc % 2 else n * 2
     quant = first_stage(conv.call).output.quant
     assert quant is not None, "the result is quantized"
     return loops.run(
         conv.functions.output.name,
         loops.pointer(conv.scratch, _sums(conv, g)),
-        loops.pointer(conv.result, n * 2),
+        loops.pointer(conv.result, first),
         tiles,
         lanes,
         loops.pointer(conv.parameters, n * 4),

@@ -36,8 +36,8 @@ static void tinyc_winograd_strip(const int8_t *x, int32_t step, int32_t bytes, i
     if (bytes == 4) {
       words[i] = tinyc_load_word(x);
     } else {
-      words[i] = 0u;
-      memcpy(&words[i], x, (uint32_t)bytes);
+      words[i] = (uint32_t)(uint8_t)x[0] | (bytes > 1 ? (uint32_t)(uint8_t)x[1] << 8 : 0u)
+          | (bytes > 2 ? (uint32_t)(uint8_t)x[2] << 16 : 0u);
     }
     x += step;
   }
