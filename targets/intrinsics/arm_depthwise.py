@@ -5,8 +5,8 @@ With a = (x0, x1), b = (x2, x3) and the weights' pairs w01 = (w0, w1), w12 = (w1
     y0 = a . w01 + x2 * w2      smlad, smlabt
     y1 = x1 * w0 + b . w12      smlatb, smlad
 
-Four instructions make six products, and the six pairs of weights stay in registers: 51 cycles for
-four outputs. An odd last row, an odd last column are blocks of half the size.
+Four instructions make six products, and the six pairs of weights stay in registers. An odd last
+row, an odd last column are blocks of half the size.
 
 Stream of a channel, eight words: w01 and w12 of each row, bias, multiplier (narrow form).
 """
