@@ -31,7 +31,7 @@ def next_batch(
     if len(open_) <= size:
         return [space.schedules[i] for i in open_]
     chooser = random.Random(f"{space.workload} {len(measured)}")
-    first = [] if measured else _one_of_each_algorithm(space, open_)[:size]
+    first = [] if measured else _one_of_each_kind(space, open_)[:size]
     rest = [i for i in open_ if i not in first]
     ranks = model.rank([space.features[i] for i in rest])
     chooser.shuffle(order := list(range(len(rest))))  # among equals, by chance
@@ -43,11 +43,12 @@ def next_batch(
     return [space.schedules[i] for i in chosen]
 
 
-def _one_of_each_algorithm(space: Space, among: Sequence[int]) -> list[int]:
-    """The first schedule of every algorithm: its own rule."""
-    first: dict[str, int] = {}
+def _one_of_each_kind(space: Space, among: Sequence[int]) -> list[int]:
+    """The first schedule of every algorithm and form of weights: what costs flash, and what not."""
+    first: dict[tuple[str, str], int] = {}
     for i in among:
-        first.setdefault(space.schedules[i].algorithm, i)
+        schedule = space.schedules[i]
+        first.setdefault((schedule.algorithm, schedule.weights), i)
     return list(first.values())
 
 

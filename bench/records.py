@@ -6,7 +6,7 @@ in .cache and is measured again only where a kernel has changed.
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -45,24 +45,26 @@ WITH_FLOATS = ("cortex-m4", "cortex-m7", "cortex-m33")
 FOLDER = ROOT / ".cache" / "records"
 
 
-def graphs_of(target: Target) -> Iterator[tuple[str, Graph]]:
-    """The models, and networks of common shapes."""
+def models_for(target: Target) -> Iterator[tuple[str, Graph]]:
+    """The real models; those of floats for cores with an FPU."""
     for name in INT8 + (FLOAT if target.name in WITH_FLOATS else ()):
         yield name, read_graph(BY_NAME[name].path, target)
-    yield from network_graphs()
 
 
-def search(core: str, pool: ProcessPoolExecutor, jobs: int, trials: int) -> None:
-    """Tune every graph for a core."""
+Graphs = Iterable[tuple[str, Graph]]
+
+
+def search(core: str, graphs: Graphs, pool: ProcessPoolExecutor, jobs: int, trials: int) -> None:
+    """Tune graphs for a core."""
     target, file = load_target(core), FOLDER / f"{core}.jsonl"
-    for name, graph in graphs_of(target):
+    for name, graph in graphs:
         known = [r for r in read_records(file) if r.core == core_of(target)]
         budget = Budget(trials, in_flight=2 * jobs)
         tuning = tune_graph(graph, target, pool, file, known, budget, _watch(core, name))
         _complain(tuning.failures)
 
 
-def try_again(core: str, like: str, pool: ProcessPoolExecutor) -> None:
+def try_again(core: str, like: str, graphs: Graphs, pool: ProcessPoolExecutor) -> None:
     """Measure on a core what is useful on another one like it."""
     target, file = load_target(core), FOLDER / f"{core}.jsonl"
     useful_there: dict[str, list[Schedule]] = {}
@@ -70,7 +72,7 @@ def try_again(core: str, like: str, pool: ProcessPoolExecutor) -> None:
         useful_there.setdefault(record.workload, []).append(record.schedule)
     done = {(r.workload, r.schedule) for r in read_records(file) if r.core == core_of(target)}
     batches: list[tuple[Call, list[Schedule]]] = []
-    for call in _distinct_calls(target):
+    for call in _distinct_calls(graphs):
         text, algorithms = workload(call), OPS[call.node.op].algorithms
         rule = Schedule(rule_of_thumb(algorithms, call, target))
         open_ = [
@@ -85,9 +87,9 @@ def try_again(core: str, like: str, pool: ProcessPoolExecutor) -> None:
         _complain([r for r in results if isinstance(r, Failure)])
 
 
-def _distinct_calls(target: Target) -> Iterator[Call]:
+def _distinct_calls(graphs: Graphs) -> Iterator[Call]:
     seen = set()
-    for _, graph in graphs_of(target):
+    for _, graph in graphs:
         for node in graph.nodes:
             call = call_of(graph, node)
             if OPS[node.op].algorithms and workload(call) not in seen:
@@ -125,15 +127,18 @@ def write_package(core: str) -> Path:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=2, help="processes (default: 2)")
-    parser.add_argument("--trials", type=int, default=100, help="of a workload (default: 100)")
+    parser.add_argument("--trials", type=int, default=60, help="of a workload (default: 60)")
     parser.add_argument("--cores", nargs="*", default=[*SEARCHED, *LIKE], help="only these")
+    parser.add_argument("--models-only", action="store_true", help="no networks of common shapes")
     args = parser.parse_args()
     with ProcessPoolExecutor(args.jobs, get_context("spawn")) as pool:
         for core in args.cores:
+            graphs = list(models_for(load_target(core)))
+            graphs += [] if args.models_only else list(network_graphs())
             if core in LIKE:
-                try_again(core, LIKE[core], pool)
+                try_again(core, LIKE[core], graphs, pool)
             else:
-                search(core, pool, args.jobs, args.trials)
+                search(core, graphs, pool, args.jobs, args.trials)
             print(f"\nwrote {write_package(core).name}")
     return 0
 
