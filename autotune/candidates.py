@@ -10,9 +10,10 @@ from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.cprint import C_TYPES
 from tinyc.compiler.emit import emit_c, functions_of
 from tinyc.compiler.emit_tables import binary
-from tinyc.compiler.graph import Array, Graph, Tensor
+from tinyc.compiler.graph import Array, Tensor
 from tinyc.compiler.ops.op import Call
 from tinyc.compiler.pipeline import plan_program
+from tinyc.compiler.program import arena_alone, graph_alone
 from tinyc.compiler.reporting import ports_of
 from tinyc.targets import Target, firmware
 
@@ -23,6 +24,7 @@ class Candidate:
 
     kernel         hash of the C of its functions
     blocks         names of the functions that other kernels may call too
+    arena_bytes    as in Record
     """
 
     schedule: Schedule
@@ -31,18 +33,12 @@ class Candidate:
     blocks: frozenset[str]
     tables_bytes: int
     scratch_bytes: int
-
-
-def graph_of(call: Call) -> Graph:
-    """The call alone, as a model."""
-    tensors = {t.name: t for t in (*call.inputs, *call.outputs)}
-    inputs = dict.fromkeys(t.name for t in call.inputs if t.data is None)
-    return Graph("call", tuple(inputs), call.node.outputs, (call.node,), tensors)
+    arena_bytes: int
 
 
 def candidate(call: Call, target: Target, schedule: Schedule, prefix: str) -> Candidate:
     """The C of a call by one schedule; `prefix` keeps it apart from others of the same image."""
-    graph = graph_of(call)
+    graph = graph_alone(call)
     planned = plan_program(graph, target, "caller", {call.node.name: schedule})
     program = replace(planned, graph=replace(graph, name=prefix))
     ports = ports_of(program)
@@ -61,6 +57,7 @@ def candidate(call: Call, target: Target, schedule: Schedule, prefix: str) -> Ca
         frozenset(m.name for m in kernel.microkernels),
         sum(c.array.nbytes for c in kernel.constants),
         kernel.scratch_bytes,
+        arena_alone(call, target, schedule),
     )
 
 

@@ -4,14 +4,14 @@ It depends on the graph, the core and the records alone.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from tinyc.autotune.options import Option, options_of
 from tinyc.autotune.records import Record
 from tinyc.autotune.schedule import Schedule
-from tinyc.autotune.selection import Cost, Group, cost_of, select
+from tinyc.autotune.selection import Cost, Group, Objective, cost_of, select
 from tinyc.compiler.artifact import Source
 from tinyc.compiler.graph import Graph
 from tinyc.compiler.ops import OPS
@@ -21,9 +21,8 @@ from tinyc.targets import Target
 from tinyc.targets.firmware import Io
 
 Optimize = Literal["latency", "balanced", "size"]
-# What a percent of cycles is worth: of flash, and of RAM. "balanced" takes a trade that gains more
-# percent than it costs; "latency" pays up to these many percent for one.
-LATENCY_WORTH = 16.0
+# Percent of flash, or of RAM, that a percent of cycles is worth.
+BALANCED_WORTH, LATENCY_WORTH = 2.0, 6.0
 MOST_SLOWDOWN = 2.5  # of "size" against "balanced"
 WORST_FIRST: tuple[Source, ...] = ("unknown", "estimated")
 
@@ -54,27 +53,28 @@ def choices_of(
     graph: Graph, target: Target, io: Io, records: Sequence[Record]
 ) -> Mapping[Optimize, Choice]:
     """The choice for everything that can be asked."""
-    groups, base = groups_of(graph, target, io, records), _base_ram(graph, io)
+    groups = groups_of(graph, target, io, records)
 
-    def chosen(optimize: Optimize, objective: Callable[[Cost], float]) -> Choice:
-        picks = select(groups, base, objective)
+    def chosen(optimize: Optimize, objective: Objective) -> Choice:
+        picks = select(groups, objective)
         nodes = {n: g.options[p] for g, p in zip(groups, picks, strict=True) for n in g.nodes}
-        return Choice(optimize, nodes, cost_of(groups, picks, base))
+        return Choice(optimize, nodes, cost_of(groups, picks))
 
-    def balance(cost: Cost) -> float:
-        return math.log(cost.cycles) + math.log(cost.flash_bytes) + math.log(cost.ram_bytes)
+    def worth(percent: float) -> Objective:
+        def objective(cost: Cost) -> float:
+            memory = math.log(cost.flash_bytes) + math.log(cost.ram_bytes)
+            return percent * math.log(cost.cycles) + memory
 
-    def speed(cost: Cost) -> float:
-        return (LATENCY_WORTH - 1) * math.log(cost.cycles) + balance(cost)
+        return objective
 
-    balanced = chosen("balanced", balance)
+    balanced = chosen("balanced", worth(BALANCED_WORTH))
 
     def size(cost: Cost) -> float:
         over = max(cost.cycles / max(balanced.cost.cycles * MOST_SLOWDOWN, 1.0), 1.0)
         return cost.flash_bytes * over**8 + cost.cycles * 1e-9
 
     return {
-        "latency": chosen("latency", speed),
+        "latency": chosen("latency", worth(LATENCY_WORTH)),
         "balanced": balanced,
         "size": chosen("size", size),
     }
@@ -86,25 +86,22 @@ def groups_of(graph: Graph, target: Target, io: Io, records: Sequence[Record]) -
         if OPS[node.op].algorithms:
             call = call_of(graph, node)
             calls.setdefault(workload(call), []).append(call)
-    live = _live_bytes(graph, io)
     options = options_of({text: same[0] for text, same in calls.items()}, target, records)
-    return tuple(
-        Group(
-            text,
-            tuple(call.node.name for call in same),
-            max(live[call.node.name] for call in same),
-            options[text],
-        )
-        for text, same in calls.items()
-    )
+    lives = _lives(graph, io)
+    groups = []
+    for text, same in calls.items():
+        names = tuple(call.node.name for call in same)
+        alone = [_passing_bytes(graph, lives, c) for c in same if _is_last_reader(graph, lives, c)]
+        apart = [_live_bytes(graph, lives, c) for c in same if not _is_last_reader(graph, lives, c)]
+        most = (max(alone, default=None), max(apart, default=None))
+        groups.append(Group(text, names, *most, options[text]))
+    return tuple(groups)
 
 
-def _base_ram(graph: Graph, io: Io) -> int:
-    return max(_live_bytes(graph, io).values(), default=0)
+Lives = Mapping[str, tuple[int, int]]  # tensors in the arena: the steps that write and last read
 
 
-def _live_bytes(graph: Graph, io: Io) -> Mapping[str, int]:
-    """By node, about: activations in the arena, a result over the input that it is the last of."""
+def _lives(graph: Graph, io: Io) -> Lives:
     place = {node.name: i for i, node in enumerate(graph.nodes)}
     callers = {*graph.inputs, *graph.outputs} if io == "caller" else set[str]()
     lives: dict[str, tuple[int, int]] = {}
@@ -115,14 +112,28 @@ def _live_bytes(graph: Graph, io: Io) -> Mapping[str, int]:
             first = -1 if producer is None else place[producer.name]
             last = len(graph.nodes) if name in graph.outputs else max(readers, default=first)
             lives[name] = (first, last)
-    return {node.name: _live_at(graph, lives, place[node.name]) for node in graph.nodes}
+    return lives
 
 
-def _live_at(graph: Graph, lives: Mapping[str, tuple[int, int]], step: int) -> int:
-    def total(names: Iterable[str]) -> int:
-        return sum(graph.tensors[name].bytes for name in names)
+def _is_last_reader(graph: Graph, lives: Lives, call: Call) -> bool:
+    """Whether all its activations are in the arena and nobody reads its inputs later."""
+    step = graph.nodes.index(call.node)
+    inputs = [t.name for t in call.inputs if t.data is None]
+    return all(n in lives for n in (*inputs, *call.node.outputs)) and all(
+        lives[n][1] == step for n in inputs
+    )
 
-    born = [name for name, (first, _) in lives.items() if first == step]
-    dying = [name for name, (first, last) in lives.items() if first < step == last]
-    passing = [name for name, (first, last) in lives.items() if first < step < last]
-    return total(passing) + max(total(born), total(dying))
+
+def _live_bytes(graph: Graph, lives: Lives, call: Call) -> int:
+    """All that is in the arena during a call."""
+    step = graph.nodes.index(call.node)
+    live = [name for name, (first, last) in lives.items() if first <= step <= last]
+    return sum(graph.tensors[name].bytes for name in live)
+
+
+def _passing_bytes(graph: Graph, lives: Lives, call: Call) -> int:
+    """What of it the call neither reads nor writes."""
+    return _live_bytes(graph, lives, call) - sum(
+        t.bytes for t in {t.name: t for t in (*call.inputs, *call.outputs)}.values()
+        if t.data is None
+    )  # fmt: skip

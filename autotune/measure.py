@@ -76,6 +76,7 @@ def _judged(
         own,
         blocks,
         c.scratch_bytes,
+        c.arena_bytes,
     )
 
 

@@ -9,6 +9,7 @@ from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.artifact import Source
 from tinyc.compiler.ops import OPS, kernel_of
 from tinyc.compiler.ops.op import Call, rule_of_thumb
+from tinyc.compiler.program import arena_alone
 from tinyc.targets import Target
 
 MOST_ESTIMATED = 6  # schedules of a workload that was not measured
@@ -25,6 +26,7 @@ class Option:
     own_bytes: int
     blocks: Mapping[str, int]
     scratch_bytes: int
+    arena_bytes: int
 
     @property
     def flash_bytes(self) -> int:
@@ -59,7 +61,7 @@ def _suits(call: Call, target: Target, schedule: Schedule) -> bool:
 def _option(record: Record) -> Option:
     return Option(
         record.schedule, "measured", record.cycles, record.tables_bytes, record.own_bytes,
-        record.blocks, record.scratch_bytes,
+        record.blocks, record.scratch_bytes, record.arena_bytes,
     )  # fmt: skip
 
 
@@ -84,7 +86,7 @@ def _unmeasured(
     return Option(
         fit.schedule, "estimated", cycles, sum(c.array.nbytes for c in kernel.constants),
         fit.own_bytes, {m.name: sizes.get(m.name, fit.block_bytes) for m in kernel.microkernels},
-        kernel.scratch_bytes,
+        kernel.scratch_bytes, arena_alone(call, target, fit.schedule),
     )  # fmt: skip
 
 
@@ -92,4 +94,5 @@ def _rule(call: Call, target: Target) -> Option:
     schedule = Schedule(rule_of_thumb(OPS[call.node.op].algorithms, call, target))
     kernel = kernel_of(call, target, schedule)
     tables = sum(c.array.nbytes for c in kernel.constants)
-    return Option(schedule, "unknown", 0, tables, 0, {}, kernel.scratch_bytes)
+    arena = arena_alone(call, target, schedule)
+    return Option(schedule, "unknown", 0, tables, 0, {}, kernel.scratch_bytes, arena)

@@ -18,13 +18,23 @@ Picks = tuple[int, ...]  # an index into the options of each group
 class Group:
     """Nodes of one workload, which get one schedule.
 
-    live_bytes  activations in the arena during its step, of the node with the most
+    passing_bytes  what else is in the arena while a node runs whose inputs, all in the arena, it
+                   is the last to read; None: there is no such node
+    apart_bytes    all that is in the arena while another node runs, but for its scratch; None:
+                   there is no such node
     """
 
     workload: str
     nodes: tuple[str, ...]
-    live_bytes: int
+    passing_bytes: int | None
+    apart_bytes: int | None
     options: tuple[Option, ...]
+
+    def ram_bytes(self, option: Option) -> int:
+        """About: the arena that holds the largest step of its nodes."""
+        alone = 0 if self.passing_bytes is None else self.passing_bytes + option.arena_bytes
+        apart = 0 if self.apart_bytes is None else self.apart_bytes + option.scratch_bytes
+        return max(alone, apart)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +49,15 @@ class Cost:
 Objective = Callable[[Cost], float]
 
 
-def select(groups: Sequence[Group], base_ram: int, objective: Objective) -> Picks:
+def select(groups: Sequence[Group], objective: Objective) -> Picks:
     """The best of the local optima that the starts lead to."""
-    found = [_descend(groups, start, base_ram, objective) for start in _starts(groups)]
-    return min(found, key=lambda picks: objective(cost_of(groups, picks, base_ram)))
+    found = [_descend(groups, start, objective) for start in _starts(groups)]
+    return min(found, key=lambda picks: objective(cost_of(groups, picks)))
 
 
-def cost_of(groups: Sequence[Group], picks: Picks, base_ram: int) -> Cost:
+def cost_of(groups: Sequence[Group], picks: Picks) -> Cost:
     """What the groups cost with these options."""
-    return _Sum.of(groups, picks, base_ram).cost
+    return _Sum.of(groups, picks).cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +70,8 @@ class _Sum:
     blocks: Mapping[str, int]
 
     @staticmethod
-    def of(groups: Sequence[Group], picks: Picks, base_ram: int, without: int = -1) -> "_Sum":
-        cycles, flash, ram = 0, OTHER_CODE_BYTES, base_ram
+    def of(groups: Sequence[Group], picks: Picks, without: int = -1) -> "_Sum":
+        cycles, flash, ram = 0, OTHER_CODE_BYTES, 0
         blocks: dict[str, int] = {}
         for i, (group, pick) in enumerate(zip(groups, picks, strict=True)):
             if i == without:
@@ -69,7 +79,7 @@ class _Sum:
             option = group.options[pick]
             cycles += option.cycles * len(group.nodes)
             flash += option.tables_bytes * len(group.nodes) + option.own_bytes
-            ram = max(ram, group.live_bytes + option.scratch_bytes)
+            ram = max(ram, group.ram_bytes(option))
             blocks.update(option.blocks)
         return _Sum(cycles, flash + sum(blocks.values()), ram, blocks)
 
@@ -80,7 +90,7 @@ class _Sum:
         return Cost(
             max(self.cycles + option.cycles * count, 1),
             self.flash_bytes + option.tables_bytes * count + option.own_bytes + more,
-            max(self.ram_bytes, group.live_bytes + option.scratch_bytes, 1),
+            max(self.ram_bytes, group.ram_bytes(option), 1),
         )
 
     @property
@@ -89,7 +99,7 @@ class _Sum:
 
 
 def _starts(groups: Sequence[Group]) -> list[Picks]:
-    """Fewest cycles, least flash, least scratch of every group by itself."""
+    """Fewest cycles, least flash, least RAM of every group by itself."""
 
     def by(key: Callable[[Option], tuple[int, int]]) -> Picks:
         keys = [[key(option) for option in group.options] for group in groups]
@@ -98,42 +108,38 @@ def _starts(groups: Sequence[Group]) -> list[Picks]:
     return [
         by(lambda o: (o.cycles, o.flash_bytes)),
         by(lambda o: (o.flash_bytes, o.cycles)),
-        by(lambda o: (o.scratch_bytes, o.cycles)),
+        by(lambda o: (o.arena_bytes, o.cycles)),
     ]
 
 
-def _descend(groups: Sequence[Group], start: Picks, base_ram: int, objective: Objective) -> Picks:
+def _descend(groups: Sequence[Group], start: Picks, objective: Objective) -> Picks:
     """Change one group, then all groups that have it to one schedule, while that helps."""
     picks = start
     while True:
         before = picks
         for i in range(len(groups)):
-            picks = _with_best(groups, picks, i, base_ram, objective)
-        picks = _with_best_for_all(groups, picks, base_ram, objective)
+            picks = _with_best(groups, picks, i, objective)
+        picks = _with_best_for_all(groups, picks, objective)
         if picks == before:
             return picks
 
 
-def _with_best(
-    groups: Sequence[Group], picks: Picks, i: int, base_ram: int, objective: Objective
-) -> Picks:
+def _with_best(groups: Sequence[Group], picks: Picks, i: int, objective: Objective) -> Picks:
     """The best option for group `i`; the one it has when none is better."""
-    others = _Sum.of(groups, picks, base_ram, without=i)
+    others = _Sum.of(groups, picks, without=i)
     values = [objective(others.plus(groups[i], option)) for option in groups[i].options]
     best = values.index(min(values))
     return picks if values[best] == values[picks[i]] else (*picks[:i], best, *picks[i + 1 :])
 
 
-def _with_best_for_all(
-    groups: Sequence[Group], picks: Picks, base_ram: int, objective: Objective
-) -> Picks:
+def _with_best_for_all(groups: Sequence[Group], picks: Picks, objective: Objective) -> Picks:
     """One schedule for all groups that have it, if one of them helps."""
-    lowest = objective(cost_of(groups, picks, base_ram))
+    lowest = objective(cost_of(groups, picks))
     best = picks
     places = [{o.schedule: i for i, o in enumerate(group.options)} for group in groups]
     for schedule in dict.fromkeys(s for place in places for s in place):
         changed = tuple(p.get(schedule, pick) for p, pick in zip(places, picks, strict=True))
-        value = objective(cost_of(groups, changed, base_ram))
+        value = objective(cost_of(groups, changed))
         if value < lowest:
             best, lowest = changed, value
     return best

@@ -7,7 +7,7 @@ from tinyc.autotune.schedule import DEFAULT, Schedule
 from tinyc.compiler.graph import Graph
 from tinyc.compiler.ops import OPS
 from tinyc.compiler.ops.kernel import Kernel
-from tinyc.compiler.ops.op import call_of
+from tinyc.compiler.ops.op import Call, call_of
 from tinyc.passes.memory_plan import MemoryPlan, buffers_of, plan_memory, scratch_name
 from tinyc.passes.storage import Step, Storage, steps_of, storages_of
 from tinyc.targets import Target
@@ -67,3 +67,20 @@ def _own(graph: Graph, storages: tuple[Storage, ...]) -> tuple[Storage, ...]:
     """The storages that are not the caller's arrays."""
     callers = {*graph.inputs, *graph.outputs}
     return tuple(s for s in storages if callers.isdisjoint(s.tensors))
+
+
+def graph_alone(call: Call) -> Graph:
+    """One call as a model of its own."""
+    tensors = {t.name: t for t in (*call.inputs, *call.outputs)}
+    inputs = dict.fromkeys(t.name for t in call.inputs if t.data is None)
+    return Graph("call", tuple(inputs), call.node.outputs, (call.node,), tensors)
+
+
+def arena_alone(call: Call, target: Target, schedule: Schedule) -> int:
+    """Bytes of the arena that a call alone needs, its inputs and outputs in it."""
+    schedules = {call.node.name: schedule}
+    program = build_program(graph_alone(call), target, "arena", schedules)
+    (kernel,) = program.kernels.values()
+    if kernel.in_place:  # which the arrays of a model's caller are not
+        return call.inputs[0].bytes + kernel.scratch_bytes
+    return program.plan.arena_bytes

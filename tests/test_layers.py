@@ -12,6 +12,7 @@ LAYERS = (  # lowest first; the longest prefix decides
     ("compiler.interpreter", "compiler.artifact", "compiler.lower", "compiler.onnx_import"),
     ("passes", "autotune"),
     ("compiler.program",),
+    ("autotune.options", "autotune.selection", "autotune.choice"),
     ("compiler.emit", "compiler.emit_header", "compiler.emit_tables"),
     ("compiler.reporting",),
     ("compiler.pipeline",),
