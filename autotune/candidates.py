@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from hashlib import sha256
 
 import numpy as np
 
@@ -44,7 +43,6 @@ def candidate(call: Call, target: Target, schedule: Schedule, prefix: str) -> Ca
     ports = ports_of(program)
     functions = functions_of(program, [p.c_name for side in ports for p in side])
     (kernel,) = program.kernels.values()
-    texts = [*functions.texts, *(m.text for m in kernel.microkernels)]
     inputs, outputs = (
         tuple(firmware.Port(p.c_name, C_TYPES[p.dtype], p.bytes) for p in side) for side in ports
     )
@@ -53,7 +51,7 @@ def candidate(call: Call, target: Target, schedule: Schedule, prefix: str) -> Ca
         firmware.Program(
             prefix, emit_c(program, prefix, ports, functions, binary), inputs, outputs, "caller"
         ),
-        sha256("\n".join(texts).encode()).hexdigest()[:16],
+        functions.hashes[call.node.name],
         frozenset(m.name for m in kernel.microkernels),
         sum(c.array.nbytes for c in kernel.constants),
         kernel.scratch_bytes,

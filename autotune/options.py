@@ -17,7 +17,10 @@ MOST_ESTIMATED = 6  # schedules of a workload that was not measured
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One schedule of a workload; sizes as in Record. `source` says where the cycles are from."""
+    """One schedule of a workload; sizes and `kernel` as in Record.
+
+    source  where the cycles are from
+    """
 
     schedule: Schedule
     source: Source
@@ -27,6 +30,7 @@ class Option:
     blocks: Mapping[str, int]
     scratch_bytes: int
     arena_bytes: int
+    kernel: str = ""
 
     @property
     def flash_bytes(self) -> int:
@@ -61,7 +65,7 @@ def _suits(call: Call, target: Target, schedule: Schedule) -> bool:
 def _option(record: Record) -> Option:
     return Option(
         record.schedule, "measured", record.cycles, record.tables_bytes, record.own_bytes,
-        record.blocks, record.scratch_bytes, record.arena_bytes,
+        record.blocks, record.scratch_bytes, record.arena_bytes, record.kernel,
     )  # fmt: skip
 
 

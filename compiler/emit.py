@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib.resources import files
 
 from tinyc.compiler.artifact import Port
@@ -25,11 +26,13 @@ Weights = Callable[[Tables, str], dict[str, str | bytes]]  # the tables as files
 class Functions:
     """The C functions of a program; equal code is one function.
 
-    names  function by node
-    texts  complete C functions, in the order of first use
+    names   function by node
+    hashes  of the code of each node's function and blocks: another hash is another kernel
+    texts   complete C functions, in the order of first use
     """
 
     names: Mapping[str, str]
+    hashes: Mapping[str, str]
     texts: tuple[str, ...]
 
 
@@ -68,6 +71,7 @@ def functions_of(program: Program, taken: Iterable[str]) -> Functions:
     by_code: dict[str, str] = {}
     used = set(taken)
     names: dict[str, str] = {}
+    hashes: dict[str, str] = {}
     texts: dict[str, tuple[str, str]] = {}  # function -> comment, code
     for node in program.graph.nodes:
         kernel = program.kernels.get(node.name)
@@ -82,12 +86,18 @@ def functions_of(program: Program, taken: Iterable[str]) -> Functions:
             used.add(by_code[code])
             texts[by_code[code]] = f"/* {_describe(program, node)}; {kernel.note} */", code
         names[node.name] = by_code[code]
+        hashes[node.name] = _hash("\n".join([code, *(m.text for m in kernel.microkernels)]))
     users = Counter(names.values())
     macros = {name: "TINYC_SHARED_KERNEL" if users[name] > 1 else "TINYC_KERNEL" for name in texts}
     return Functions(
         names,
+        hashes,
         tuple(f"{comment}\n{macros[f]} void {f}{code}" for f, (comment, code) in texts.items()),
     )
+
+
+def _hash(text: str) -> str:
+    return sha256(text.encode()).hexdigest()[:16]
 
 
 def _describe(program: Program, node: Node) -> str:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from tinyc.autotune.choice import Choice, Optimize
 from tinyc.autotune.options import Option
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.artifact import FloatNode, Layer, Mode, Port, Report
+from tinyc.compiler.artifact import FloatNode, Layer, Mode, Port, Report, Source
 from tinyc.compiler.emit import Functions
 from tinyc.compiler.names import unique_names
 from tinyc.compiler.ops import OPS
@@ -49,8 +49,7 @@ def report_of(
     graph = program.graph
     options = {} if choice is None else choice.options
     layers = tuple(
-        _layer(program, step.node, functions.names[step.node], options.get(step.node))
-        for step in program.steps
+        _layer(program, step.node, functions, options.get(step.node)) for step in program.steps
     )
     tables = {
         (str(c.array.dtype), c.array.tobytes()): c.array.nbytes
@@ -80,7 +79,7 @@ def _mode(choice: Choice) -> Mode:
     return Mode(choice.optimize, cost.cycles, cost.flash_bytes, cost.ram_bytes, choice.source)
 
 
-def _layer(program: Program, node_name: str, function: str, option: Option | None) -> Layer:
+def _layer(program: Program, node_name: str, functions: Functions, option: Option | None) -> Layer:
     node = next(n for n in program.graph.nodes if n.name == node_name)
     call, kernel, plan = call_of(program.graph, node), program.kernels[node_name], program.plan
     arena: dict[str, tuple[int, int]] = {}
@@ -94,7 +93,7 @@ def _layer(program: Program, node_name: str, function: str, option: Option | Non
     return Layer(
         name=" + ".join(node.origin) or node.name,
         op=node.op,
-        function=function,
+        function=functions.names[node_name],
         kernel=kernel.note,
         output_shape=call.outputs[0].shape,
         macs=OPS[node.op].macs(call),
@@ -104,8 +103,16 @@ def _layer(program: Program, node_name: str, function: str, option: Option | Non
         blocks=tuple(m.name for m in kernel.microkernels),
         schedule={} if option is None else _choices(option.schedule),
         cycles=None if option is None or option.source == "unknown" else option.cycles,
-        cycles_source="unknown" if option is None else option.source,
+        cycles_source=_source(option, functions.hashes[node_name]),
     )
+
+
+def _source(option: Option | None, kernel: str) -> Source:
+    """What was measured of a kernel that has changed since is an estimate of the one that is."""
+    if option is None:
+        return "unknown"
+    changed = option.source == "measured" and option.kernel != kernel
+    return "estimated" if changed else option.source
 
 
 def _choices(schedule: Schedule) -> dict[str, str | int]:

@@ -11,9 +11,9 @@ from tinyc.autotune.selection import Cost, Group, Option, cost_of, select
 
 
 def option(
-    name: str, cycles: int, tables: int = 0, own: int = 0, scratch: int = 0, **blocks: int
+    name: str, cycles: int, tables: int = 0, own: int = 0, arena: int = 0, **blocks: int
 ) -> Option:
-    return Option(Schedule(name), "measured", cycles, tables, own, blocks, scratch)
+    return Option(Schedule(name), "measured", cycles, tables, own, blocks, 0, arena)
 
 
 def balance(cost: Cost) -> float:
@@ -22,20 +22,20 @@ def balance(cost: Cost) -> float:
 
 def test_shared_blocks_and_functions_count_once() -> None:
     fast = option("fast", 10, tables=100, own=7, block=1000)
-    groups = (Group("a", ("a1", "a2"), 50, (fast,)), Group("b", ("b1",), 60, (fast,)))
+    groups = (Group("a", ("a1", "a2"), 50, 45, (fast,)), Group("b", ("b1",), None, 60, (fast,)))
 
-    cost = cost_of(groups, (0, 0), base_ram=0)
+    cost = cost_of(groups, (0, 0))
 
     assert cost.cycles == 30 and cost.ram_bytes == 60
-    assert cost.flash_bytes == cost_of((), (), 0).flash_bytes + 3 * 100 + 2 * 7 + 1000
+    assert cost.flash_bytes == cost_of((), ()).flash_bytes + 3 * 100 + 2 * 7 + 1000
 
 
 def test_a_block_that_pays_only_for_both_is_taken_for_both() -> None:
     options = (option("plain", 100, own=200), option("fast", 80, own=10, block=390))
-    groups = tuple(Group(name, (name,), 0, options) for name in "ab")
+    groups = tuple(Group(name, (name,), 0, None, options) for name in "ab")
 
-    assert select(groups, 0, lambda cost: cost.flash_bytes) == (0, 0)
-    assert select((*groups, Group("c", ("c",), 0, options)), 0, lambda c: c.flash_bytes) == (
+    assert select(groups, lambda cost: cost.flash_bytes) == (0, 0)
+    assert select((*groups, Group("c", ("c",), 0, None, options)), lambda c: c.flash_bytes) == (
         1,
         1,
         1,
@@ -52,11 +52,11 @@ def test_the_search_finds_the_optimum_of_small_problems(seed: int) -> None:
         return option(f"s{number}", *numbers, **blocks)
 
     groups = tuple(
-        Group(f"w{g}", (f"n{g}",), chooser.randrange(500), tuple(map(any_option, range(4))))
+        Group(f"w{g}", (f"n{g}",), chooser.randrange(500), None, tuple(map(any_option, range(4))))
         for g in range(4)
     )
 
-    found = balance(cost_of(groups, select(groups, 100, balance), 100))
+    found = balance(cost_of(groups, select(groups, balance)))
 
-    best = min(balance(cost_of(groups, p, 100)) for p in product(range(4), repeat=4))
+    best = min(balance(cost_of(groups, p)) for p in product(range(4), repeat=4))
     assert found <= best + 0.02  # a percent or two: starts and moves are few

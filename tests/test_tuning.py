@@ -12,6 +12,7 @@ import tinyc
 from tests.harness import optimized, read_model
 from tests.test_quantized_ops import CASES
 from tinyc.autotune import measure as measuring
+from tinyc.autotune.candidates import candidate
 from tinyc.autotune.cost_model import CostModel
 from tinyc.autotune.estimates import fits_of, terms_of
 from tinyc.autotune.features import features
@@ -38,7 +39,7 @@ from tinyc.targets import load_target
 
 M4 = load_target("cortex-m4")
 EXAMPLE = Path(__file__).parent.parent / "examples" / "digits" / "digits_cnn_int8_qdq_ort.onnx"
-RECORD = Record("core", "gcc 1", "k", "w", Schedule("gemm", 2, 2), 100, 10, 20, {"b": 30}, 4)
+RECORD = Record("core", "gcc 1", "k", "w", Schedule("gemm", 2, 2), 100, 10, 20, {"b": 30}, 4, 80)
 
 
 class Here(Executor):
@@ -95,7 +96,7 @@ def test_a_line_that_is_no_record_is_an_error_that_names_it(line: str, tmp_path:
 
 
 def test_records_that_cost_more_of_everything_are_not_useful() -> None:
-    slower = replace(RECORD, schedule=Schedule("a"), cycles=101)
+    slower = replace(RECORD, schedule=Schedule("a"), cycles=120)
     smaller = replace(RECORD, schedule=Schedule("b"), cycles=150, tables_bytes=1)
     other = replace(slower, workload="v")
 
@@ -254,9 +255,11 @@ def test_compile_uses_the_records_of_the_project(
     graph = read_graph(EXAMPLE, M4)
     call = call_of(graph, next(n for n in graph.nodes if n.op == "Conv2D"))
     schedule = Schedule("gemm", 3, 3, 1)
+    kernel = candidate(call, M4, schedule, "c0").kernel
     fast = replace(
-        RECORD, core=core_of(M4), workload=workload(call), schedule=schedule, cycles=1, blocks={}
-    )
+        RECORD, core=core_of(M4), kernel=kernel, workload=workload(call), schedule=schedule,
+        cycles=1, blocks={},
+    )  # fmt: skip
     append_records(tmp_path / PROJECT_FILE, [fast])
     monkeypatch.chdir(tmp_path)
 
@@ -265,6 +268,10 @@ def test_compile_uses_the_records_of_the_project(
     (layer,) = (x for x in report.layers if x.cycles == 1)
     assert layer.cycles_source == "measured"
     assert layer.schedule == {"algorithm": "gemm", "rows": 3, "columns": 3, "unroll": 1}
+
+    append_records(tmp_path / PROJECT_FILE, [replace(fast, kernel="before")])
+    (layer,) = (x for x in tinyc.compile(EXAMPLE, "cortex-m4").report.layers if x.cycles == 1)
+    assert layer.cycles_source == "estimated"
 
 
 def test_a_record_that_does_not_suit_the_weights_is_not_used(
