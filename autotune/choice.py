@@ -22,7 +22,8 @@ from tinyc.targets.firmware import Io
 
 Optimize = Literal["latency", "balanced", "size"]
 # Percent of flash, or of RAM, that a percent of cycles is worth.
-BALANCED_WORTH, LATENCY_WORTH = 2.0, 6.0
+BALANCED_WORTH, LATENCY_WORTH = 2.0, 12.0
+FIRMWARE_FLASH, FIRMWARE_RAM = 16384, 4096  # bytes, about: what any firmware has beside the model
 MOST_SLOWDOWN = 2.5  # of "size" against "balanced"
 WORST_FIRST: tuple[Source, ...] = ("unknown", "estimated")
 
@@ -62,8 +63,8 @@ def choices_of(
 
     def worth(percent: float) -> Objective:
         def objective(cost: Cost) -> float:
-            memory = math.log(cost.flash_bytes) + math.log(cost.ram_bytes)
-            return percent * math.log(cost.cycles) + memory
+            flash, ram = cost.flash_bytes + FIRMWARE_FLASH, cost.ram_bytes + FIRMWARE_RAM
+            return percent * math.log(cost.cycles) + math.log(flash) + math.log(ram)
 
         return objective
 

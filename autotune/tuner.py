@@ -115,7 +115,8 @@ def tune_graph(
     model, failures, measured = CostModel(), [], 0
     for search in searches:
         _learn(model, search, search.records.values())
-    waiting, running = list(searches), dict[Future[tuple[Record | Failure, ...]], _Search]()
+    waiting = [search for search in searches if not search.finished]
+    running = dict[Future[tuple[Record | Failure, ...]], _Search]()
     complete = True
     try:
         while waiting or running:

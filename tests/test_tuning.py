@@ -199,6 +199,7 @@ def test_tuning_keeps_records_and_the_next_run_goes_on_from_them(tmp_path: Path)
     assert first.measured == len(first.workloads) * 4 and again.measured == 0
     assert more.measured == 2 * len(first.workloads)
     assert again.workloads == first.workloads
+    assert tuned(graph, file, trials=2, known=tuple(read_records(file))).measured == 0
     assert all(t.best.cycles <= t.rule for t in first.workloads)
 
 
