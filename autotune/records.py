@@ -14,7 +14,7 @@ from tinyc.compiler.errors import CompileError
 from tinyc.targets import Target
 from tinyc.targets.timing.tables import timing_text
 
-SLACK, SLACK_BYTES = 0.01, 64  # records that differ less are one
+SLACK, SLACK_BYTES = 0.02, 128  # records that differ less are one
 PROJECT_FILE = "tinyc-records.jsonl"  # in the folder where tinyc is called
 USER_FILE = Path("tinyc") / "records.jsonl"  # in the user's data folder
 
