@@ -19,6 +19,7 @@ from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.graph import Array
 
 LEAST_WORKLOADS = 4  # that a fit is made of
+REACH = 1.5  # times the largest and the smallest sizes of a fit's records
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,14 +27,23 @@ class Fit:
     """One schedule of one operator.
 
     coefficients  of `terms_of`
+    smallest, largest  `sizes_of` the workloads it is made of
     own_bytes     code of its function, the mean of its records; block_bytes of each block
     """
 
     operator: str
     schedule: Schedule
     coefficients: Array
+    smallest: Array
+    largest: Array
     own_bytes: int
     block_bytes: int
+
+    def covers(self, workload: str) -> bool:
+        """Whether the workload is like those that were measured: a fit knows nothing beyond."""
+        sizes = sizes_of(workload)
+        least, most = self.smallest / REACH, self.largest * REACH
+        return bool((sizes >= least).all() and (sizes <= most).all())
 
     def cycles(self, workload: str) -> int:
         return max(round(float(terms_of(workload) @ self.coefficients)), 1)
@@ -48,6 +58,13 @@ def terms_of(workload: str) -> Array:
     weights = constants[0] if constants else 0
     products = weights // channels
     return np.array([outputs * products, outputs, outputs / channels * products, weights, 1.0])
+
+
+def sizes_of(workload: str) -> Array:
+    """pixels, output channels, products of an output: float64 [3]."""
+    products, outputs, windows, _, _ = terms_of(workload)
+    depth = max(products / outputs, 1.0)
+    return np.array([windows / depth, outputs * depth / max(windows, 1.0), depth])
 
 
 def _elements(shape: str) -> int:
@@ -71,6 +88,8 @@ def fits_of(records: Iterable[Record]) -> tuple[Fit, ...]:
             operator,
             schedule,
             _least_squares(same),
+            np.min([sizes_of(r.workload) for r in same], axis=0),
+            np.max([sizes_of(r.workload) for r in same], axis=0),
             round(np.mean([r.own_bytes for r in same])),
             round(np.mean([b for r in same for b in r.blocks.values()] or [0])),
         )

@@ -74,9 +74,8 @@ def _estimated(
 ) -> tuple[Option, ...]:
     """The schedules of the best estimates, and the best of each algorithm."""
     operator = operator_of(text)
-    suiting = [
-        fit for fit in fits if fit.operator == operator and _suits(call, target, fit.schedule)
-    ]
+    alike = [fit for fit in fits if fit.operator == operator and fit.covers(text)]
+    suiting = [fit for fit in alike if _suits(call, target, fit.schedule)]
     ranked = sorted(suiting, key=lambda fit: fit.cycles(text))
     firsts = {fit.schedule.algorithm: fit for fit in reversed(ranked)}
     chosen = dict.fromkeys([*ranked[:MOST_ESTIMATED], *firsts.values()])

@@ -130,7 +130,7 @@ def user_file() -> Path:
 def package_file(core: str) -> Path:
     """The records of a core that come with tinyc; there may be none."""
     name = "-".join(core.split()[:-1])
-    return Path(str(files("tinyc.autotune"))) / "records" / f"{name}.jsonl"
+    return Path(str(files("tinyc.autotune"))) / "measured" / f"{name}.jsonl"
 
 
 def known_records(target: Target) -> tuple[Record, ...]:

@@ -4,6 +4,7 @@ Flash is shared: the nodes of a group are one function, and blocks of equal name
 whoever calls them. So options are not chosen one by one but by local search, from several starts.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -137,7 +138,8 @@ def _with_best_for_all(groups: Sequence[Group], picks: Picks, objective: Objecti
     lowest = objective(cost_of(groups, picks))
     best = picks
     places = [{o.schedule: i for i, o in enumerate(group.options)} for group in groups]
-    for schedule in dict.fromkeys(s for place in places for s in place):
+    count = Counter(schedule for place in places for schedule in place)
+    for schedule in (s for s in count if count[s] > 1):
         changed = tuple(p.get(schedule, pick) for p, pick in zip(places, picks, strict=True))
         value = objective(cost_of(groups, changed))
         if value < lowest:

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 
 from bench.models import SHARED
 
+ONE_IN = 12  # of sampled tests is in the fast part
 GOLDEN = Path(__file__).parent / "golden"
 NEEDS_MODELS = pytest.mark.skipif(
     not SHARED.exists(), reason="the real models are not beside the project (../shared/models)"
@@ -16,6 +18,13 @@ NEEDS_MODELS = pytest.mark.skipif(
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of the tests that are marked as sampled, the fast part keeps the same few every time."""
+    for item in items:
+        if item.get_closest_marker("sampled") and crc32(item.nodeid.encode()) % ONE_IN:
+            item.add_marker("slow")
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,8 @@ from tinyc.compiler.ops.op import call_of, schedules_of
 from tinyc.compiler.ops.residual import Residual
 from tinyc.targets import load_target
 
+pytestmark = pytest.mark.sampled
+
 Window = tuple[int, int, int, int, int, Conv2DAttrs]  # height, width, channels, kernel, attrs
 SAME = (1, 1, 1, 1)
 WINDOWS: dict[str, Window] = {

@@ -12,6 +12,8 @@ from tinyc.compiler.interpreter import run
 from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp
 from tinyc.compiler.ops.dense import DenseAttrs
 
+pytestmark = pytest.mark.sampled
+
 SHAPES = [  # rows, products, channels
     (1, 1, 1), (1, 4, 2), (1, 3, 9), (3, 13, 7), (2, 8, 10), (1, 36, 17), (1, 132, 8),
     (2, 64, 12), (1, 70, 23),

@@ -15,6 +15,8 @@ from tinyc.compiler.ops.depthwise_conv2d import ALGORITHMS, DepthwiseConv2DAttrs
 from tinyc.compiler.ops.op import Call, call_of
 from tinyc.targets import load_target
 
+pytestmark = pytest.mark.sampled
+
 Shape = tuple[int, int, int]  # height, width, channels
 Attrs = DepthwiseConv2DAttrs
 SAME = Attrs(pads=(1, 1, 1, 1))

@@ -21,6 +21,8 @@ from tinyc.compiler.ops.pooling import Pool2DAttrs
 from tinyc.compiler.ops.residual import Residual
 from tinyc.targets import load_target
 
+pytestmark = pytest.mark.sampled
+
 RELU, RELU6 = Clamp(0.0), Clamp(0.0, 6.0)
 ADDED = Residual(DType.FLOAT32, None, RELU)
 TARGETS = (("cortex-m4", "cortex-m4"), ("cortex-m7", "cortex-m7"), ("cortex-m7", "host"))

@@ -15,6 +15,8 @@ from tinyc.compiler.ops.depthwise_conv2d import DepthwiseConv2DAttrs
 from tinyc.compiler.ops.elementwise import BinaryAttrs
 from tinyc.compiler.ops.pooling import Pool2DAttrs
 
+pytestmark = pytest.mark.sampled
+
 LAYERS = 6
 
 

@@ -14,6 +14,8 @@ from tinyc.compiler.ops.op import call_of
 from tinyc.compiler.ops.pooling import AVERAGE_ALGORITHMS, MAX_ALGORITHMS, Pool2DAttrs, infer
 from tinyc.targets import load_target
 
+pytestmark = pytest.mark.sampled
+
 Shape = tuple[int, int, int]  # height, width, channels
 BORDERS = Pool2DAttrs((3, 3), (1, 1), (1, 1, 1, 1))
 CASES: dict[str, tuple[Shape, Pool2DAttrs]] = {

@@ -19,6 +19,8 @@ from tinyc.compiler.ops.op import call_of, schedules_of
 from tinyc.targets import load_target
 from tinyc.targets.intrinsics.riscv_gemm import MOST_ABSOLUTE, within_halfwords
 
+pytestmark = pytest.mark.sampled
+
 TARGET = load_target("rv32imc")
 LAYERS = ("Conv2D", "DepthwiseConv2D", "Dense")
 BLOCKS = {"lanes", "winograd-scalar", "rows", "pairs"}

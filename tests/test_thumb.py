@@ -18,6 +18,8 @@ from tinyc.targets.firmware import Port, Program
 from tinyc.targets.intrinsics.thumb_gemm import pack
 from tinyc.targets.runner import run_program
 
+pytestmark = pytest.mark.sampled
+
 M0 = load_target("cortex-m0plus")
 ALGORITHM = {"Conv2D": "gemm-pairs", "Dense": "gemm-pairs", "DepthwiseConv2D": "pairs"}
 EXTREMES = np.array([127, -127, 127, -127, 127, 127, -128], np.int8)

@@ -239,6 +239,7 @@ def test_estimates_find_the_costs_that_made_the_cycles() -> None:
     (fit,) = fits_of(known)
 
     assert fit.cycles(unseen.workload) == pytest.approx(unseen.cycles, rel=0.01)
+    assert fit.covers(unseen.workload) and not fit.covers(record(400, 3, 32).workload)
 
 
 def test_the_terms_of_every_kind_of_layer_are_its_products(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from tinyc.compiler.pipeline import emit_artifact, plan_program
 from tinyc.compiler.running import run_artifact
 from tinyc.targets import load_target
 
+pytestmark = pytest.mark.sampled
+
 M4 = load_target("cortex-m4")
 EMPTY = Graph("model", (), (), (), {})
 CHOICES = [
