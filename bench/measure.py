@@ -1,17 +1,21 @@
 """Measures every figure of bench/README.md and writes the page anew: `make bench`."""
 
 import argparse
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 from bench.answers import answer_sections
 from bench.costs import cost_sections, float_section
 from bench.models import BY_NAME, ROOT, SHARED
+from bench.rule import rule_section
 from bench.tables import table
+from bench.tuning import tuning_section
 
 PAGE = Path(__file__).parent / "README.md"
 TINYC = str(Path(sys.executable).parent / "tinyc")
@@ -26,14 +30,33 @@ the generated files' objects. TFLM figures were measured for this project on the
 """
 
 
-def page(jobs: int) -> Iterator[str]:
-    """The sections of bench/README.md."""
-    yield HEAD
-    with ProcessPoolExecutor(jobs) as pool:
-        yield from cost_sections(pool)
-        yield from float_section(pool)
-        yield from answer_sections(pool)
-    yield from time_section()
+SECTIONS: Mapping[str, Callable[[Executor], Iterator[str]]] = {
+    "costs": cost_sections,
+    "floats": float_section,
+    "rule": rule_section,
+    "tuning": tuning_section,
+    "answers": answer_sections,
+    "times": lambda pool: time_section(),
+}
+
+
+def page(names: Sequence[str], jobs: int) -> str:
+    """bench/README.md with the named sections measured anew; the others stay as they are."""
+    old = _sections(PAGE.read_text("utf-8")) if PAGE.exists() else {}
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        new = {name: "\n".join(SECTIONS[name](pool)).strip("\n") for name in names}
+    texts = {**old, **new}
+    parts = [f"{MARK.format(name)}\n\n{texts[name]}\n" for name in SECTIONS if name in texts]
+    return "\n".join([HEAD, *parts])
+
+
+MARK = "<!-- {} -->"
+
+
+def _sections(text: str) -> dict[str, str]:
+    """The sections of a page, by the name in the comment above each."""
+    parts = re.split(r"^<!-- (\w+) -->$", text, flags=re.MULTILINE)[1:]
+    return {n: t.strip("\n") for n, t in zip(parts[::2], parts[1::2], strict=True)}
 
 
 def time_section() -> Iterator[str]:
@@ -60,11 +83,12 @@ def seconds(command: Sequence[str]) -> float:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=2, help="processes (default: 2)")
+    parser.add_argument("--only", nargs="*", choices=SECTIONS, help="measure these sections alone")
     args = parser.parse_args()
     if not SHARED.exists():
         print(f"the real models are not here: {SHARED.name} is missing beside the project")
         return 1
-    text = "\n".join(page(args.jobs)) + "\n"
+    text = page(args.only or list(SECTIONS), args.jobs)
     PAGE.write_text(text, "utf-8")
     print(text)
     return 0

@@ -33,6 +33,7 @@ from tinyc.compiler.pipeline import read_graph
 from tinyc.targets import Target, load_target
 
 INT8 = (
+    "digits_cnn_int8_qdq_ort",
     "resnet8_cifar10_int8_qdq",
     "mobilenetv1_vww_int8_qdq",
     "dscnn_kws_int8_qdq",

@@ -1,19 +1,14 @@
 """How well the tuner searches, against measuring a whole space and against chance.
 
-    python -m bench.tuning
-
 Every schedule of ten workloads is measured once (and kept in .cache); the search and a random one
 then look their trials up.
 """
 
 import random
-import sys
-import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import product
-from multiprocessing import get_context
 
 from bench.models import BY_NAME, ROOT
 from bench.tables import table
@@ -79,7 +74,7 @@ def space_of(call: Call, target: Target) -> tuple[Schedule, ...]:
 
 
 def measure_all(
-    call: Call, target: Target, schedules: Sequence[Schedule], pool: ProcessPoolExecutor
+    call: Call, target: Target, schedules: Sequence[Schedule], pool: Executor
 ) -> dict[Schedule, int]:
     """Cycles of every schedule; what an earlier run measured is not measured again."""
     file = FOLDER / f"{target.name} {call.node.op} {hash_of(workload(call))}.jsonl"
@@ -112,7 +107,7 @@ def search(call: Call, target: Target, cycles: dict[Schedule, int]) -> int:
     return min(measured.values())
 
 
-def find(core: str, model: str, number: int, pool: ProcessPoolExecutor) -> Found:
+def find(core: str, model: str, number: int, pool: Executor) -> Found:
     target = load_target(core)
     graph = read_graph(BY_NAME[model].path, target)
     calls = [call_of(graph, n) for n in graph.nodes if OPS[n.op].algorithms]
@@ -134,11 +129,9 @@ def find(core: str, model: str, number: int, pool: ProcessPoolExecutor) -> Found
     )
 
 
-def tuning_section(jobs: int) -> Iterator[str]:
+def tuning_section(pool: Executor) -> Iterator[str]:
     yield f"\n## The tuner's search: {TRIALS} trials against whole spaces, cycles\n"
-    start = time.monotonic()
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-        found = [find(*case, pool) for case in CASES]
+    found = [find(*case, pool) for case in CASES]
     yield table(
         "core | workload | points | best | tuner / best | random / best (median of "
         f"{CHANCES}) | random searches within 3 %",
@@ -151,8 +144,3 @@ def tuning_section(jobs: int) -> Iterator[str]:
     near = sum(f.ratio <= NEAR for f in found)
     chance = sum(f.random_ratio <= NEAR for f in found)
     yield f"\nWithin 3 % of the best: the tuner {near} of {len(found)}, random {chance}."
-    print(f"tuning section: {time.monotonic() - start:.0f} s", file=sys.stderr)
-
-
-if __name__ == "__main__":
-    print("\n".join(tuning_section(2)))
