@@ -42,9 +42,9 @@ SECTIONS: Mapping[str, Callable[[Executor], Iterator[str]]] = {
 
 def page(names: Sequence[str], jobs: int) -> str:
     """bench/README.md with the named sections measured anew; the others stay as they are."""
-    old = _sections(PAGE.read_text("utf-8")) if PAGE.exists() else {}
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         new = {name: "\n".join(SECTIONS[name](pool)).strip("\n") for name in names}
+    old = _sections(PAGE.read_text("utf-8")) if PAGE.exists() else {}  # another run may have ended
     texts = {**old, **new}
     parts = [f"{MARK.format(name)}\n\n{texts[name]}\n" for name in SECTIONS if name in texts]
     return "\n".join([HEAD, *parts])

@@ -44,8 +44,10 @@ def show_report(artifact: Artifact, folder: Path) -> None:
     """What was written, and what the model costs."""
     report, console = artifact.report, console_of_output()
     console.print(_layer_table(report))
-    if report.modes:
+    if any(mode.source != "unknown" for mode in report.modes):
         console.print(_mode_table(report))
+    elif report.modes:
+        console.print("kernels by the rule of thumb: nothing is on record, `tinyc tune` measures")
     _print_totals(console, report)
     for note in report.notes:
         console.print(f"note: {escape(note)}", soft_wrap=True)
