@@ -296,7 +296,7 @@ def test_a_record_that_does_not_suit_the_weights_is_not_used(
 @pytest.mark.slow
 def test_a_cluster_measures_what_this_machine_measures(tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
-    here = tune_model(EXAMPLE, M4, file=tmp_path / "here.jsonl", trials=2, jobs=1)
+    here = tune_model(EXAMPLE, M4, file=tmp_path / "here.jsonl", trials=2, jobs=1, afresh=True)
 
     with distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster:
         there = tune_model(
