@@ -92,8 +92,9 @@ def groups_of(graph: Graph, target: Target, io: Io, records: Sequence[Record]) -
     groups = []
     for text, same in calls.items():
         names = tuple(call.node.name for call in same)
-        alone = [_passing_bytes(graph, lives, c) for c in same if _is_last_reader(graph, lives, c)]
-        apart = [_live_bytes(graph, lives, c) for c in same if not _is_last_reader(graph, lives, c)]
+        overlapping = [call for call in same if _is_last_reader(graph, lives, call)]
+        alone = [_passing_bytes(graph, lives, call) for call in overlapping]
+        apart = [_live_bytes(graph, lives, call) for call in same if call not in overlapping]
         most = (max(alone, default=None), max(apart, default=None))
         groups.append(Group(text, names, *most, options[text]))
     return tuple(groups)
