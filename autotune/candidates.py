@@ -7,7 +7,8 @@ import numpy as np
 
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.cprint import C_TYPES
-from tinyc.compiler.emit import emit_c, functions_of
+from tinyc.compiler.emit import emit_c
+from tinyc.compiler.emit_functions import functions_of
 from tinyc.compiler.emit_tables import binary
 from tinyc.compiler.graph import Array, Tensor
 from tinyc.compiler.ops.op import Call

@@ -9,7 +9,8 @@ from tinyc.autotune.choice import Choice, Optimize, choices_of
 from tinyc.autotune.records import Record, known_records
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.artifact import Artifact, Report
-from tinyc.compiler.emit import emit_c, functions_of
+from tinyc.compiler.emit import emit_c
+from tinyc.compiler.emit_functions import functions_of
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Graph, Shape, to_text
 from tinyc.compiler.names import c_name
@@ -115,7 +116,7 @@ def plan_program(
     """Kernels chosen and memory planned, and the plan proved."""
     program = build_program(materialize_outputs(graph), target, io, schedules)
     if program.plan.arena_bytes <= target.ram_bytes:  # else emit_artifact refuses it, at once
-        check_plan(program.plan, program.steps, program.storages, target.alignment)
+        check_plan(program.plan, program.stages, program.steps, program.storages, target.alignment)
     return program
 
 

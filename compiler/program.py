@@ -1,6 +1,6 @@
 """The last form before C: kernels, steps, storages and offsets of one graph."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tinyc.autotune.schedule import DEFAULT, Schedule
@@ -8,7 +8,9 @@ from tinyc.compiler.graph import Graph
 from tinyc.compiler.ops import OPS
 from tinyc.compiler.ops.kernel import Kernel
 from tinyc.compiler.ops.op import Call, call_of
-from tinyc.passes.memory_plan import MemoryPlan, buffers_of, plan_memory, scratch_name
+from tinyc.passes.claims import buffers_of, scratch_name, streamed
+from tinyc.passes.memory_plan import MemoryPlan, plan_memory
+from tinyc.passes.stages import Stage, stage_of
 from tinyc.passes.storage import Step, Storage, steps_of, storages_of
 from tinyc.targets import Target
 from tinyc.targets.firmware import Io
@@ -20,6 +22,7 @@ class Program:
 
     kernels  by node name; aliases (Reshape) have none
     io       "caller": inputs and outputs are the caller's arrays; "arena": they are planned too
+    stages   the steps that run together
     """
 
     graph: Graph
@@ -27,6 +30,7 @@ class Program:
     io: Io
     kernels: Mapping[str, Kernel]
     steps: tuple[Step, ...]
+    stages: tuple[Stage, ...]
     storages: tuple[Storage, ...]
     plan: MemoryPlan
 
@@ -34,9 +38,21 @@ class Program:
         """The storage that holds an activation."""
         return next(s for s in self.storages if tensor in s.tensors)
 
+    @property
+    def calls(self) -> Iterator[int]:
+        """The step of each kernel call of a run, in order."""
+        sizes = {s.name: s.bytes for s in self.storages}
+        for stage in self.stages:
+            if stage.streams:
+                events = streamed(stage, self.steps, sizes).events
+                yield from (stage.steps[event.place] for event in events)
+            else:
+                yield from stage.steps
+
     def arena_in_use(self, step: int) -> int:
         """Bytes of the arena that hold something during a step; what shares bytes counts once."""
         live = {s.name: s.bytes for s in self.storages if s.first <= step <= s.last}
+        live |= {n: size for n, size in self.plan.windows.items() if n in live}
         live[scratch_name(self.steps[step].node)] = self.steps[step].scratch_bytes
         offsets = self.plan.offsets
         total = end = 0
@@ -47,20 +63,42 @@ class Program:
 
 
 def build_program(
-    graph: Graph, target: Target, io: Io, schedules: Mapping[str, Schedule]
+    graph: Graph,
+    target: Target,
+    io: Io,
+    schedules: Mapping[str, Schedule],
+    streams: Sequence[Sequence[str]] = (),
 ) -> Program:
-    """Choose kernels by `schedules` (by node name, else the rule of thumb) and plan the arena."""
+    """Choose kernels by `schedules` (by node name, else the rule of thumb) and plan the arena.
+
+    streams  names of nodes that run together, row by row
+    """
     kernels: dict[str, Kernel] = {}
     for node in graph.nodes:
         build = OPS[node.op].kernel
         if build is not None:
             schedule = schedules.get(node.name, DEFAULT)
             kernels[node.name] = build(call_of(graph, node), target, schedule)
-    steps = steps_of(graph, kernels)
-    storages = storages_of(graph, steps, kernels)
+    names = {name for stream in streams for name in stream}
+    steps = steps_of(graph, kernels, names)
+    stages = _stages_of(steps, streams)
+    storages = storages_of(graph, steps, kernels, names)
     planned = storages if io == "arena" else _own(graph, storages)
-    plan = plan_memory(buffers_of(steps, planned), target.alignment)
-    return Program(graph, target, io, kernels, steps, storages, plan)
+    plan = plan_memory(buffers_of(stages, steps, planned, target.alignment), target.alignment)
+    return Program(graph, target, io, kernels, steps, stages, storages, plan)
+
+
+def _stages_of(steps: Sequence[Step], streams: Sequence[Sequence[str]]) -> tuple[Stage, ...]:
+    """Steps in their order; those of a stream are one stage."""
+    numbers = {step.node: i for i, step in enumerate(steps)}
+    together = {numbers[nodes[0]]: [numbers[n] for n in nodes] for nodes in streams}
+    stages, i = [], 0
+    while i < len(steps):
+        members = together.get(i, [i])
+        assert members == list(range(i, i + len(members))), "the nodes of a stream are neighbours"
+        stages.append(stage_of(steps, members, [steps[m].band for m in members]))
+        i += len(members)
+    return tuple(stages)
 
 
 def _own(graph: Graph, storages: tuple[Storage, ...]) -> tuple[Storage, ...]:

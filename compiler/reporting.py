@@ -7,13 +7,13 @@ from tinyc.autotune.choice import Choice, Optimize
 from tinyc.autotune.options import Option
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.artifact import FloatNode, Layer, Mode, Port, Report, Source
-from tinyc.compiler.emit import Functions
+from tinyc.compiler.emit_functions import Functions
 from tinyc.compiler.names import unique_names
 from tinyc.compiler.ops import OPS
 from tinyc.compiler.ops.op import call_of
 from tinyc.compiler.program import Program
+from tinyc.passes.claims import scratch_name
 from tinyc.passes.float_report import stays_float
-from tinyc.passes.memory_plan import scratch_name
 
 
 def ports_of(program: Program) -> tuple[tuple[Port, ...], tuple[Port, ...]]:

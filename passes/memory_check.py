@@ -2,108 +2,209 @@
 
 Shares no code with the planner. Every byte of the arena carries the tag of the tensor byte that
 was last written there. A step is executed row by row in the order the kernels work: a row's
-inputs are checked, its scratch is poisoned, its outputs are written.
+inputs are checked, its scratch is poisoned, its outputs are written. A stage that streams is
+executed as its loop in C is, windows that slide among it.
 """
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tinyc.passes.memory_plan import MemoryPlan, scratch_name
+from tinyc.compiler.ops.op import Window
+from tinyc.passes.claims import scratch_name
+from tinyc.passes.memory_plan import MemoryPlan
+from tinyc.passes.stages import Stage
 from tinyc.passes.storage import Step, Storage
 
 POISON = -1
+STATE = -2  # of the scratch of a layer that accumulates
 
 
 def check_plan(
-    plan: MemoryPlan, steps: Sequence[Step], storages: Sequence[Storage], alignment: int
+    plan: MemoryPlan,
+    stages: Sequence[Stage],
+    steps: Sequence[Step],
+    storages: Sequence[Storage],
+    alignment: int,
 ) -> None:
     """An assertion fails when a byte is read that no longer holds what it should."""
     arena = _Arena(plan, storages, alignment)
     for storage in storages:
         if storage.first < 0:
             arena.write(storage.name, 0, storage.bytes)
-    for step in steps:
-        if step.element_order:
-            _run_elements(arena, step)
+    for stage in stages:
+        calls = [steps[i] for i in stage.steps]
+        if stage.streams:
+            _Loop(arena, stage, calls).run()
+        elif calls[0].element_order:
+            _run_elements(arena, calls[0])
         else:
-            for row in range(0, step.rows, step.band):
-                _run_rows(arena, step, row, min(row + step.band, step.rows))
+            for row in range(0, calls[0].rows, calls[0].band):
+                _run_rows(arena, calls[0], row, min(row + calls[0].band, calls[0].rows))
     for storage in storages:
         if storage.kept:
             arena.read(storage.name, 0, storage.bytes, "the caller")
 
 
 class _Arena:
-    """The tagged bytes. State is the point here: it is a machine being simulated."""
+    """The tagged bytes. State is the point here: it is a machine being simulated.
+
+    starts  by window, the first byte of the tensor that it holds
+    """
 
     def __init__(self, plan: MemoryPlan, storages: Sequence[Storage], alignment: int) -> None:
         self.plan = plan
+        self.alignment = alignment
         self.sizes = {s.name: s.bytes for s in storages}
         self.tags = np.full(plan.arena_bytes, POISON, np.int64)
         starts = np.cumsum([0, *self.sizes.values()])
         self.first_tag: Mapping[str, int] = dict(zip(self.sizes, starts.tolist(), strict=False))
+        self.starts = dict.fromkeys(plan.windows, 0)
         for name, offset in plan.offsets.items():
             assert offset >= 0 and offset % alignment == 0, f"'{name}' at {offset} is not aligned"
 
     def holds(self, name: str) -> bool:
         return name in self.sizes and name in self.plan.offsets
 
+    def place(self, name: str, begin: int, end: int) -> slice:
+        """Where the bytes begin..end of a tensor lie."""
+        start = self.starts.get(name, 0)
+        room = self.plan.windows.get(name, self.sizes[name])
+        assert start <= begin and end - start <= room, f"'{name}' has no byte {begin} to {end}"
+        at = self.plan.offsets[name] - start
+        assert at + end <= len(self.tags), f"'{name}' ends behind the arena"
+        return slice(at + begin, at + end)
+
     def write(self, name: str, begin: int, end: int) -> None:
         if self.holds(name):
-            at = self.plan.offsets[name]
-            assert at + end <= len(self.tags), f"'{name}' ends behind the arena"
             first = self.first_tag[name]
-            self.tags[at + begin : at + end] = np.arange(first + begin, first + end)
+            self.tags[self.place(name, begin, end)] = np.arange(first + begin, first + end)
 
     def read(self, name: str, begin: int, end: int, reader: str) -> None:
         if self.holds(name):
-            at, first = self.plan.offsets[name], self.first_tag[name]
-            seen = self.tags[at + begin : at + end]
+            first = self.first_tag[name]
+            seen = self.tags[self.place(name, begin, end)]
             wrong = np.flatnonzero(seen != np.arange(first + begin, first + end))
             assert not wrong.size, f"{reader} reads '{name}' byte {begin + wrong[0]}: overwritten"
 
-    def poison(self, step: Step) -> tuple[int, int]:
-        """Mark the scratch of `step` as used; its range in the arena."""
+    def slide(self, name: str, oldest: int, end: int) -> None:
+        """Bytes oldest..end of a tensor move to the beginning of its window."""
+        oldest = oldest // self.alignment * self.alignment
+        if oldest > self.starts[name]:
+            moving = self.tags[self.place(name, oldest, max(end, oldest))].copy()
+            self.starts[name] = oldest
+            self.tags[self.place(name, oldest, max(end, oldest))] = moving
+
+    def mark(self, step: Step, tag: int) -> tuple[int, int]:
+        """Put `tag` on the scratch of `step`; its range in the arena."""
         begin = self.plan.offsets.get(scratch_name(step.node), 0)
         end = begin + step.scratch_bytes
         assert end <= len(self.tags) or not step.scratch_bytes, "the scratch ends behind the arena"
-        self.tags[begin:end] = POISON
+        self.tags[begin:end] = tag
         return begin, end
 
 
-def _run_rows(arena: _Arena, step: Step, begin: int, end: int) -> None:
+class _Loop:
+    """The loop of a stage that streams: the last layer that has its rows runs next."""
+
+    def __init__(self, arena: _Arena, stage: Stage, calls: Sequence[Step]) -> None:
+        self.arena, self.stage, self.calls = arena, stage, calls
+        self.rows = [0] * len(calls)
+        self.there = {name: 0 for step in calls for name in step.writes}
+
+    def run(self) -> None:
+        while any(rows < step.rows for rows, step in zip(self.rows, self.calls, strict=True)):
+            ready = [place for place in range(len(self.calls)) if self.is_ready(place)]
+            assert ready, "every layer waits for another one"
+            self.call(ready[-1])
+
+    def next_end(self, place: int) -> int:
+        return min(self.rows[place] + self.stage.units[place], self.calls[place].rows)
+
+    def is_ready(self, place: int) -> bool:
+        step, end = self.calls[place], self.next_end(place)
+        ahead = self.stage.waits.get(place)
+        if self.rows[place] == step.rows or (ahead is not None and self.rows[ahead] < end):
+            return False
+        reads = [(name, _bytes_read(self.arena, step, name, 0, end)[1]) for name in step.reads]
+        return all(self.there.get(name, last) >= last for name, last in reads)
+
+    def call(self, place: int) -> None:
+        step, begin, end = self.calls[place], self.rows[place], self.next_end(place)
+        last = end == step.rows
+        for name in step.writes:
+            if self.arena.plan.slides.get(name) == "late":
+                self.slide(name)
+        if step.accumulates and begin == 0:
+            self.arena.mark(step, STATE)
+        _run_rows(self.arena, step, begin, end, writes=last or not step.accumulates)
+        self.rows[place] = end
+        for name in step.writes:
+            size = self.arena.sizes[name]
+            self.there[name] = size * last if step.accumulates else end * (size // step.rows)
+        for name in step.reads:
+            if self.arena.plan.slides.get(name) == "early":
+                self.slide(name)
+
+    def slide(self, name: str) -> None:
+        needed = [
+            _bytes_read(self.arena, step, name, rows, rows + 1)[0]
+            for step, rows in zip(self.calls, self.rows, strict=True)
+            if name in step.reads and rows < step.rows
+        ]
+        there = self.there[name]
+        self.arena.slide(name, min([*needed, there]), there)
+
+
+def _bytes_read(arena: _Arena, step: Step, name: str, begin: int, end: int) -> tuple[int, int]:
+    """The first byte that rows begin..end read of an input, and the one behind the last."""
+    size, windows = arena.sizes[name], step.windows.get(name)
+    if not windows:
+        return 0, size
+    rows = step.input_rows[name]
+
+    def first(window: Window) -> int:
+        return min(max(begin * window.stride - window.before, 0), rows)
+
+    def last(window: Window) -> int:
+        return min(max((end - 1) * window.stride - window.before + window.size, 0), rows)
+
+    row_bytes = size // rows
+    return min(map(first, windows)) * row_bytes, max(map(last, windows)) * row_bytes
+
+
+def _run_rows(arena: _Arena, step: Step, begin: int, end: int, writes: bool = True) -> None:
     """A kernel may write its first pixel before it reads the inputs of the last one.
 
     One that writes over its input all at once is trusted: the tags cannot tell the two apart.
     """
     in_place = set(step.reads) & set(step.writes)
     assert not in_place or (begin, end) == (0, step.rows), f"'{step.node}' overwrites its input"
-    scratch = arena.poison(step)
+    tag = STATE if step.accumulates else POISON
+    scratch = slice(*arena.mark(step, tag)) if tag == POISON or begin == 0 else None
     _read_rows(arena, step, begin, end)
-    for name in step.writes:
-        row_bytes = arena.sizes[name] // step.rows
-        arena.write(name, begin * row_bytes, end * row_bytes)
+    if scratch is None:
+        at = arena.plan.offsets[scratch_name(step.node)]
+        scratch = slice(at, at + step.scratch_bytes)
+        assert (arena.tags[scratch] == STATE).all(), f"the sums of '{step.node}' are overwritten"
+    for name in step.writes if writes else ():
+        size = arena.sizes[name]
+        rows = (0, size) if step.accumulates else (begin * (size // step.rows),
+                                                   end * (size // step.rows))  # fmt: skip
+        arena.write(name, *rows)
     _read_rows(arena, step, begin, end)
-    assert (arena.tags[slice(*scratch)] == POISON).all(), f"'{step.node}' overwrites its scratch"
+    assert (arena.tags[scratch] == tag).all(), f"'{step.node}' overwrites its scratch"
 
 
 def _read_rows(arena: _Arena, step: Step, begin: int, end: int) -> None:
     for name in step.reads:
-        window = step.windows.get(name)
-        if window is None:
-            arena.read(name, 0, arena.sizes[name], step.node)
-            continue
-        row_bytes = arena.sizes[name] // step.input_rows[name]
-        first = max(begin * window.stride - window.before, 0)
-        last = (end - 1) * window.stride - window.before + window.size
-        last = min(last, step.input_rows[name])
+        first, last = _bytes_read(arena, step, name, begin, end)
         if first < last:
-            arena.read(name, first * row_bytes, last * row_bytes, step.node)
+            arena.read(name, first, last, step.node)
 
 
 def _run_elements(arena: _Arena, step: Step) -> None:
-    arena.poison(step)
+    arena.mark(step, POISON)
     (output,) = step.writes
     for name in step.reads:
         arena.read(name, 0, arena.sizes[name], step.node)

@@ -1,6 +1,6 @@
 """Which tensors share bytes, and what each step of the schedule reads and writes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from tinyc.compiler.graph import Graph, Node
@@ -30,12 +30,15 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One kernel call over all its rows, top to bottom; names are those of storages.
+    """One kernel over all its rows, top to bottom; names are those of storages.
 
     rows           output rows; 1 when the call is one piece
     band           rows that are computed together, in any order
-    windows        rows that an output row reads, for the inputs that are read row by row
+    windows        rows that an output row reads, for the inputs that are read row by row; several
+                   for an input that is read in several ways
     input_rows     how many rows those inputs have
+    accumulates    rows are those of the input; the scratch lives from the first to the last, and
+                   the output is written with the last
     element_order  element i of the output is written right after element i of the inputs is read
     aligned_reads  the inputs for which `element_order` holds
     """
@@ -45,11 +48,12 @@ class Step:
     writes: tuple[str, ...]
     scratch_bytes: int
     rows: int = 1
-    windows: Mapping[str, Window] = field(default_factory=dict)
+    windows: Mapping[str, tuple[Window, ...]] = field(default_factory=dict)
     input_rows: Mapping[str, int] = field(default_factory=dict)
     element_order: bool = False
     aligned_reads: frozenset[str] = frozenset()
     band: int = 1
+    accumulates: bool = False
 
 
 def materialize_outputs(graph: Graph) -> Graph:
@@ -82,9 +86,14 @@ def _with_copy(graph: Graph, position: int) -> Graph:
     return replace(graph, outputs=outputs).with_nodes(nodes, new=(source, copy))
 
 
-def steps_of(graph: Graph, kernels: Mapping[str, Kernel]) -> tuple[Step, ...]:
-    """The kernel calls in execution order; aliases are no steps."""
-    roots = _shared_roots(graph, kernels)
+def steps_of(
+    graph: Graph, kernels: Mapping[str, Kernel], streamed: Collection[str] = ()
+) -> tuple[Step, ...]:
+    """The kernel calls in execution order; aliases are no steps.
+
+    streamed  nodes that run row by row: their outputs never lie over their inputs
+    """
+    roots = _shared_roots(graph, kernels, streamed)
     return tuple(
         _step(graph, node, kernels[node.name], roots)
         for node in graph.nodes
@@ -93,10 +102,13 @@ def steps_of(graph: Graph, kernels: Mapping[str, Kernel]) -> tuple[Step, ...]:
 
 
 def storages_of(
-    graph: Graph, steps: Sequence[Step], kernels: Mapping[str, Kernel]
+    graph: Graph,
+    steps: Sequence[Step],
+    kernels: Mapping[str, Kernel],
+    streamed: Collection[str] = (),
 ) -> tuple[Storage, ...]:
     """Every storage that holds an activation, in the order of first writing."""
-    roots = _shared_roots(graph, kernels)
+    roots = _shared_roots(graph, kernels, streamed)
     members: dict[str, list[str]] = {}
     for name, tensor in graph.tensors.items():
         if tensor.data is None:
@@ -121,13 +133,15 @@ def _roots(graph: Graph) -> dict[str, str]:
     return roots
 
 
-def _shared_roots(graph: Graph, kernels: Mapping[str, Kernel]) -> dict[str, str]:
+def _shared_roots(
+    graph: Graph, kernels: Mapping[str, Kernel], streamed: Collection[str]
+) -> dict[str, str]:
     """The same, where outputs also lie over the dying inputs of kernels that work in place."""
     roots = _roots(graph)
     callers = {roots[name] for name in (*graph.inputs, *graph.outputs)}
     for position, node in enumerate(graph.nodes):
         kernel = kernels.get(node.name)
-        if kernel is None or not kernel.in_place:
+        if kernel is None or not kernel.in_place or node.name in streamed:
             continue
         x, y = roots[node.inputs[0]], roots[node.output]
         later = {roots[t] for n in graph.nodes[position + 1 :] for t in n.inputs}
@@ -144,18 +158,18 @@ def _step(graph: Graph, node: Node, kernel: Kernel, roots: Mapping[str, str]) ->
     base = Step(node.name, reads, writes, kernel.scratch_bytes)
     windows = op.windows(call) if kernel.rows else None
     if windows is not None:
-        rowwise = {
-            roots[t.name]: (t, w)
-            for t, w in zip(call.inputs, windows, strict=True)
-            if w is not None and t.data is None
-        }
-        return Step(
-            base.node, reads, writes, base.scratch_bytes,
-            rows=kernel.rows,
-            band=kernel.band,
-            windows={name: w for name, (_, w) in rowwise.items()},
-            input_rows={name: t.shape[1] for name, (t, _) in rowwise.items()},
-        )  # fmt: skip
+        rowwise: dict[str, tuple[Window, ...]] = {}
+        input_rows: dict[str, int] = {}
+        inputs = [(t, w) for t, w in zip(call.inputs, windows, strict=True) if t.data is None]
+        whole = {roots[t.name] for t, window in inputs if window is None}
+        for tensor, window in inputs:
+            name = roots[tensor.name]
+            if window is not None and name not in whole:
+                rowwise[name] = (*rowwise.get(name, ()), window)
+                input_rows[name] = tensor.shape[1]
+        return replace(
+            base, rows=kernel.rows, band=kernel.band, windows=rowwise, input_rows=input_rows
+        )
     if op.in_place and len(writes) == 1:
         output = call.output
         aligned = {

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+# fmt: off
 LAYERS = (  # lowest first; the longest prefix decides
     ("compiler.errors", "compiler.graph", "autotune.schedule"),
     ("targets", "compiler.ops", "compiler.kernels", "compiler.cprint", "compiler.names"),
@@ -13,7 +14,8 @@ LAYERS = (  # lowest first; the longest prefix decides
     ("passes", "autotune"),
     ("compiler.program",),
     ("autotune.options", "autotune.selection", "autotune.choice"),
-    ("compiler.emit", "compiler.emit_header", "compiler.emit_tables"),
+    ("compiler.emit", "compiler.emit_functions", "compiler.emit_header", "compiler.emit_run",
+     "compiler.emit_stages", "compiler.emit_tables"),
     ("compiler.reporting",),
     ("compiler.pipeline",),
     ("compiler.running", "compiler.verification", "autotune.candidates"),
@@ -24,6 +26,7 @@ LAYERS = (  # lowest first; the longest prefix decides
     ("compiler.arguments",),
     ("compiler.cli",),
 )
+# fmt: on
 SOURCES = [
     p for f in ("compiler", "passes", "targets", "autotune") for p in (ROOT / f).rglob("*.py")
 ]

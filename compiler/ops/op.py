@@ -49,6 +49,14 @@ class Window:
     stride: int = 1
     before: int = 0
 
+    def first(self, row: int) -> int:
+        """The first input row that an output row reads; below 0 in the padding."""
+        return row * self.stride - self.before
+
+    def last(self, end: int) -> int:
+        """The input row behind the last one that the output rows before `end` read."""
+        return (end - 1) * self.stride - self.before + self.size
+
 
 ROW = Window()
 RowWindows = tuple[Window | None, ...]  # None: every row of that input is read by every call

@@ -27,7 +27,20 @@
 #define TINYC_SHARED_KERNEL TINYC_KERNEL
 #endif
 
+/* A loop over the rows of several layers; its kernels' calls are those of the run function. */
+#if defined(__GNUC__)
+#define TINYC_STREAM static inline __attribute__((always_inline))
+#else
+#define TINYC_STREAM static inline
+#endif
+
 _Static_assert((-1 >> 1) == -1, "tinyc needs an arithmetic right shift");
+
+/* Where a tensor would begin whose first `bytes` bytes are gone: `window` holds the next ones.
+ * Only what is there may be read or written. */
+static inline void *tinyc_base(void *window, int32_t bytes) {
+  return (void *)((uintptr_t)window - (uintptr_t)bytes);
+}
 
 /* The smaller of two numbers. */
 static inline int32_t tinyc_min(int32_t a, int32_t b) {
@@ -37,6 +50,28 @@ static inline int32_t tinyc_min(int32_t a, int32_t b) {
 /* The larger of two numbers. */
 static inline int32_t tinyc_max(int32_t a, int32_t b) {
   return (a > b) ? a : b;
+}
+
+/* Moves the bytes oldest..end of a tensor to the beginning of its window, which holds those from
+ * `first` on; the first byte that it holds then, a multiple of `alignment`. */
+static inline int32_t tinyc_slide(uint8_t *window, int32_t first, int32_t oldest, int32_t end,
+                                  int32_t alignment) {
+  const int32_t start = tinyc_min(oldest, end) & -alignment;
+  if (start > first && oldest < end) {
+    const uint8_t *from = &window[start - first];
+    const uint8_t *const stop = &window[end - first];
+    while (stop - from >= 16) { /* upwards: the places may overlap */
+      uint32_t words[4];
+      memcpy(words, from, 16);
+      memcpy(window, words, 16);
+      from += 16;
+      window += 16;
+    }
+    while (from < stop) {
+      *window++ = *from++;
+    }
+  }
+  return tinyc_max(start, first);
 }
 
 /* zero_point + floor((acc * m + 2^31) / 2^32), 0 <= m < 2^31, |zero_point| < 2^16.

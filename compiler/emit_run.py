@@ -1,0 +1,197 @@
+"""The public function of a model: pointers into the arena, then one call a layer."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from tinyc.compiler.artifact import Port
+from tinyc.compiler.cprint import C_TYPES
+from tinyc.compiler.emit_functions import Functions
+from tinyc.compiler.emit_header import port_declaration, run_prototype
+from tinyc.compiler.emit_stages import StreamNames, stream_lines
+from tinyc.compiler.emit_tables import Tables
+from tinyc.compiler.graph import Node, Tensor
+from tinyc.compiler.names import c_name, unique_name
+from tinyc.compiler.ops.op import Call, call_of
+from tinyc.compiler.program import Program
+from tinyc.passes.claims import scratch_name, streamed
+
+MOST_NAME_CHARACTERS = 32  # of a pointer that is named like its tensor
+
+Ports = tuple[tuple[Port, ...], tuple[Port, ...]]  # inputs and outputs
+
+
+def run_lines(
+    program: Program, name: str, ports: Ports, functions: Functions, tables: Tables
+) -> list[str]:
+    """`<name>_run`, and before it a function for each stage that streams."""
+    calls = _calls_of(program, ports, functions, tables)
+    streams: list[str] = []
+    body: list[str] = []
+    for number, stage in enumerate(program.stages):
+        if stage.streams:
+            function = f"{name}_rows_{number}"
+            streams += _stream(calls, name, function, number)
+            passed = [port.c_name for port in calls.passed(stage.steps)]
+            body.append(f"  {function}({', '.join(['arena', *passed])});")
+        else:
+            (step,) = stage.steps
+            body += [f"  /* {calls.comment(step)} */", f"  {calls.whole(step)}"]
+    alone = [stage.steps[0] for stage in program.stages if not stage.streams]
+    declarations = calls.declarations(alone)
+    lines = [f"{run_prototype(name, program.io, *ports)} {{", *declarations]
+    if not any("arena" in line for line in (*declarations, *body)):
+        lines.append("  (void)arena;")
+    for port in ports[0]:
+        if program.io == "caller" and not any(port.name in n.inputs for n in program.graph.nodes):
+            lines.append(f"  (void){port.c_name};")
+    return [*streams, *lines, *body, "}", ""]
+
+
+def _stream(calls: "_Calls", name: str, function: str, number: int) -> list[str]:
+    """The function of a stage that streams."""
+    program = calls.program
+    stage = program.stages[number]
+    run = streamed(stage, program.steps, {s.name: s.bytes for s in program.storages})
+    inputs = {port.name for port in calls.ports[0]}
+    parameters = [f"{name}_arena *arena"]
+    for port in calls.passed(stage.steps):
+        constant = "const " if port.name in inputs else ""
+        parameters.append(f"{constant}{port_declaration(port)}")
+    names = StreamNames(
+        {n: calls.names[n] for step in run.calls for n in (*step.reads, *step.writes)},
+        tuple(calls.names[calls.nodes[step].outputs[0]] for step in stage.steps),
+    )
+
+    def by_rows(step: int, begin: str, end: str) -> str:
+        return calls.by_rows(step, begin, end, names)
+
+    return [
+        f"/* {len(stage.steps)} layers, row by row: the last one that has its rows runs next. */",
+        f"TINYC_STREAM void {function}({', '.join(parameters)}) {{",
+        *calls.declarations(stage.steps),
+        *stream_lines(program, stage, run, names, by_rows, calls.comment),
+        "}",
+        "",
+    ]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Calls:
+    """What the calls of a program are made of.
+
+    nodes         by step
+    names         C expression of each activation's address, by tensor
+    declarations_of  the line that declares a name, for tensors that are no caller's arrays
+    """
+
+    program: Program
+    ports: Ports
+    functions: Functions
+    tables: Tables
+    nodes: tuple[Node, ...]
+    names: Mapping[str, str]
+    lines: Mapping[str, str]
+
+    def call(self, step: int) -> Call:
+        return call_of(self.program.graph, self.nodes[step])
+
+    def activations(self, step: int) -> list[Tensor]:
+        call = self.call(step)
+        return [t for t in (*call.inputs, *call.outputs) if t.data is None]
+
+    def passed(self, steps: Iterable[int]) -> list[Port]:
+        """The caller's arrays that some steps use, directly or as another view."""
+        if self.program.io != "caller":
+            return []
+        storages = {self.program.storage(t.name).name for s in steps for t in self.activations(s)}
+        every = {port.name: port for side in self.ports for port in side}.values()
+        return [p for p in every if self.program.storage(p.name).name in storages]
+
+    def declarations(self, steps: Iterable[int]) -> list[str]:
+        """Of the pointers that some steps use."""
+        used = {t.name for step in steps for t in self.activations(step)}
+        windows = {self.program.storage(t).name for t in used} & self.program.plan.windows.keys()
+        return [line for tensor, line in self.lines.items() if tensor in used | windows]
+
+    def comment(self, step: int) -> str:
+        node = self.nodes[step]
+        return comment_text(" + ".join(node.origin) or node.name)
+
+    def whole(self, step: int) -> str:
+        """The call that computes all rows."""
+        kernel = self.program.kernels[self.nodes[step].name]
+        rows = ["0", str(kernel.rows)] if kernel.rows else []
+        return self._text(step, [self.names[t.name] for t in self.activations(step)], rows)
+
+    def by_rows(self, step: int, begin: str, end: str, names: StreamNames) -> str:
+        """The call that computes some rows, of tensors in windows among others."""
+        places = []
+        for tensor in self.activations(step):
+            storage = self.program.storage(tensor.name).name
+            windowed = storage in self.program.plan.windows
+            places.append(
+                f"tinyc_base({names.pointers[storage]}, {names.first(storage)})"
+                if windowed
+                else self.names[tensor.name]
+            )
+        kernel = self.program.kernels[self.nodes[step].name]
+        return self._text(step, places, [begin, end] if kernel.rows else [])
+
+    def _text(self, step: int, places: list[str], rows: list[str]) -> str:
+        node = self.nodes[step]
+        arguments = [*places, *self.tables.names[node.name], *self._scratch(node), *rows]
+        return f"{self.functions.names[node.name]}({', '.join(arguments)});"
+
+    def _scratch(self, node: Node) -> list[str]:
+        kernel = self.program.kernels[node.name]
+        if not kernel.scratch_bytes:
+            return []
+        offset = self.program.plan.offsets[scratch_name(node.name)]
+        params = list(kernel.function.params)
+        scratch = params[-3] if kernel.rows else params[-1]
+        return [f"({C_TYPES[str(scratch.dtype)]} *)(void *)&arena->bytes[{offset}]"]
+
+
+def _calls_of(program: Program, ports: Ports, functions: Functions, tables: Tables) -> _Calls:
+    by_name = {node.name: node for node in program.graph.nodes}
+    nodes = tuple(by_name[step.node] for step in program.steps)
+    callers = {p.name: p.c_name for side in ports for p in side} if program.io == "caller" else {}
+    used = {
+        t.name
+        for node in nodes
+        for t in (*call_of(program.graph, node).inputs, *call_of(program.graph, node).outputs)
+        if t.data is None
+    } | program.plan.windows.keys()
+    storages = {t: s for s in program.storages for t in s.tensors}
+    own = [t for t in storages if t in used and t not in callers]
+    taken = {*callers.values(), *functions.names.values(), "arena", program.graph.name}
+    names = _pointer_names(program, own, taken)
+    lines = {}
+    for tensor in own:
+        dtype = C_TYPES[program.graph.tensors[tensor].dtype]
+        caller = next((callers[t] for t in storages[tensor].tensors if t in callers), None)
+        if caller is not None:  # another view of the caller's array
+            constant = "const " if storages[tensor].first < 0 else ""
+            lines[tensor] = f"  {constant}{dtype} *const {names[tensor]} = {caller};"
+        else:
+            offset = program.plan.offsets[storages[tensor].name]
+            place = f"({dtype} *)(void *)&arena->bytes[{offset}]"
+            lines[tensor] = f"  {dtype} *const {names[tensor]} = {place};"
+    return _Calls(program, ports, functions, tables, nodes, {**names, **callers}, lines)
+
+
+def _pointer_names(program: Program, tensors: list[str], taken: set[str]) -> dict[str, str]:
+    """The model's names where they are short; converters join whole paths into one name."""
+    numbers = {name: i for i, name in enumerate(program.kernels)}
+    names: dict[str, str] = {}
+    for tensor in tensors:
+        producer, name = program.graph.producer(tensor), c_name(tensor)
+        if len(name) > MOST_NAME_CHARACTERS and producer is not None:
+            name = f"{producer.op.lower()}_{numbers.get(producer.name, len(numbers))}"
+        names[tensor] = unique_name(name, {*taken, *names.values()})
+    return names
+
+
+def comment_text(text: str) -> str:
+    """`text` so that it cannot end or nest a C comment."""
+    return text.replace("*/", "* /").replace("/*", "/ *").replace("\n", " ").replace("\\", "/")

@@ -1,0 +1,161 @@
+"""A stage that streams as a C function: a loop in which the last layer that has its rows runs."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from tinyc.compiler.ops.op import Window
+from tinyc.compiler.program import Program
+from tinyc.passes.stages import Need, Stage, Streamed
+from tinyc.passes.storage import Step
+
+Call = Callable[[int, str, str], str]  # step, the rows it begins and ends with -> the C call
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StreamNames:
+    """C expressions: of the pointer to each storage's bytes, and of a layer, by its place."""
+
+    pointers: Mapping[str, str]
+    layers: tuple[str, ...]
+
+    def rows(self, place: int) -> str:
+        """The variable with the rows that a layer has computed."""
+        return f"{self.layers[place]}_rows"
+
+    def first(self, storage: str) -> str:
+        """The variable with the first byte of a tensor that its window holds."""
+        return f"{self.pointers[storage]}_first"
+
+
+def stream_lines(
+    program: Program,
+    stage: Stage,
+    run: Streamed,
+    names: StreamNames,
+    call: Call,
+    comment: Callable[[int], str],
+) -> Iterator[str]:
+    """The body of the function: counters, then the loop.
+
+    call     the C call of a step for rows begin..end
+    comment  which layers of the model a step is
+    """
+    printer = _Printer(program, stage, run, names)
+    yield "  /* rows that are computed */"
+    yield from (f"  int32_t {names.rows(place)} = 0;" for place in range(len(run.calls)))
+    yield "  /* bytes that the windows begin with */"
+    yield from (f"  int32_t {names.first(storage)} = 0;" for storage in printer.windows())
+    last = run.events[-1].place
+    yield f"  while ({names.rows(last)} < {run.calls[last].rows}) {{"
+    for number, place in enumerate(reversed(range(len(run.calls)))):
+        yield "    " + ("} else " if number else "") + printer.branch(place)
+        yield f"      /* {comment(stage.steps[place])} */"
+        yield from (f"      {line}" for line in printer.turn(place, call))
+    yield "    }"
+    yield "  }"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Printer:
+    program: Program
+    stage: Stage
+    run: Streamed
+    names: StreamNames
+
+    def windows(self) -> list[str]:
+        """The storages of the stage that slide."""
+        plan = self.program.plan
+        return [n for step in self.run.calls for n in step.writes if n in plan.windows]
+
+    def branch(self, place: int) -> str:
+        """`if (...) {`, or nothing to ask of the first layer."""
+        conditions = [*self.conditions(place)]
+        return f"if ({' && '.join(conditions)}) {{" if conditions else "{"
+
+    def conditions(self, place: int) -> Iterator[str]:
+        """What must hold before the next rows of a layer are computed."""
+        step = self.run.calls[place]
+        if place and place != self.run.events[-1].place:  # which the loop asks
+            yield f"{self.names.rows(place)} < {step.rows}"
+        if place in self.stage.waits:
+            yield f"{self.names.rows(self.stage.waits[place])} > {self.names.rows(place)}"
+        for need in self.run.needs:
+            if need.reader == place:
+                yield self.condition(need)
+
+    def condition(self, need: Need) -> str:
+        there = self.names.rows(need.writer)
+        writer = self.run.calls[need.writer]
+        if need.window is None or not need.writer_row_bytes:
+            return f"{there} == {writer.rows}"
+        wanted = self.end(need.reader)
+        wanted = _shifted(_times(wanted, need.window.stride), need.window.last(0))
+        if need.window.last(self.run.calls[need.reader].rows) > need.rows:
+            wanted = f"tinyc_min({wanted}, {need.rows})"
+        mine, its = need.reader_row_bytes, need.writer_row_bytes
+        if its % mine == 0:
+            return f"{_times(there, its // mine)} >= {wanted}"
+        return f"{_times(there, its)} >= {_times(wanted, mine)}"
+
+    def end(self, place: int) -> str:
+        """The rows of a layer after its next call."""
+        unit, rows = self.run.units[place], self.run.calls[place].rows
+        after = f"{self.names.rows(place)} + {min(unit, rows)}"
+        return f"tinyc_min({after}, {rows})" if rows % unit else after
+
+    def turn(self, place: int, call: Call) -> Iterator[str]:
+        """The call of a layer, its counter, and the windows that slide with it."""
+        step, rows = self.run.calls[place], self.names.rows(place)
+        slides = self.program.plan.slides
+        yield from (self.slide(n) for n in step.writes if slides.get(n) == "late")
+        yield call(self.stage.steps[place], rows, self.end(place))
+        yield f"{rows} = {self.end(place)};"
+        yield from (self.slide(n) for n in step.reads if slides.get(n) == "early")
+
+    def slide(self, storage: str) -> str:
+        """What is left of a tensor moves to the beginning of its window."""
+        writer = next(p for p, step in enumerate(self.run.calls) if storage in step.writes)
+        there = _times(self.names.rows(writer), self.run.row_bytes(writer, storage))
+        if self.run.calls[writer].accumulates:
+            there = str(self.run.bytes[storage])
+        oldest = [
+            self.oldest(place, step, storage)
+            for place, step in enumerate(self.run.calls)
+            if storage in step.reads
+        ]
+        first, pointer = self.names.first(storage), self.names.pointers[storage]
+        arguments = f"{first}, {_least(oldest)}, {there}, {self.program.target.alignment}"
+        return f"{first} = tinyc_slide((uint8_t *){pointer}, {arguments});"
+
+    def oldest(self, place: int, step: Step, storage: str) -> str:
+        """The first byte that the next rows of a layer read; all are gone after its last ones."""
+        size, rows, windows = self.run.bytes[storage], step.input_rows.get(storage, 1), step.windows
+        done = f"{self.names.rows(place)} < {step.rows}"
+        firsts = [self.first_row(place, window) for window in windows.get(storage, ())] or ["0"]
+        first = _times(_least(firsts), size // rows) if firsts != ["0"] else "0"
+        return f"(({done}) ? {first} : {size})"
+
+    def first_row(self, place: int, window: Window) -> str:
+        row = _shifted(_times(self.names.rows(place), window.stride), window.first(0))
+        return f"tinyc_max({row}, 0)" if window.before > 0 else row
+
+
+def _times(value: str, factor: int) -> str:
+    if factor == 1:
+        return value
+    alone = value.isidentifier() or (value.startswith("tinyc_") and value.endswith(")"))
+    return f"{value} * {factor}" if alone else f"({value}) * {factor}"
+
+
+def _shifted(value: str, offset: int) -> str:
+    if offset == 0:
+        return value
+    return f"{value} {'-' if offset < 0 else '+'} {abs(offset)}"
+
+
+def _least(values: list[str]) -> str:
+    """The smallest of several expressions."""
+    text = values[0]
+    for value in values[1:]:
+        text = f"tinyc_min({text}, {value})"
+    return text

@@ -1,0 +1,202 @@
+"""Stages: steps that run together, row by row, and the order in which their rows are computed.
+
+In a stage of several steps the last layer that has its rows runs next, so that what a layer
+writes is read soon; a tensor between two of them needs a few rows at a time, in a window that
+slides. The rule is simple enough to be a loop in C: its conditions are the `Need`s and `waits`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from tinyc.compiler.graph import Array
+from tinyc.compiler.ops.op import Window
+from tinyc.passes.storage import Step
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Steps that follow each other and run together.
+
+    steps  their numbers
+    units  rows that one call of each computes; the last call of a step may compute fewer
+    waits  places of layers that run only after another one that reads the same rows: a shortcut
+           beside a larger window would else run ahead and keep its rows for longer
+    """
+
+    steps: tuple[int, ...]
+    units: tuple[int, ...]
+    waits: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def streams(self) -> bool:
+        """Whether it is a loop over rows; else it is one call."""
+        return len(self.steps) > 1
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What the rows of a layer wait for: the bytes of a tensor that a layer before it writes.
+
+    reader, writer     places in the stage
+    window             None: all of the tensor
+    reader_row_bytes   of a row of the tensor as the reader counts them, `rows` in all
+    writer_row_bytes   as the writer counts them; 0: it writes all with its last call
+    """
+
+    reader: int
+    writer: int
+    storage: str
+    window: Window | None
+    rows: int
+    reader_row_bytes: int
+    writer_row_bytes: int
+
+    def bytes_before(self, end: int) -> int:
+        """Bytes that must be there before the reader's rows up to `end` are computed."""
+        if self.window is None:
+            return self.rows * self.reader_row_bytes
+        return min(self.window.last(end), self.rows) * self.reader_row_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One call: rows begin..end of the layer at a place of the stage."""
+
+    place: int
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True, eq=False)
+class Streamed:
+    """A stage with its steps looked up, and what its loop does.
+
+    calls         the steps of the stage
+    units, waits  as in Stage
+    bytes         of every storage
+    """
+
+    calls: tuple[Step, ...]
+    units: tuple[int, ...]
+    waits: Mapping[int, int]
+    bytes: Mapping[str, int]
+
+    @cached_property
+    def needs(self) -> tuple[Need, ...]:
+        writers = {name: p for p, step in enumerate(self.calls) for name in step.writes}
+        found = []
+        for reader, step in enumerate(self.calls):
+            for name in step.reads:
+                writer = writers.get(name, reader)
+                if writer >= reader:
+                    continue
+                rows = step.input_rows.get(name, 1)
+                sizes = (self.bytes[name] // rows, self.row_bytes(writer, name))
+                found += [
+                    Need(reader, writer, name, window, rows, *sizes)
+                    for window in step.windows.get(name) or (None,)
+                ]
+        return tuple(found)
+
+    def row_bytes(self, place: int, storage: str) -> int:
+        """Of an output row; 0 for a layer that writes with its last call."""
+        step = self.calls[place]
+        return 0 if step.accumulates else self.bytes[storage] // step.rows
+
+    @cached_property
+    def events(self) -> tuple[Event, ...]:
+        """The calls in the order in which they run."""
+        done = [0] * len(self.calls)
+        events = []
+        while not all(done[p] == self.calls[p].rows for p in range(len(self.calls))):
+            place = next((p for p in reversed(range(len(done))) if self._ready(p, done)), None)
+            assert place is not None, f"the rows of {[s.node for s in self.calls]} wait in a circle"
+            end = min(done[place] + self.units[place], self.calls[place].rows)
+            events.append(Event(place, done[place], end))
+            done[place] = end
+        return tuple(events)
+
+    def _ready(self, place: int, done: Sequence[int]) -> bool:
+        step = self.calls[place]
+        if done[place] == step.rows:
+            return False
+        end = min(done[place] + self.units[place], step.rows)
+        if place in self.waits and done[self.waits[place]] < end:
+            return False
+        return all(
+            self.written(need.writer, need.storage, done[need.writer]) >= need.bytes_before(end)
+            for need in self.needs
+            if need.reader == place
+        )
+
+    def written(self, place: int, storage: str, rows: int) -> int:
+        """Bytes of its output that are there after `rows` rows."""
+        step = self.calls[place]
+        if step.accumulates:
+            return self.bytes[storage] if rows == step.rows else 0
+        return rows * (self.bytes[storage] // step.rows)
+
+    def oldest(self, storage: str) -> Array:
+        """At each event, the first byte of a tensor that is read then or later; int64 [events]."""
+        size = self.bytes[storage]
+        oldest = np.full(len(self.events), size, np.int64)
+        for place, step in enumerate(self.calls):
+            if storage in step.reads:
+                oldest = np.minimum(oldest, self._oldest_of(place, storage))
+        return oldest
+
+    def _oldest_of(self, place: int, storage: str) -> Array:
+        """The same for one reader."""
+        step, size = self.calls[place], self.bytes[storage]
+        windows = step.windows.get(storage)
+        oldest = np.empty(len(self.events), np.int64)
+        after = size
+        for i in reversed(range(len(self.events))):
+            event = self.events[i]
+            if event.place == place:
+                first = min((w.first(event.begin) for w in windows), default=0) if windows else 0
+                rows = step.input_rows.get(storage, 1)
+                after = min(after, min(max(first, 0), rows) * (size // rows))
+            oldest[i] = after
+        return oldest
+
+    def tops(self, storage: str) -> Array:
+        """At each event, how many bytes of a tensor that the stage writes are there after it."""
+        tops, top = np.zeros(len(self.events), np.int64), 0
+        for i, event in enumerate(self.events):
+            if storage in self.calls[event.place].writes:
+                top = self.written(event.place, storage, event.end)
+            tops[i] = top
+        return tops
+
+    def reads(self, storage: str) -> Array:
+        """Which events read a tensor; bool [events]."""
+        return np.array([storage in self.calls[event.place].reads for event in self.events])
+
+    def at(self, place: int) -> Array:
+        """Which events are calls of the layer; bool [events]."""
+        return np.array([event.place == place for event in self.events])
+
+
+def stage_of(steps: Sequence[Step], numbers: Sequence[int], units: Sequence[int]) -> Stage:
+    """The stage of these steps, in their order."""
+    waits: dict[int, int] = {}
+    for p, n in enumerate(numbers):
+        for q, m in enumerate(numbers):
+            alike = steps[n].rows == steps[m].rows and units[p] == units[q]
+            if p != q and alike and q not in waits and _reads_less(steps[n], steps[m]):
+                waits[p] = q
+    return Stage(tuple(numbers), tuple(units), waits)
+
+
+def _reads_less(step: Step, other: Step) -> bool:
+    """Whether both read a tensor by rows, and `step` no more of it for the same output rows."""
+    for name in set(step.windows) & set(other.windows):
+        mine, its = step.windows[name], other.windows[name]
+        strides = {w.stride for w in (*mine, *its)}
+        if len(strides) == 1 and max(w.last(1) for w in mine) < max(w.last(1) for w in its):
+            return True
+    return False
