@@ -5,10 +5,11 @@ It depends on the graph, the core and the records alone.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Literal
 
-from tinyc.autotune.options import Option, options_of
+from tinyc.autotune.options import Option, options_of, streaming_options
 from tinyc.autotune.records import Record
 from tinyc.autotune.schedule import Schedule
 from tinyc.autotune.selection import Cost, Group, Objective, cost_of, select
@@ -17,26 +18,43 @@ from tinyc.compiler.graph import Graph
 from tinyc.compiler.ops import OPS
 from tinyc.compiler.ops.op import Call, call_of
 from tinyc.compiler.ops.workload import workload
+from tinyc.passes.fusions import Fusion, fusions_of
 from tinyc.targets import Target
 from tinyc.targets.firmware import Io
 
-Optimize = Literal["latency", "balanced", "size"]
+Optimize = Literal["latency", "balanced", "size", "ram"]
 # Percent of flash, or of RAM, that a percent of cycles is worth.
 BALANCED_WORTH, LATENCY_WORTH = 2.0, 12.0
 FIRMWARE_FLASH, FIRMWARE_RAM = 16384, 4096  # bytes, about: what any firmware has beside the model
 MOST_SLOWDOWN = 2.5  # of "size" against "balanced"
+MOST_RAM_SLOWDOWN = 1.25  # of "ram" against "latency"; 1.3 with what estimates are off
 WORST_FIRST: tuple[Source, ...] = ("unknown", "estimated")
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """The most bytes that may be used; None: what the target has."""
+
+    ram_bytes: int | None = None
+    flash_bytes: int | None = None
+
+    def over(self, cost: Cost) -> float:
+        """1 within the limits, else by what factor they are passed."""
+        ram = cost.ram_bytes / self.ram_bytes if self.ram_bytes else 0.0
+        flash = cost.flash_bytes / self.flash_bytes if self.flash_bytes else 0.0
+        return max(ram, flash, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
-    """The schedule of every node with a choice, and what it costs.
+    """The schedule of every node with a choice, which nodes stream, and what that costs.
 
     options  by node
     """
 
     optimize: Optimize
     options: Mapping[str, Option]
+    fusion: Fusion
     cost: Cost
 
     @property
@@ -46,58 +64,115 @@ class Choice:
     @property
     def source(self) -> Source:
         """Where its cycles are from: the worst that any node's are."""
-        sources = {option.source for option in self.options.values()}
+        sources = {
+            option.source
+            for name, option in self.options.items()
+            if option.cycles or name not in self.fusion.layers
+        }
         return next((s for s in WORST_FIRST if s in sources), "measured")
 
 
 def choices_of(
-    graph: Graph, target: Target, io: Io, records: Sequence[Record]
+    graph: Graph, target: Target, io: Io, records: Sequence[Record], limits: Limits = Limits()
 ) -> Mapping[Optimize, Choice]:
     """The choice for everything that can be asked."""
-    groups = groups_of(graph, target, io, records)
+    problems = problems_of(graph, target, io, records)
 
     def chosen(optimize: Optimize, objective: Objective) -> Choice:
-        picks = select(groups, objective)
-        nodes = {n: g.options[p] for g, p in zip(groups, picks, strict=True) for n in g.nodes}
-        return Choice(optimize, nodes, cost_of(groups, picks))
+        def limited(cost: Cost) -> float:
+            return objective(cost) + 1e3 * math.log(limits.over(cost))
 
-    def worth(percent: float) -> Objective:
-        def objective(cost: Cost) -> float:
-            flash, ram = cost.flash_bytes + FIRMWARE_FLASH, cost.ram_bytes + FIRMWARE_RAM
-            return percent * math.log(cost.cycles) + math.log(flash) + math.log(ram)
+        found = [choose(optimize, problem, limited) for problem in problems]
+        return min(found, key=lambda choice: limited(choice.cost))
 
-        return objective
-
-    balanced = chosen("balanced", worth(BALANCED_WORTH))
+    latency, balanced = (
+        chosen("latency", worth(LATENCY_WORTH)),
+        chosen("balanced", worth(BALANCED_WORTH)),
+    )
 
     def size(cost: Cost) -> float:
-        over = max(cost.cycles / max(balanced.cost.cycles * MOST_SLOWDOWN, 1.0), 1.0)
-        return cost.flash_bytes * over**8 + cost.cycles * 1e-9
+        slow = max(cost.cycles / max(balanced.cost.cycles * MOST_SLOWDOWN, 1.0), 1.0)
+        return math.log(cost.flash_bytes) + 8 * math.log(slow) + cost.cycles * 1e-12
+
+    def ram(cost: Cost) -> float:
+        slow = max(cost.cycles / max(latency.cost.cycles * MOST_RAM_SLOWDOWN, 1.0), 1.0)
+        return math.log(cost.ram_bytes) + 8 * math.log(slow) + cost.cycles * 1e-10
 
     return {
-        "latency": chosen("latency", worth(LATENCY_WORTH)),
+        "latency": latency,
         "balanced": balanced,
         "size": chosen("size", size),
+        "ram": chosen("ram", ram),
     }
 
 
-def groups_of(graph: Graph, target: Target, io: Io, records: Sequence[Record]) -> tuple[Group, ...]:
-    calls: dict[str, list[Call]] = {}
-    for node in graph.nodes:
-        if OPS[node.op].algorithms:
-            call = call_of(graph, node)
-            calls.setdefault(workload(call), []).append(call)
-    options = options_of({text: same[0] for text, same in calls.items()}, target, records)
+def worth(percent: float) -> Objective:
+    """A percent of cycles is worth `percent` of flash, or of RAM."""
+
+    def objective(cost: Cost) -> float:
+        flash, ram = cost.flash_bytes + FIRMWARE_FLASH, cost.ram_bytes + FIRMWARE_RAM
+        return percent * math.log(cost.cycles) + math.log(flash) + math.log(ram)
+
+    return objective
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Nodes to choose schedules for when those of a fusion stream."""
+
+    fusion: Fusion
+    groups: tuple[Group, ...]
+
+
+def choose(optimize: Optimize, problem: Problem, objective: Objective) -> Choice:
+    """The best schedules for one fusion."""
+    extra = problem.fusion.cycles
+
+    def whole(cost: Cost) -> Cost:
+        ram = max(cost.ram_bytes, problem.fusion.bytes)  # layers without a choice among it
+        return replace(cost, cycles=cost.cycles + extra, ram_bytes=ram)
+
+    picks = select(problem.groups, lambda cost: objective(whole(cost)))
+    nodes = {n: g.options[p] for g, p in zip(problem.groups, picks, strict=True) for n in g.nodes}
+    return Choice(optimize, nodes, problem.fusion, whole(cost_of(problem.groups, picks)))
+
+
+def problems_of(
+    graph: Graph, target: Target, io: Io, records: Sequence[Record]
+) -> tuple[Problem, ...]:
+    """One for each set of layers that may stream."""
+    calls = {n.name: call_of(graph, n) for n in graph.nodes if OPS[n.op].algorithms}
+    texts = {name: workload(call) for name, call in calls.items()}
+    distinct = {text: calls[name] for name, text in reversed(texts.items())}
+    options = options_of(distinct, target, records)
     lives = _lives(graph, io)
-    groups = []
-    for text, same in calls.items():
-        names = tuple(call.node.name for call in same)
+
+    @cache
+    def streaming(text: str, accumulates: bool) -> tuple[Option, ...]:
+        return streaming_options(distinct[text], target, options[text], accumulates)
+
+    def group(text: str, names: tuple[str, ...], fusion: Fusion) -> Group:
+        streamed = tuple(fusion.layers[name] for name in names if name in fusion.layers)
+        if streamed:
+            return Group(
+                text, names, None, None, streaming(text, streamed[0].accumulates), streamed
+            )
+        same = [calls[name] for name in names]
         overlapping = [call for call in same if _is_last_reader(graph, lives, call)]
         alone = [_passing_bytes(graph, lives, call) for call in overlapping]
         apart = [_live_bytes(graph, lives, call) for call in same if call not in overlapping]
         most = (max(alone, default=None), max(apart, default=None))
-        groups.append(Group(text, names, *most, options[text]))
-    return tuple(groups)
+        return Group(text, names, *most, options[text])
+
+    def problem(fusion: Fusion) -> Problem:
+        alike: dict[tuple[str, bool], list[str]] = {}
+        for name, text in texts.items():
+            alike.setdefault((text, name in fusion.layers), []).append(name)
+        return Problem(
+            fusion, tuple(group(text, tuple(same), fusion) for (text, _), same in alike.items())
+        )
+
+    return tuple(map(problem, fusions_of(graph, target, io)))
 
 
 Lives = Mapping[str, tuple[int, int]]  # tensors in the arena: the steps that write and last read

@@ -1,7 +1,7 @@
 """The schedules that a workload may get, with what they cost: measured, or estimated."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tinyc.autotune.estimates import Fit, block_sizes, fits_of, operator_of
 from tinyc.autotune.records import Record, useful
@@ -10,6 +10,7 @@ from tinyc.compiler.artifact import Source
 from tinyc.compiler.ops import OPS, kernel_of
 from tinyc.compiler.ops.op import Call, rule_of_thumb
 from tinyc.compiler.program import arena_alone
+from tinyc.passes.fusions import ACCUMULATING
 from tinyc.targets import Target
 
 MOST_ESTIMATED = 6  # schedules of a workload that was not measured
@@ -20,6 +21,7 @@ class Option:
     """One schedule of a workload; sizes and `kernel` as in Record.
 
     source  where the cycles are from
+    band    rows that are computed together; only known where layers stream
     """
 
     schedule: Schedule
@@ -31,6 +33,7 @@ class Option:
     scratch_bytes: int
     arena_bytes: int
     kernel: str = ""
+    band: int = 1
 
     @property
     def flash_bytes(self) -> int:
@@ -54,6 +57,16 @@ def options_of(
         else _estimated(text, call, target, fits, sizes) or (_rule(call, target),)
         for text, call in calls.items()
     }
+
+
+def streaming_options(
+    call: Call, target: Target, options: Sequence[Option], accumulates: bool
+) -> tuple[Option, ...]:
+    """The options of a layer in a stage that streams, with their bands."""
+    if accumulates:
+        return (_unknown(call, target, Schedule(ACCUMULATING)),)
+    bands = [kernel_of(call, target, option.schedule).band for option in options]
+    return tuple(replace(o, band=band) for o, band in zip(options, bands, strict=True))
 
 
 def _suits(call: Call, target: Target, schedule: Schedule) -> bool:
@@ -94,7 +107,12 @@ def _unmeasured(
 
 
 def _rule(call: Call, target: Target) -> Option:
-    schedule = Schedule(rule_of_thumb(OPS[call.node.op].algorithms, call, target))
+    return _unknown(
+        call, target, Schedule(rule_of_thumb(OPS[call.node.op].algorithms, call, target))
+    )
+
+
+def _unknown(call: Call, target: Target, schedule: Schedule) -> Option:
     kernel = kernel_of(call, target, schedule)
     tables = sum(c.array.nbytes for c in kernel.constants)
     arena = arena_alone(call, target, schedule)

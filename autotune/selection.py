@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tinyc.autotune.options import Option
+from tinyc.passes.fusions import Streamable
 
 OTHER_CODE_BYTES = 2048  # what no option changes: pools, softmax, the run function
 
@@ -23,6 +24,7 @@ class Group:
                    is the last to read; None: there is no such node
     apart_bytes    all that is in the arena while another node runs, but for its scratch; None:
                    there is no such node
+    streamed       the nodes that run row by row; then all of them do
     """
 
     workload: str
@@ -30,9 +32,13 @@ class Group:
     passing_bytes: int | None
     apart_bytes: int | None
     options: tuple[Option, ...]
+    streamed: tuple[Streamable, ...] = ()
 
     def ram_bytes(self, option: Option) -> int:
         """About: the arena that holds the largest step of its nodes."""
+        if self.streamed:
+            live = (s.live_bytes + (option.band - 1) * s.row_bytes for s in self.streamed)
+            return max(live) + option.scratch_bytes
         alone = 0 if self.passing_bytes is None else self.passing_bytes + option.arena_bytes
         apart = 0 if self.apart_bytes is None else self.apart_bytes + option.scratch_bytes
         return max(alone, apart)

@@ -35,7 +35,7 @@ class Options:
     io            "caller": inputs and outputs are the caller's arrays; "arena": they live there
     io_dtype      "model": the interface as in the file; "int8": without the Quantize at the
                   inputs and the Dequantize at the outputs
-    optimize      what kernels are chosen for: "latency", "balanced" or "size" (of flash)
+    optimize      what kernels are chosen for: "latency", "balanced", "size" (of flash) or "ram"
     input_shapes  by input name, for dimensions that the model leaves open
     dump          folder for the graph after every pass; None: no dump
     """
@@ -89,11 +89,11 @@ def compile_program(
     records: Sequence[Record] | None = None,
 ) -> tuple[Program, Artifact]:
     """What `compile_model` gives, and the program it was printed from."""
-    graph = read_graph(model, target, options)
+    graph = materialize_outputs(read_graph(model, target, options))
     records = known_records(target) if records is None else records
     choices = choices_of(graph, target, options.io, records)
     choice = choices[options.optimize]
-    program = plan_program(graph, target, options.io, choice.schedules)
+    program = plan_program(graph, target, options.io, choice.schedules, choice.fusion.streams)
     return program, emit_artifact(program, choice, choices)
 
 
@@ -111,10 +111,17 @@ def read_graph(model: Path, target: Target, options: Options = DEFAULTS) -> Grap
 
 
 def plan_program(
-    graph: Graph, target: Target, io: Io = "caller", schedules: Mapping[str, Schedule] = {}
+    graph: Graph,
+    target: Target,
+    io: Io = "caller",
+    schedules: Mapping[str, Schedule] = {},
+    streams: Sequence[Sequence[str]] = (),
 ) -> Program:
-    """Kernels chosen and memory planned, and the plan proved."""
-    program = build_program(materialize_outputs(graph), target, io, schedules)
+    """Kernels chosen and memory planned, and the plan proved.
+
+    streams  names of nodes that run together, row by row
+    """
+    program = build_program(materialize_outputs(graph), target, io, schedules, streams)
     if program.plan.arena_bytes <= target.ram_bytes:  # else emit_artifact refuses it, at once
         check_plan(program.plan, program.stages, program.steps, program.storages, target.alignment)
     return program

@@ -83,6 +83,21 @@ def buffers_of(
     return buffers
 
 
+def claims_of_stage(stage: Stage, run: Streamed, storages: Sequence[Storage]) -> list[Array]:
+    """What every storage claims while one stage runs, windows those of an early one."""
+    first, last = stage.steps[0], stage.steps[-1]
+    claims = []
+    for storage in storages:
+        if storage.first > last or storage.last < first:
+            continue
+        born, dying = storage.first >= first, storage.last <= last
+        if born and dying and not storage.kept and stage.streams:
+            claims += _window(storage, 0, run, 1).claims.values()
+        else:
+            claims.append(_claim(storage, run, born, dying))
+    return claims
+
+
 def _claim(storage: Storage, run: Streamed | None, born: bool, dying: bool) -> Array:
     """Of a whole tensor during a stage that writes it first, reads it last, or leaves it alone."""
     whole = np.array([[0, storage.bytes]], np.int64)

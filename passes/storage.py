@@ -7,7 +7,7 @@ from tinyc.compiler.graph import Graph, Node
 from tinyc.compiler.ops import OPS
 from tinyc.compiler.ops.concat import ConcatAttrs
 from tinyc.compiler.ops.kernel import Kernel
-from tinyc.compiler.ops.op import Window, call_of
+from tinyc.compiler.ops.op import ROW, Window, call_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +156,12 @@ def _step(graph: Graph, node: Node, kernel: Kernel, roots: Mapping[str, str]) ->
     reads = tuple(dict.fromkeys(roots[t.name] for t in activations))
     writes = tuple(roots[t.name] for t in call.outputs)
     base = Step(node.name, reads, writes, kernel.scratch_bytes)
+    if kernel.accumulates:
+        (read,) = reads
+        return replace(
+            base, rows=kernel.rows, windows={read: (ROW,)}, input_rows={read: kernel.rows},
+            accumulates=True,
+        )  # fmt: skip
     windows = op.windows(call) if kernel.rows else None
     if windows is not None:
         rowwise: dict[str, tuple[Window, ...]] = {}

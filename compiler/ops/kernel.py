@@ -43,6 +43,9 @@ class Kernel:
     microkernels   C functions that `function` calls
     rows           output rows that row_begin..row_end counts; 0: no row range
     band           rows from row_begin on that are computed together, in any order
+    accumulates    `rows` counts rows of the input: each call takes some into the scratch, which
+                   lives from the first call to the last; the call that ends with `rows` writes
+                   the output
     in_place       the output may lie exactly over the first input, of as many bytes: what a value
                    is written over was read before
     float_code     whether it computes with floats
@@ -56,6 +59,7 @@ class Kernel:
     microkernels: tuple[Microkernel, ...] = ()
     rows: int = 0
     band: int = 1
+    accumulates: bool = False
     in_place: bool = False
     float_code: bool = False
     note: str = "plain C"

@@ -1,0 +1,252 @@
+"""Which layers may run together row by row, and what that saves: from none to the least RAM.
+
+Before kernels are chosen: layers are taken to compute one row a call, without scratch. The method
+is dynamic programming over the layers in their order: for a limit of RAM, the fewest cycles spent
+on calls and moved rows so that every stage stays below it.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+
+from tinyc.compiler.graph import Graph
+from tinyc.compiler.ops import OPS
+from tinyc.compiler.ops.kernel import Kernel
+from tinyc.compiler.ops.op import call_of
+from tinyc.passes.claims import claims_of_stage, streamed
+from tinyc.passes.stages import stage_of
+from tinyc.passes.storage import Step, Storage, steps_of, storages_of
+from tinyc.targets import Target
+from tinyc.targets.firmware import Io
+
+ACCUMULATING = "running"  # the algorithm of a pool or Dense that sums up its input row by row
+MOST_LAYERS = 24  # of a stage
+# About, on Cortex-M4: of one more call with its conditions, and of a moved byte
+CYCLES_PER_CALL, CYCLES_PER_BYTE = 120, 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class Streamable:
+    """A layer in a stage that streams, one row a call.
+
+    live_bytes   in the arena at its calls, at the most; scratch comes on top
+    row_bytes    what each further row of a call adds, about: the rows written and read
+    accumulates  it has to sum up its input
+    """
+
+    live_bytes: int
+    row_bytes: int
+    accumulates: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fusion:
+    """Which nodes run together; the others are alone.
+
+    streams    names of the nodes of each stage, in order
+    layers     those nodes, by name
+    cycles     that the calls and moves cost, about
+    bytes      the most that is in the arena, scratch and bands left out
+    """
+
+    streams: tuple[tuple[str, ...], ...] = ()
+    layers: Mapping[str, Streamable] = field(default_factory=dict)
+    cycles: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Outline:
+    """The steps of a graph whose kernels are open: alone, and as a part of a stage.
+
+    planned  the storages in the arena
+    """
+
+    alone: tuple[Step, ...]
+    together: tuple[Step, ...]
+    planned: tuple[Storage, ...]
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        return {s.name: s.bytes for s in self.planned}
+
+
+def fusions_of(graph: Graph, target: Target, io: Io) -> tuple[Fusion, ...]:
+    """From no stage that streams to the least RAM; each next one needs less and costs more."""
+    outline = _outline_of(graph, target, io)
+    cost = cache(lambda first, last: _cost(outline, first, last))
+    between = _live_between(outline)
+    solo = [cost(i, i).bytes for i in range(len(outline.alone))]
+    found = [Fusion(bytes=max(solo, default=0))]
+    while (fusion := _below(outline, solo, between, cost, found[-1].bytes)) is not None:
+        found.append(fusion)
+    return tuple(found)
+
+
+def _outline_of(graph: Graph, target: Target, io: Io) -> _Outline:
+    alone: dict[str, Kernel] = {}
+    together: dict[str, Kernel] = {}
+    for node in graph.nodes:
+        op, call = OPS[node.op], call_of(graph, node)
+        if op.kernel is None:
+            continue
+        windows = op.windows(call)
+        rows = 0 if windows is None else call.outputs[0].shape[1]
+        alone[node.name] = together[node.name] = Kernel(op.name, None, rows=rows)
+        running = op.algorithms.get(ACCUMULATING)
+        if running is not None and running.suits(call, target):
+            rows = call.inputs[0].shape[1]
+            together[node.name] = Kernel(op.name, None, rows=rows, accumulates=True)
+    names = set(alone)
+    steps = steps_of(graph, alone, names)
+    storages = storages_of(graph, steps, alone, names)
+    callers = {*graph.inputs, *graph.outputs} if io == "caller" else set[str]()
+    planned = tuple(s for s in storages if callers.isdisjoint(s.tensors))
+    return _Outline(steps, steps_of(graph, together, names), planned)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """What a candidate costs; `layers` of one that streams."""
+
+    bytes: int
+    cycles: int = 0
+    layers: tuple[Streamable, ...] = ()
+
+
+IMPOSSIBLE = _Stage(1 << 62)
+
+
+def _cost(outline: _Outline, first: int, last: int) -> _Stage:
+    """Of the steps first..last as one stage."""
+    steps = outline.alone if first == last else outline.together
+    numbers = range(first, last + 1)
+    if first < last and not _may_stream(steps, numbers):
+        return IMPOSSIBLE
+    stage = stage_of(steps, numbers, [1] * len(numbers))
+    sizes = _sizes(steps, numbers, outline)
+    run = streamed(stage, steps, sizes)
+    claims = claims_of_stage(stage, run, outline.planned)
+    total = np.sum(np.broadcast_arrays(*(c[:, 1] - c[:, 0] for c in claims), [0]), axis=0)
+    if first == last:
+        return _Stage(int(total.max()))
+    if any(need.window is None for need in run.needs):
+        return IMPOSSIBLE
+    total = np.broadcast_to(total, len(run.events))
+    layers = tuple(
+        Streamable(int(total[run.at(p)].max()), _row_bytes(step, sizes), step.accumulates)
+        for p, step in enumerate(run.calls)
+    )
+    cycles = CYCLES_PER_CALL * len(run.events) + int(CYCLES_PER_BYTE * run.moved_bytes)
+    return _Stage(int(total.max()), cycles, layers)
+
+
+def _sizes(steps: Sequence[Step], numbers: range, outline: _Outline) -> Mapping[str, int]:
+    """Of the storages of a stage; callers' arrays take no bytes of the arena."""
+    used = {name for i in numbers for name in (*steps[i].reads, *steps[i].writes)}
+    return {**dict.fromkeys(used, 0), **outline.sizes}
+
+
+def _may_stream(steps: Sequence[Step], numbers: range) -> bool:
+    """Whether every layer works by rows, and reads what others of the stage write or read."""
+    seen: set[str] = set()
+    for i in numbers:
+        step = steps[i]
+        if step.rows <= 1 or not step.windows:
+            return False
+        if seen and seen.isdisjoint(step.reads):
+            return False
+        seen |= {*step.reads, *step.writes}
+    return True
+
+
+def _row_bytes(step: Step, sizes: Mapping[str, int]) -> int:
+    written = 0 if step.accumulates else sum(sizes[n] // step.rows for n in step.writes)
+    return written + sum(
+        max(w.stride for w in windows) * (sizes[name] // step.input_rows[name])
+        for name, windows in step.windows.items()
+    )
+
+
+def _live_between(outline: _Outline) -> list[int]:
+    """Bytes of whole tensors before each step and after the last, with the step's first row."""
+    sizes = outline.sizes
+    return [
+        sum(s.bytes for s in outline.planned if s.first < i <= s.last)
+        + sum(sizes.get(name, 0) // step.rows for step in outline.alone[i : i + 1]
+              for name in step.writes)
+        for i in range(len(outline.alone) + 1)
+    ]  # fmt: skip
+
+
+def _below(
+    outline: _Outline,
+    solo: Sequence[int],
+    between: Sequence[int],
+    cost: Callable[[int, int], _Stage],
+    limit: int,
+) -> Fusion | None:
+    """The fewest cycles with every stage below `limit` bytes; None when there is no way."""
+    count = len(solo)
+    best: list[tuple[int, int] | None] = [(0, 0), *([None] * count)]  # cycles, first of the stage
+    found: list[tuple[int, int]] = []  # stages that stream below the limit
+    for last in range(count):
+        for first, cycles in _ends(solo, between, cost, limit, last, found):
+            before = best[first]
+            if before is not None:
+                total = before[0] + cycles
+                known = best[last + 1]
+                if known is None or total < known[0]:
+                    best[last + 1] = total, first
+    if best[count] is None:
+        return None
+    stages, end = [], count
+    while end:
+        chosen = best[end]
+        assert chosen is not None, "every prefix of the best way was reached"
+        stages.append((chosen[1], end - 1))
+        end = chosen[1]
+    return _fusion(outline, cost, stages[::-1])
+
+
+def _ends(
+    solo: Sequence[int],
+    between: Sequence[int],
+    cost: Callable[[int, int], _Stage],
+    limit: int,
+    last: int,
+    found: list[tuple[int, int]],
+) -> Iterator[tuple[int, int]]:
+    """Beginnings of stages that end with `last`, and their cycles; only where one has to stream.
+
+    A stage around one of `found` with no other layer that has to is no better than that one.
+    """
+    if solo[last] < limit:
+        yield last, 0
+    if between[last + 1] >= limit:
+        return
+    hot = {last} if solo[last] >= limit else set[int]()
+    for first in range(last - 1, max(last - MOST_LAYERS, -1), -1):
+        hot |= {first} if solo[first] >= limit else set()
+        covered = any(f >= first and hot <= set(range(f, e + 1)) for f, e in found)
+        if hot and between[first] < limit and not covered:
+            stage = cost(first, last)
+            if stage.bytes < limit:
+                found.append((first, last))
+                yield first, stage.cycles
+
+
+def _fusion(
+    outline: _Outline, cost: Callable[[int, int], _Stage], stages: Sequence[tuple[int, int]]
+) -> Fusion:
+    streams, layers, cycles, most = [], {}, 0, 0
+    for first, last in stages:
+        stage = cost(first, last)
+        most, cycles = max(most, stage.bytes), cycles + stage.cycles
+        if first < last:
+            names = tuple(outline.together[i].node for i in range(first, last + 1))
+            streams.append(names)
+            layers.update(zip(names, stage.layers, strict=True))
+    return Fusion(tuple(streams), layers, cycles, most)
