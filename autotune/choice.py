@@ -12,7 +12,7 @@ from typing import Literal
 from tinyc.autotune.options import Option, options_of, streaming_options
 from tinyc.autotune.records import Record
 from tinyc.autotune.schedule import Schedule
-from tinyc.autotune.selection import Cost, Group, Objective, cost_of, select
+from tinyc.autotune.selection import Cost, Group, Objective, cost_of, least_cost, select
 from tinyc.compiler.artifact import Source
 from tinyc.compiler.graph import Graph
 from tinyc.compiler.ops import OPS
@@ -82,8 +82,14 @@ def choices_of(
         def limited(cost: Cost) -> float:
             return objective(cost) + 1e3 * math.log(limits.over(cost))
 
-        found = [choose(optimize, problem, limited) for problem in problems]
-        return min(found, key=lambda choice: limited(choice.cost))
+        best: Choice | None = None
+        for problem in sorted(problems, key=lambda p: limited(p.least)):
+            if best is None or limited(problem.least) < limited(best.cost):
+                found = choose(optimize, problem, limited)
+                if best is None or limited(found.cost) < limited(best.cost):
+                    best = found
+        assert best is not None, "there is one problem at least, without streams"
+        return best
 
     latency, balanced = (
         chosen("latency", worth(LATENCY_WORTH)),
@@ -118,23 +124,26 @@ def worth(percent: float) -> Objective:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Nodes to choose schedules for when those of a fusion stream."""
+    """Nodes to choose schedules for when those of a fusion stream.
+
+    least  no choice costs less
+    """
 
     fusion: Fusion
     groups: tuple[Group, ...]
+    least: Cost
+
+    def whole(self, cost: Cost) -> Cost:
+        """With what streaming costs, and the RAM of layers without a choice."""
+        ram = max(cost.ram_bytes, self.fusion.bytes)
+        return replace(cost, cycles=cost.cycles + self.fusion.cycles, ram_bytes=ram)
 
 
 def choose(optimize: Optimize, problem: Problem, objective: Objective) -> Choice:
     """The best schedules for one fusion."""
-    extra = problem.fusion.cycles
-
-    def whole(cost: Cost) -> Cost:
-        ram = max(cost.ram_bytes, problem.fusion.bytes)  # layers without a choice among it
-        return replace(cost, cycles=cost.cycles + extra, ram_bytes=ram)
-
-    picks = select(problem.groups, lambda cost: objective(whole(cost)))
+    picks = select(problem.groups, lambda cost: objective(problem.whole(cost)))
     nodes = {n: g.options[p] for g, p in zip(problem.groups, picks, strict=True) for n in g.nodes}
-    return Choice(optimize, nodes, problem.fusion, whole(cost_of(problem.groups, picks)))
+    return Choice(optimize, nodes, problem.fusion, problem.whole(cost_of(problem.groups, picks)))
 
 
 def problems_of(
@@ -168,9 +177,9 @@ def problems_of(
         alike: dict[tuple[str, bool], list[str]] = {}
         for name, text in texts.items():
             alike.setdefault((text, name in fusion.layers), []).append(name)
-        return Problem(
-            fusion, tuple(group(text, tuple(same), fusion) for (text, _), same in alike.items())
-        )
+        groups = tuple(group(text, tuple(same), fusion) for (text, _), same in alike.items())
+        open_ = Problem(fusion, groups, least_cost(groups))
+        return replace(open_, least=open_.whole(open_.least))
 
     return tuple(map(problem, fusions_of(graph, target, io)))
 

@@ -4,6 +4,7 @@ Flash is shared: the nodes of a group are one function, and blocks of equal name
 whoever calls them. So options are not chosen one by one but by local search, from several starts.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -60,6 +61,19 @@ def select(groups: Sequence[Group], objective: Objective) -> Picks:
     """The best of the local optima that the starts lead to."""
     found = [_descend(groups, start, objective) for start in _starts(groups)]
     return min(found, key=lambda picks: objective(cost_of(groups, picks)))
+
+
+def least_cost(groups: Sequence[Group]) -> Cost:
+    """No choice costs less of anything: the least of each by itself, blocks left out."""
+
+    def least(value: Callable[[Group, Option], int]) -> list[int]:
+        return [min(value(group, option) for option in group.options) for group in groups]
+
+    return Cost(
+        max(sum(least(lambda g, o: o.cycles * len(g.nodes))), 1),
+        OTHER_CODE_BYTES + sum(least(lambda g, o: o.tables_bytes * len(g.nodes) + o.own_bytes)),
+        max(least(lambda g, o: g.ram_bytes(o)), default=1),
+    )
 
 
 def cost_of(groups: Sequence[Group], picks: Picks) -> Cost:
@@ -120,15 +134,25 @@ def _starts(groups: Sequence[Group]) -> list[Picks]:
 
 
 def _descend(groups: Sequence[Group], start: Picks, objective: Objective) -> Picks:
-    """Change one group, then all groups that have it to one schedule, while that helps."""
+    """Change one group while that helps, then all groups that have it to one schedule."""
     picks = start
     while True:
-        before = picks
-        for i in range(len(groups)):
-            picks = _with_best(groups, picks, i, objective)
-        picks = _with_best_for_all(groups, picks, objective)
-        if picks == before:
+        picks = _descend_one_by_one(groups, picks, objective)
+        together = _with_best_for_all(groups, picks, objective)
+        if together == picks:
             return picks
+        picks = together
+
+
+def _descend_one_by_one(groups: Sequence[Group], start: Picks, objective: Objective) -> Picks:
+    picks, still = start, 0
+    for i in itertools.cycle(range(len(groups))):
+        found = _with_best(groups, picks, i, objective)
+        still = still + 1 if found == picks else 1
+        picks = found
+        if still >= len(groups):
+            break
+    return picks
 
 
 def _with_best(groups: Sequence[Group], picks: Picks, i: int, objective: Objective) -> Picks:

@@ -14,6 +14,7 @@ from tinyc.compiler.names import c_name, unique_name
 from tinyc.compiler.ops.op import Call, call_of
 from tinyc.compiler.program import Program
 from tinyc.passes.claims import scratch_name, streamed
+from tinyc.passes.stages import Stage
 
 MOST_NAME_CHARACTERS = 32  # of a pointer that is named like its tensor
 
@@ -28,7 +29,7 @@ def run_lines(
     streams: list[str] = []
     body: list[str] = []
     for number, stage in enumerate(program.stages):
-        if stage.streams:
+        if stage.loops:
             function = f"{name}_rows_{number}"
             streams += _stream(calls, name, function, number)
             passed = [port.c_name for port in calls.passed(stage.steps)]
@@ -36,7 +37,7 @@ def run_lines(
         else:
             (step,) = stage.steps
             body += [f"  /* {calls.comment(step)} */", f"  {calls.whole(step)}"]
-    alone = [stage.steps[0] for stage in program.stages if not stage.streams]
+    alone = [stage.steps[0] for stage in program.stages if not stage.loops]
     declarations = calls.declarations(alone)
     lines = [f"{run_prototype(name, program.io, *ports)} {{", *declarations]
     if not any("arena" in line for line in (*declarations, *body)):
@@ -63,16 +64,23 @@ def _stream(calls: "_Calls", name: str, function: str, number: int) -> list[str]
     )
 
     def by_rows(step: int, begin: str, end: str) -> str:
-        return calls.by_rows(step, begin, end, names)
+        return calls.by_rows(step, begin, end, names, stage.upwards)
 
     return [
-        f"/* {len(stage.steps)} layers, row by row: the last one that has its rows runs next. */",
+        f"/* {_described(stage)} */",
         f"TINYC_STREAM void {function}({', '.join(parameters)}) {{",
         *calls.declarations(stage.steps),
         *stream_lines(program, stage, run, names, by_rows, calls.comment),
         "}",
         "",
     ]
+
+
+def _described(stage: Stage) -> str:
+    way = "from the last row to the first" if stage.upwards else "row by row"
+    if not stage.streams:
+        return f"A layer, {way}."
+    return f"{len(stage.steps)} layers, {way}: the last one that has its rows runs next."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,17 +131,18 @@ class _Calls:
         rows = ["0", str(kernel.rows)] if kernel.rows else []
         return self._text(step, [self.names[t.name] for t in self.activations(step)], rows)
 
-    def by_rows(self, step: int, begin: str, end: str, names: StreamNames) -> str:
+    def by_rows(self, step: int, begin: str, end: str, names: StreamNames, upwards: bool) -> str:
         """The call that computes some rows, of tensors in windows among others."""
         places = []
         for tensor in self.activations(step):
-            storage = self.program.storage(tensor.name).name
-            windowed = storage in self.program.plan.windows
-            places.append(
-                f"tinyc_base({names.pointers[storage]}, {names.first(storage)})"
-                if windowed
-                else self.names[tensor.name]
-            )
+            storage = self.program.storage(tensor.name)
+            window = self.program.plan.windows.get(storage.name)
+            if window is None:
+                places.append(self.names[tensor.name])
+                continue
+            first = names.first(storage.name)
+            gone = f"{storage.bytes - window} - {first}" if upwards else first
+            places.append(f"tinyc_base({names.pointers[storage.name]}, {gone})")
         kernel = self.program.kernels[self.nodes[step].name]
         return self._text(step, places, [begin, end] if kernel.rows else [])
 

@@ -23,7 +23,10 @@ class StreamNames:
         return f"{self.layers[place]}_rows"
 
     def first(self, storage: str) -> str:
-        """The variable with the first byte of a tensor that its window holds."""
+        """The variable with the first byte of a tensor that its window holds.
+
+        Counted from the tensor's end where the stage runs upwards.
+        """
         return f"{self.pointers[storage]}_first"
 
 
@@ -47,6 +50,11 @@ def stream_lines(
     yield from (f"  int32_t {names.first(storage)} = 0;" for storage in printer.windows())
     last = run.events[-1].place
     yield f"  while ({names.rows(last)} < {run.calls[last].rows}) {{"
+    if len(run.calls) == 1:
+        yield f"    /* {comment(stage.steps[0])} */"
+        yield from (f"    {line}" for line in printer.turn(0, call))
+        yield "  }"
+        return
     for number, place in enumerate(reversed(range(len(run.calls)))):
         yield "    " + ("} else " if number else "") + printer.branch(place)
         yield f"      /* {comment(stage.steps[place])} */"
@@ -108,7 +116,10 @@ class _Printer:
         step, rows = self.run.calls[place], self.names.rows(place)
         slides = self.program.plan.slides
         yield from (self.slide(n) for n in step.writes if slides.get(n) == "late")
-        yield call(self.stage.steps[place], rows, self.end(place))
+        begin, end = rows, self.end(place)
+        if self.stage.upwards:
+            begin, end = f"{step.rows} - {_inner(end)}", f"{step.rows} - {rows}"
+        yield call(self.stage.steps[place], begin, end)
         yield f"{rows} = {self.end(place)};"
         yield from (self.slide(n) for n in step.reads if slides.get(n) == "early")
 
@@ -123,9 +134,12 @@ class _Printer:
             for place, step in enumerate(self.run.calls)
             if storage in step.reads
         ]
-        first, pointer = self.names.first(storage), self.names.pointers[storage]
+        first, window = self.names.first(storage), f"(uint8_t *){self.names.pointers[storage]}"
         arguments = f"{first}, {_least(oldest)}, {there}, {self.program.target.alignment}"
-        return f"{first} = tinyc_slide((uint8_t *){pointer}, {arguments});"
+        if self.stage.upwards:
+            window = f"&({window})[{self.program.plan.windows[storage]}]"
+            return f"{first} = tinyc_slide_up({window}, {arguments});"
+        return f"{first} = tinyc_slide({window}, {arguments});"
 
     def oldest(self, place: int, step: Step, storage: str) -> str:
         """The first byte that the next rows of a layer read; all are gone after its last ones."""
@@ -145,6 +159,11 @@ def _times(value: str, factor: int) -> str:
         return value
     alone = value.isidentifier() or (value.startswith("tinyc_") and value.endswith(")"))
     return f"{value} * {factor}" if alone else f"({value}) * {factor}"
+
+
+def _inner(value: str) -> str:
+    """`value` as a part of a sum."""
+    return f"({value})" if " " in value and not value.startswith("tinyc_") else value
 
 
 def _shifted(value: str, offset: int) -> str:

@@ -9,7 +9,7 @@ from tinyc.compiler.ops import OPS
 from tinyc.compiler.ops.kernel import Kernel
 from tinyc.compiler.ops.op import Call, call_of
 from tinyc.passes.claims import buffers_of, scratch_name, streamed
-from tinyc.passes.memory_plan import MemoryPlan, plan_memory
+from tinyc.passes.memory_plan import MemoryPlan, directed, plan_memory
 from tinyc.passes.stages import Stage, stage_of
 from tinyc.passes.storage import Step, Storage, steps_of, storages_of
 from tinyc.targets import Target
@@ -43,7 +43,7 @@ class Program:
         """The step of each kernel call of a run, in order."""
         sizes = {s.name: s.bytes for s in self.storages}
         for stage in self.stages:
-            if stage.streams:
+            if stage.loops:
                 events = streamed(stage, self.steps, sizes).events
                 yield from (stage.steps[event.place] for event in events)
             else:
@@ -83,9 +83,10 @@ def build_program(
     steps = steps_of(graph, kernels, names)
     stages = _stages_of(steps, streams)
     storages = storages_of(graph, steps, kernels, names)
-    planned = storages if io == "arena" else _own(graph, storages)
-    plan = plan_memory(buffers_of(stages, steps, planned, target.alignment), target.alignment)
-    return Program(graph, target, io, kernels, steps, stages, storages, plan)
+    callers = set() if io == "arena" else _callers(graph, storages)
+    buffers = buffers_of(stages, steps, storages, target.alignment, callers)
+    plan = plan_memory(buffers, target.alignment)
+    return Program(graph, target, io, kernels, steps, directed(stages, plan), storages, plan)
 
 
 def _stages_of(steps: Sequence[Step], streams: Sequence[Sequence[str]]) -> tuple[Stage, ...]:
@@ -101,10 +102,10 @@ def _stages_of(steps: Sequence[Step], streams: Sequence[Sequence[str]]) -> tuple
     return tuple(stages)
 
 
-def _own(graph: Graph, storages: tuple[Storage, ...]) -> tuple[Storage, ...]:
-    """The storages that are not the caller's arrays."""
-    callers = {*graph.inputs, *graph.outputs}
-    return tuple(s for s in storages if callers.isdisjoint(s.tensors))
+def _callers(graph: Graph, storages: Sequence[Storage]) -> set[str]:
+    """The storages that are the caller's arrays."""
+    arrays = {*graph.inputs, *graph.outputs}
+    return {s.name for s in storages if not arrays.isdisjoint(s.tensors)}
 
 
 def graph_alone(call: Call) -> Graph:

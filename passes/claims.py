@@ -2,7 +2,8 @@
 
 Buffers claim bytes at events, the calls of a stage. While a layer writes its output from the top,
 the part of its dying input that it has read is free again, so an output may start below its input
-and run into it. A tensor between two layers of a stage claims a window of rows, which slides:
+and run into it; in a stage that runs upwards it may end above it. A tensor between two layers of
+a stage claims a window of rows, which slides:
 
     early  the rows that are left move to the window's beginning right after they were read
     late   they move right before the next ones are written: until then the beginning is free
@@ -10,34 +11,51 @@ and run into it. A tensor between two layers of a stage claims a window of rows,
 so that an early window may share the place of its last rows with the first rows of a late one.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from tinyc.compiler.graph import Array
-from tinyc.passes.stages import Stage, Streamed
+from tinyc.passes.stages import Stage, Streamed, can_run_upwards, mirrored
 from tinyc.passes.storage import Step, Storage
 
 Slide = Literal["early", "late"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Buffer:
-    """One storage's claim on the arena.
+class Claim:
+    """A buffer during one stage: the claimed range at each of its events.
 
-    claims  by stage: the claimed range at each of its events, int64 [events, 2] (bottom, top) in
-            bytes of the buffer; a range of one stands for all events of the stage
-    window  whether it is a window that slides; `claims` are those of an early one, and
-    late    those of a late one
+    int64 [events, 2] (bottom, top) in bytes of the buffer; a range of one stands for all events
+
+    down, up  for each direction of the stage; the same where it has only one
+    late      of a window that slides late, in both directions; None: it is no window
+    """
+
+    down: Array
+    up: Array
+    late: tuple[Array, Array] | None = None
+
+    def ranges(self, upwards: bool, late: bool) -> Array:
+        if late and self.late is not None:
+            return self.late[upwards]
+        return self.up if upwards else self.down
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Buffer:
+    """What one storage, or scratch, claims of the arena.
+
+    claims  by stage
+    window  whether it is a window that slides
     """
 
     name: str
     bytes: int
-    claims: Mapping[int, Array]
+    claims: Mapping[int, Claim]
     window: bool = False
-    late: Mapping[int, Array] | None = None
 
 
 def scratch_name(node: str) -> str:
@@ -46,9 +64,33 @@ def scratch_name(node: str) -> str:
 
 
 def streamed(stage: Stage, steps: Sequence[Step], sizes: Mapping[str, int]) -> Streamed:
-    """The stage with its steps; one alone runs band by band within its only call."""
+    """The stage with its steps; one that is no loop runs band by band within its only call."""
     calls = tuple(steps[i] for i in stage.steps)
-    return Streamed(calls, stage.units if stage.streams else (calls[0].band,), stage.waits, sizes)
+    units = stage.units if stage.loops else (calls[0].band,)
+    turned = tuple(map(mirrored, calls)) if stage.upwards else calls
+    return Streamed(turned, units, stage.waits, sizes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Runs:
+    """A stage in both directions; the same where it has only one."""
+
+    stage: Stage
+    down: Streamed
+    up: Streamed
+
+    def claim(self, ranges: Callable[[Streamed], Array], size: int) -> Claim:
+        down = ranges(self.down)
+        return Claim(down, down if self.up is self.down else size - ranges(self.up)[:, ::-1])
+
+
+def _runs(stage: Stage, steps: Sequence[Step], sizes: Mapping[str, int], alignment: int) -> _Runs:
+    down = streamed(stage, steps, sizes)
+    written = [sizes[name] for step in down.calls for name in step.writes]
+    aligned = not stage.streams or all(size % alignment == 0 for size in written)
+    if not aligned or not can_run_upwards(down.calls):
+        return _Runs(stage, down, down)
+    return _Runs(stage, down, streamed(replace(stage, upwards=True), steps, sizes))
 
 
 def buffers_of(
@@ -56,14 +98,15 @@ def buffers_of(
     steps: Sequence[Step],
     storages: Sequence[Storage],
     alignment: int,
+    outside: Collection[str] = (),
 ) -> list[Buffer]:
-    """The claims of every storage, and of the scratch of every step."""
+    """The claims of every storage but those `outside` the arena, and of the scratch of every step."""
     sizes = {s.name: s.bytes for s in storages}
-    runs = [streamed(stage, steps, sizes) for stage in stages]
+    runs = [_runs(stage, steps, sizes, alignment) for stage in stages]
     stage_of = {step: i for i, stage in enumerate(stages) for step in stage.steps}
     stage_of |= {-1: -1, len(steps): len(stages)}
     buffers = []
-    for storage in storages:
+    for storage in (s for s in storages if s.name not in outside):
         first, last = stage_of[storage.first], stage_of[storage.last]
         if first == last and not storage.kept and 0 <= first and stages[first].streams:
             buffers.append(_window(storage, first, runs[first], alignment))
@@ -77,45 +120,51 @@ def buffers_of(
     for index, run in enumerate(runs):
         buffers += [
             Buffer(scratch_name(s.node), s.scratch_bytes, {index: _scratch(run, place)})
-            for place, s in enumerate(run.calls)
+            for place, s in enumerate(run.down.calls)
             if s.scratch_bytes
         ]
     return buffers
 
 
 def claims_of_stage(stage: Stage, run: Streamed, storages: Sequence[Storage]) -> list[Array]:
-    """What every storage claims while one stage runs, windows those of an early one."""
+    """What every storage claims while one stage runs down, windows those of an early one."""
     first, last = stage.steps[0], stage.steps[-1]
-    claims = []
+    runs = _Runs(stage, run, run)
+    claims: list[Array] = []
     for storage in storages:
         if storage.first > last or storage.last < first:
             continue
         born, dying = storage.first >= first, storage.last <= last
         if born and dying and not storage.kept and stage.streams:
-            claims += _window(storage, 0, run, 1).claims.values()
+            claims.append(_window(storage, 0, runs, 1).claims[0].down)
         else:
-            claims.append(_claim(storage, run, born, dying))
+            claims.append(_claim(storage, runs, born, dying).down)
     return claims
 
 
-def _claim(storage: Storage, run: Streamed | None, born: bool, dying: bool) -> Array:
+def _claim(storage: Storage, runs: _Runs | None, born: bool, dying: bool) -> Claim:
     """Of a whole tensor during a stage that writes it first, reads it last, or leaves it alone."""
-    whole = np.array([[0, storage.bytes]], np.int64)
-    if run is None:
-        return whole
-    born = born and any(storage.name in step.writes for step in run.calls)
-    dying = dying and not storage.kept
-    if len(run.calls) == 1 and run.calls[0].element_order:
-        return _claim_of_elements(storage, run.calls[0], born, dying)
-    if len(run.calls) == 1 and (run.calls[0].rows <= 1 or storage.name in _in_place(run.calls[0])):
-        return whole
+    size = storage.bytes
+    whole = np.array([[0, size]], np.int64)
+    if runs is None:
+        return Claim(whole, whole)
+    calls = runs.down.calls
+    born = born and any(storage.name in step.writes for step in calls)
+    dying = dying and not storage.kept and any(storage.name in step.reads for step in calls)
+    if len(calls) == 1 and calls[0].element_order:
+        ranges = _claim_of_elements(storage, calls[0], born, dying)
+        return Claim(ranges, ranges)
+    if len(calls) == 1 and (calls[0].rows <= 1 or storage.name in _in_place(calls[0])):
+        return Claim(whole, whole)
     if born:
-        tops = run.tops(storage.name)
-        return np.stack([np.zeros_like(tops), tops], axis=1)
-    if dying and any(storage.name in step.reads for step in run.calls):
-        bottoms = run.oldest(storage.name)
-        return np.stack([bottoms, np.full_like(bottoms, storage.bytes)], axis=1)
-    return whole
+        return runs.claim(lambda run: _range(0, run.tops(storage.name)), size)
+    if dying:
+        return runs.claim(lambda run: _range(run.oldest(storage.name), size), size)
+    return Claim(whole, whole)
+
+
+def _range(bottom: Array | int, top: Array | int) -> Array:
+    return np.stack(np.broadcast_arrays(bottom, top), axis=1).astype(np.int64)
 
 
 def _in_place(step: Step) -> set[str]:
@@ -123,17 +172,33 @@ def _in_place(step: Step) -> set[str]:
 
 
 def _claim_of_elements(storage: Storage, step: Step, born: bool, dying: bool) -> Array:
-    """Byte by byte at the first, the last but one and the last: a byte is read, then written."""
+    """Byte by byte, before the first, at the first, the last but one and the last.
+
+    A byte is read before it is written.
+    """
     size = storage.bytes
+    most = max(size - 1, 1)
     if born:
-        return np.array([[0, 1], [0, max(size - 1, 1)], [0, size]], np.int64)
+        return np.array([[0, 0], [0, 1], [0, most], [0, size]], np.int64)
     if dying and storage.name in step.aligned_reads:
-        return np.array([[1, size], [max(size - 1, 1), size], [size, size]], np.int64)
+        return np.array([[0, size], [1, size], [most, size], [size, size]], np.int64)
     return np.array([[0, size]], np.int64)
 
 
-def _window(storage: Storage, index: int, run: Streamed, alignment: int) -> Buffer:
+def _window(storage: Storage, index: int, runs: _Runs, alignment: int) -> Buffer:
     """Of a tensor that is born and dies in a stage that streams."""
+    down, down_late, size = _sliding(storage, runs.down, alignment)
+    up, up_late, up_size = down, down_late, size
+    if runs.up is not runs.down:
+        up, up_late, up_size = _sliding(storage, runs.up, alignment)
+    size = -(-max(size, up_size) // alignment) * alignment
+    if runs.up is not runs.down:
+        up, up_late = size - up[:, ::-1], size - up_late[:, ::-1]
+    return Buffer(storage.name, size, {index: Claim(down, up, (down_late, up_late))}, True)
+
+
+def _sliding(storage: Storage, run: Streamed, alignment: int) -> tuple[Array, Array, int]:
+    """The ranges of an early and of a late window, and its bytes."""
     tops, needed = run.tops(storage.name), run.oldest(storage.name)
     before = np.concatenate([[0], tops[:-1]])
     after = np.concatenate([needed[1:], [storage.bytes]])  # the first byte that is read later
@@ -149,16 +214,20 @@ def _window(storage: Storage, index: int, run: Streamed, alignment: int) -> Buff
     size = int(max((tops - early_start)[writes].max(), (tops - late_start)[writes].max()))
     live = writes | (tops > needed)
     kept = np.minimum(needed, before) // alignment * alignment
-    early = np.stack([np.zeros_like(tops), np.where(live, tops - early_start, 0)], axis=1)
+    early = _range(0, np.where(live, tops - early_start, 0))
     bottoms = np.where(live, np.maximum(kept - late_start, 0), size)
-    late = np.stack([bottoms, np.where(live, tops - late_start, size)], axis=1)
-    return Buffer(storage.name, size, {index: early}, True, {index: late})
+    return early, _range(bottoms, np.where(live, tops - late_start, size)), size
 
 
-def _scratch(run: Streamed, place: int) -> Array:
+def _scratch(runs: _Runs, place: int) -> Claim:
     """At the calls of its layer; of one that accumulates, from the first to the last."""
-    step, used = run.calls[place], run.at(place)
-    if step.accumulates:
-        used = np.maximum.accumulate(used) & np.maximum.accumulate(used[::-1])[::-1]
-    tops = np.where(used, step.scratch_bytes, 0).astype(np.int64)
-    return np.stack([np.zeros_like(tops), tops], axis=1)
+    size = runs.down.calls[place].scratch_bytes
+
+    def ranges(run: Streamed) -> Array:
+        used = run.at(place)
+        if run.calls[place].accumulates:
+            used = np.maximum.accumulate(used) & np.maximum.accumulate(used[::-1])[::-1]
+        return _range(0, np.where(used, size, 0))
+
+    down = ranges(runs.down)
+    return Claim(down, down if runs.up is runs.down else ranges(runs.up))

@@ -241,7 +241,9 @@ def _ends(
 def _fusion(
     outline: _Outline, cost: Callable[[int, int], _Stage], stages: Sequence[tuple[int, int]]
 ) -> Fusion:
-    streams, layers, cycles, most = [], {}, 0, 0
+    streams: list[tuple[str, ...]] = []
+    layers: dict[str, Streamable] = {}
+    cycles = most = 0
     for first, last in stages:
         stage = cost(first, last)
         most, cycles = max(most, stage.bytes), cycles + stage.cycles

@@ -34,7 +34,7 @@ def check_plan(
             arena.write(storage.name, 0, storage.bytes)
     for stage in stages:
         calls = [steps[i] for i in stage.steps]
-        if stage.streams:
+        if stage.loops:
             _Loop(arena, stage, calls).run()
         elif calls[0].element_order:
             _run_elements(arena, calls[0])
@@ -49,7 +49,9 @@ def check_plan(
 class _Arena:
     """The tagged bytes. State is the point here: it is a machine being simulated.
 
-    starts  by window, the first byte of the tensor that it holds
+    starts   by window, the first byte of the tensor that it holds
+    upwards  windows of stages that run upwards: `starts` count from the tensor's end, and so do
+             the places in the window
     """
 
     def __init__(self, plan: MemoryPlan, storages: Sequence[Storage], alignment: int) -> None:
@@ -60,6 +62,7 @@ class _Arena:
         starts = np.cumsum([0, *self.sizes.values()])
         self.first_tag: Mapping[str, int] = dict(zip(self.sizes, starts.tolist(), strict=False))
         self.starts = dict.fromkeys(plan.windows, 0)
+        self.upwards: set[str] = set()
         for name, offset in plan.offsets.items():
             assert offset >= 0 and offset % alignment == 0, f"'{name}' at {offset} is not aligned"
 
@@ -68,11 +71,13 @@ class _Arena:
 
     def place(self, name: str, begin: int, end: int) -> slice:
         """Where the bytes begin..end of a tensor lie."""
-        start = self.starts.get(name, 0)
-        room = self.plan.windows.get(name, self.sizes[name])
-        assert start <= begin and end - start <= room, f"'{name}' has no byte {begin} to {end}"
-        at = self.plan.offsets[name] - start
+        size, start = self.sizes[name], self.starts.get(name, 0)
+        room = self.plan.windows.get(name, size)
+        first = size - start - room if name in self.upwards else start
+        assert first <= begin and end - first <= room, f"'{name}' has no byte {begin} to {end}"
+        at = self.plan.offsets[name] - first
         assert at + end <= len(self.tags), f"'{name}' ends behind the arena"
+        assert first % self.alignment == 0, f"the window of '{name}' is not aligned"
         return slice(at + begin, at + end)
 
     def write(self, name: str, begin: int, end: int) -> None:
@@ -88,12 +93,18 @@ class _Arena:
             assert not wrong.size, f"{reader} reads '{name}' byte {begin + wrong[0]}: overwritten"
 
     def slide(self, name: str, oldest: int, end: int) -> None:
-        """Bytes oldest..end of a tensor move to the beginning of its window."""
+        """Bytes oldest..end of a tensor move to the beginning of its window.
+
+        Upwards, bytes are counted from the tensor's end, and move to the window's end.
+        """
         oldest = oldest // self.alignment * self.alignment
-        if oldest > self.starts[name]:
-            moving = self.tags[self.place(name, oldest, max(end, oldest))].copy()
-            self.starts[name] = oldest
-            self.tags[self.place(name, oldest, max(end, oldest))] = moving
+        if oldest <= self.starts[name]:
+            return
+        size, end = self.sizes[name], max(end, oldest)
+        kept = (size - end, size - oldest) if name in self.upwards else (oldest, end)
+        moving = self.tags[self.place(name, *kept)].copy()
+        self.starts[name] = oldest
+        self.tags[self.place(name, *kept)] = moving
 
     def mark(self, step: Step, tag: int) -> tuple[int, int]:
         """Put `tag` on the scratch of `step`; its range in the arena."""
@@ -105,12 +116,17 @@ class _Arena:
 
 
 class _Loop:
-    """The loop of a stage that streams: the last layer that has its rows runs next."""
+    """The loop of a stage: the last layer that has its rows runs next.
+
+    Upwards, `rows` and `there` count from the end of the tensors.
+    """
 
     def __init__(self, arena: _Arena, stage: Stage, calls: Sequence[Step]) -> None:
         self.arena, self.stage, self.calls = arena, stage, calls
         self.rows = [0] * len(calls)
         self.there = {name: 0 for step in calls for name in step.writes}
+        if stage.upwards:
+            arena.upwards |= self.there.keys() & arena.plan.windows.keys()
 
     def run(self) -> None:
         while any(rows < step.rows for rows, step in zip(self.rows, self.calls, strict=True)):
@@ -118,42 +134,54 @@ class _Loop:
             assert ready, "every layer waits for another one"
             self.call(ready[-1])
 
-    def next_end(self, place: int) -> int:
-        return min(self.rows[place] + self.stage.units[place], self.calls[place].rows)
+    def next_rows(self, place: int) -> tuple[int, int]:
+        """The output rows of the next call."""
+        done, rows = self.rows[place], self.calls[place].rows
+        end = min(done + self.stage.units[place], rows)
+        return (rows - end, rows - done) if self.stage.upwards else (done, end)
+
+    def reads(self, place: int, name: str) -> tuple[int, int]:
+        """The first byte that the next call reads and the one behind the last; see `there`."""
+        first, last = _bytes_read(self.arena, self.calls[place], name, *self.next_rows(place))
+        size = self.arena.sizes[name]
+        return (size - last, size - first) if self.stage.upwards else (first, last)
 
     def is_ready(self, place: int) -> bool:
-        step, end = self.calls[place], self.next_end(place)
-        ahead = self.stage.waits.get(place)
-        if self.rows[place] == step.rows or (ahead is not None and self.rows[ahead] < end):
+        step, ahead = self.calls[place], self.stage.waits.get(place)
+        if self.rows[place] == step.rows:
             return False
-        reads = [(name, _bytes_read(self.arena, step, name, 0, end)[1]) for name in step.reads]
-        return all(self.there.get(name, last) >= last for name, last in reads)
+        end = min(self.rows[place] + self.stage.units[place], step.rows)
+        if ahead is not None and self.rows[ahead] < end:
+            return False
+        return all(
+            self.there[name] >= self.reads(place, name)[1]
+            for name in step.reads
+            if name in self.there
+        )
 
     def call(self, place: int) -> None:
-        step, begin, end = self.calls[place], self.rows[place], self.next_end(place)
-        last = end == step.rows
+        step, (begin, end) = self.calls[place], self.next_rows(place)
         for name in step.writes:
             if self.arena.plan.slides.get(name) == "late":
                 self.slide(name)
-        if step.accumulates and begin == 0:
-            self.arena.mark(step, STATE)
+        last = self.rows[place] + end - begin == step.rows
         _run_rows(self.arena, step, begin, end, writes=last or not step.accumulates)
-        self.rows[place] = end
+        self.rows[place] += end - begin
         for name in step.writes:
             size = self.arena.sizes[name]
-            self.there[name] = size * last if step.accumulates else end * (size // step.rows)
+            written = self.rows[place] * (size // step.rows)
+            self.there[name] = size * last if step.accumulates else written
         for name in step.reads:
             if self.arena.plan.slides.get(name) == "early":
                 self.slide(name)
 
     def slide(self, name: str) -> None:
         needed = [
-            _bytes_read(self.arena, step, name, rows, rows + 1)[0]
-            for step, rows in zip(self.calls, self.rows, strict=True)
-            if name in step.reads and rows < step.rows
+            self.reads(place, name)[0]
+            for place, step in enumerate(self.calls)
+            if name in step.reads and self.rows[place] < step.rows
         ]
-        there = self.there[name]
-        self.arena.slide(name, min([*needed, there]), there)
+        self.arena.slide(name, min([*needed, self.there[name]]), self.there[name])
 
 
 def _bytes_read(arena: _Arena, step: Step, name: str, begin: int, end: int) -> tuple[int, int]:

@@ -6,7 +6,7 @@ slides. The rule is simple enough to be a loop in C: its conditions are the `Nee
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -24,16 +24,23 @@ class Stage:
     units  rows that one call of each computes; the last call of a step may compute fewer
     waits  places of layers that run only after another one that reads the same rows: a shortcut
            beside a larger window would else run ahead and keep its rows for longer
+    upwards  the last rows come first: the output may then lie above the dying input
     """
 
     steps: tuple[int, ...]
     units: tuple[int, ...]
     waits: Mapping[int, int] = field(default_factory=dict)
+    upwards: bool = False
 
     @property
     def streams(self) -> bool:
-        """Whether it is a loop over rows; else it is one call."""
+        """Whether several layers run row by row."""
         return len(self.steps) > 1
+
+    @property
+    def loops(self) -> bool:
+        """Whether it is a loop over rows; else it is one call."""
+        return self.streams or self.upwards
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +80,8 @@ class Event:
 @dataclass(frozen=True, eq=False)
 class Streamed:
     """A stage with its steps looked up, and what its loop does.
+
+    Rows and bytes are counted from the end where a stage runs upwards; then `calls` are `mirrored`.
 
     calls         the steps of the stage
     units, waits  as in Stage
@@ -202,6 +211,24 @@ def stage_of(steps: Sequence[Step], numbers: Sequence[int], units: Sequence[int]
             if p != q and alike and q not in waits and _reads_less(steps[n], steps[m]):
                 waits[p] = q
     return Stage(tuple(numbers), tuple(units), waits)
+
+
+def can_run_upwards(calls: Sequence[Step]) -> bool:
+    """Whether all layers work by rows, in any order of the rows."""
+    return all(s.rows > s.band and s.windows and not s.accumulates for s in calls)
+
+
+def mirrored(step: Step) -> Step:
+    """The step with its rows, and those of its inputs, counted from the end."""
+
+    def turned(window: Window, rows: int) -> Window:
+        return replace(window, before=window.last(step.rows) - rows)
+
+    windows = {
+        name: tuple(turned(window, step.input_rows[name]) for window in windows)
+        for name, windows in step.windows.items()
+    }
+    return replace(step, windows=windows)
 
 
 def _reads_less(step: Step, other: Step) -> bool:

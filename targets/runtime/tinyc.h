@@ -36,8 +36,8 @@
 
 _Static_assert((-1 >> 1) == -1, "tinyc needs an arithmetic right shift");
 
-/* Where a tensor would begin whose first `bytes` bytes are gone: `window` holds the next ones.
- * Only what is there may be read or written. */
+/* Where a tensor would begin whose byte `bytes` lies at the beginning of a window.
+ * Only what is in the window may be read or written. */
 static inline void *tinyc_base(void *window, int32_t bytes) {
   return (void *)((uintptr_t)window - (uintptr_t)bytes);
 }
@@ -69,6 +69,27 @@ static inline int32_t tinyc_slide(uint8_t *window, int32_t first, int32_t oldest
     }
     while (from < stop) {
       *window++ = *from++;
+    }
+  }
+  return tinyc_max(start, first);
+}
+
+/* The same from the end: bytes are counted from that of the tensor, and move to the window's. */
+static inline int32_t tinyc_slide_up(uint8_t *window_end, int32_t first, int32_t oldest,
+                                     int32_t end, int32_t alignment) {
+  const int32_t start = tinyc_min(oldest, end) & -alignment;
+  if (start > first && oldest < end) {
+    const uint8_t *from = window_end - (start - first);
+    const uint8_t *const stop = window_end - (end - first);
+    while (from - stop >= 16) { /* downwards: the places may overlap */
+      uint32_t words[4];
+      from -= 16;
+      window_end -= 16;
+      memcpy(words, from, 16);
+      memcpy(window_end, words, 16);
+    }
+    while (from > stop) {
+      *--window_end = *--from;
     }
   }
   return tinyc_max(start, first);

@@ -1,0 +1,95 @@
+"""What placing buffers means: sizes, and gaps that offsets must keep."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from tinyc.compiler.graph import Array
+from tinyc.passes.claims import Buffer, Claim
+
+Gap = tuple[int, int]  # s_v - s_u must not lie strictly between the two
+Ways = tuple[bool, bool, bool]  # the stage runs upwards, u slides late, v slides late
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pair:
+    """Two buffers that meet in a stage; None: in this way they never claim at one event."""
+
+    stage: int
+    gaps: Mapping[Ways, Gap | None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Problem:
+    """Buffers to place.
+
+    pairs      u < v -> how they meet, stage by stage
+    two_ways   stages that may run upwards
+    """
+
+    buffers: tuple[Buffer, ...]
+    alignment: int
+    pairs: Mapping[tuple[int, int], tuple[Pair, ...]]
+    two_ways: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Offsets of the buffers, which of them slide late, and which stages run upwards."""
+
+    bytes: int
+    offsets: tuple[int, ...]
+    late: tuple[bool, ...]
+    upwards: frozenset[int] = frozenset()
+
+
+def problem_of(buffers: Sequence[Buffer], alignment: int) -> Problem:
+    two_ways = sorted(
+        {n for b in buffers for n, claim in b.claims.items() if claim.up is not claim.down}
+    )
+    pairs: dict[tuple[int, int], tuple[Pair, ...]] = {}
+    for v, second in enumerate(buffers):
+        for u in range(v):
+            first = buffers[u]
+            common = sorted(first.claims.keys() & second.claims.keys())
+            met = [
+                Pair(n, gaps)
+                for n in common
+                if any((gaps := _gaps(first.claims[n], second.claims[n], n in two_ways)).values())
+            ]
+            if met:
+                pairs[u, v] = tuple(met)
+    return Problem(tuple(buffers), alignment, pairs, tuple(two_ways))
+
+
+def _gaps(u: Claim, v: Claim, both_ways: bool) -> dict[Ways, Gap | None]:
+    return {
+        (upwards, u_late, v_late): _gap(u.ranges(upwards, u_late), v.ranges(upwards, v_late))
+        for upwards in ((False, True) if both_ways else (False,))
+        for u_late in ((False, True) if u.late else (False,))
+        for v_late in ((False, True) if v.late else (False,))
+    }
+
+
+def _gap(u: Array, v: Array) -> Gap | None:
+    """Over the events at which both claim something."""
+    both = (u[:, 1] > u[:, 0]) & (v[:, 1] > v[:, 0])
+    if not both.any():
+        return None
+    below, above = u[:, 0] - v[:, 1], u[:, 1] - v[:, 0]
+    return int(below[both].min()), int(above[both].max())
+
+
+def gaps_of(problem: Problem) -> Callable[[int, int, frozenset[int], bool, bool], list[Gap]]:
+    """How u and v must lie, u < v, when some stages run upwards and u or v slides late."""
+
+    @cache
+    def gaps(u: int, v: int, upwards: frozenset[int], u_late: bool, v_late: bool) -> list[Gap]:
+        met = (pair.gaps[pair.stage in upwards, u_late, v_late] for pair in problem.pairs[u, v])
+        return [gap for gap in met if gap is not None]
+
+    def relevant(u: int, v: int, upwards: frozenset[int], u_late: bool, v_late: bool) -> list[Gap]:
+        here = frozenset(pair.stage for pair in problem.pairs[u, v] if pair.stage in upwards)
+        return gaps(u, v, here, u_late, v_late)
+
+    return relevant

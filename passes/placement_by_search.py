@@ -1,0 +1,87 @@
+"""Buffers placed by first fit over several orders, improved by a seeded local search."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tinyc.passes.placement import Gap, Placement, Problem, gaps_of
+
+SEARCH_TURNS = 300  # the solver goes on from here
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Buffers in the order in which they are placed, each at its lowest safe offset."""
+
+    order: tuple[int, ...]
+    late: tuple[bool, ...]
+    upwards: frozenset[int] = frozenset()
+
+
+def searched(problem: Problem, bound: int) -> Placement:
+    """The best that is found; the search ends at `bound` bytes."""
+    gaps = gaps_of(problem)
+    best, layout = min(
+        ((_first_fit(problem, layout, gaps), layout) for layout in _starts(problem)),
+        key=lambda found: found[0].bytes,
+    )
+    chooser = random.Random(0)
+    for _ in range(SEARCH_TURNS if len(problem.buffers) > 2 else 0):
+        if best.bytes <= bound:
+            break
+        moved = _moved(problem, layout, chooser)
+        placement = _first_fit(problem, moved, gaps)
+        if placement.bytes <= best.bytes:
+            best, layout = placement, moved
+    return best
+
+
+def _starts(problem: Problem) -> list[Layout]:
+    buffers = problem.buffers
+    numbers = range(len(buffers))
+    early = tuple(False for _ in numbers)
+    keys: tuple[Callable[[int], tuple[int, int]], ...] = (
+        lambda i: (-buffers[i].bytes, min(buffers[i].claims)),
+        lambda i: (min(buffers[i].claims), -buffers[i].bytes),
+        lambda i: (-max(buffers[i].claims), -buffers[i].bytes),
+    )
+    return [Layout(tuple(sorted(numbers, key=key)), early) for key in keys]
+
+
+def _moved(problem: Problem, layout: Layout, chooser: random.Random) -> Layout:
+    """Another place in the order for one buffer; a window slides, or a stage runs, another way."""
+    order, late, upwards = list(layout.order), list(layout.late), set(layout.upwards)
+    moving = order.pop(chooser.randrange(len(order)))
+    order.insert(chooser.randrange(len(order) + 1), moving)
+    if problem.buffers[moving].window and chooser.randrange(2):
+        late[moving] = not late[moving]
+    if problem.two_ways and chooser.randrange(3) == 0:
+        upwards ^= {chooser.choice(problem.two_ways)}
+    return Layout(tuple(order), tuple(late), frozenset(upwards))
+
+
+def _first_fit(
+    problem: Problem,
+    layout: Layout,
+    gaps: Callable[[int, int, frozenset[int], bool, bool], list[Gap]],
+) -> Placement:
+    """Each buffer of the order at its lowest safe offset."""
+    late, upwards, alignment = layout.late, layout.upwards, problem.alignment
+    offsets: dict[int, int] = {}
+    end = 0
+    for v in layout.order:
+        blocked = []
+        for u, offset in offsets.items():
+            if u < v and (u, v) in problem.pairs:
+                found = gaps(u, v, upwards, late[u], late[v])
+                blocked += [(offset + low, offset + high) for low, high in found]
+            elif (v, u) in problem.pairs:
+                found = gaps(v, u, upwards, late[v], late[u])
+                blocked += [(offset - high, offset - low) for low, high in found]
+        at = 0
+        for low, high in sorted(blocked):  # by the lower end, so one sweep is enough
+            if low < at < high:
+                at = -(-high // alignment) * alignment
+        offsets[v] = at
+        end = max(end, at + problem.buffers[v].bytes)
+    return Placement(end, tuple(offsets[i] for i in range(len(offsets))), late, upwards)
