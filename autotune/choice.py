@@ -26,8 +26,8 @@ Optimize = Literal["latency", "balanced", "size", "ram"]
 # Percent of flash, or of RAM, that a percent of cycles is worth.
 BALANCED_WORTH, LATENCY_WORTH = 2.0, 12.0
 FIRMWARE_FLASH, FIRMWARE_RAM = 16384, 4096  # bytes, about: what any firmware has beside the model
-MOST_SLOWDOWN = 2.5  # of "size" against "balanced"
-MOST_RAM_SLOWDOWN = 1.25  # of "ram" against "latency"; 1.3 with what estimates are off
+# The most cycles against "latency"; a little is left for what estimates are off
+BALANCED_SLOWDOWN, RAM_SLOWDOWN, SIZE_SLOWDOWN = 1.06, 1.25, 2.5
 WORST_FIRST: tuple[Source, ...] = ("unknown", "estimated")
 
 
@@ -91,22 +91,18 @@ def choices_of(
         assert best is not None, "there is one problem at least, without streams"
         return best
 
-    latency, balanced = (
-        chosen("latency", worth(LATENCY_WORTH)),
-        chosen("balanced", worth(BALANCED_WORTH)),
-    )
+    latency = chosen("latency", worth(LATENCY_WORTH))
 
-    def size(cost: Cost) -> float:
-        slow = max(cost.cycles / max(balanced.cost.cycles * MOST_SLOWDOWN, 1.0), 1.0)
-        return math.log(cost.flash_bytes) + 8 * math.log(slow) + cost.cycles * 1e-12
+    def within(slowdown: float, objective: Objective) -> Objective:
+        most = max(latency.cost.cycles * slowdown, 1.0)
+        return lambda cost: objective(cost) + 8 * max(math.log(cost.cycles / most), 0.0)
 
-    def ram(cost: Cost) -> float:
-        slow = max(cost.cycles / max(latency.cost.cycles * MOST_RAM_SLOWDOWN, 1.0), 1.0)
-        return math.log(cost.ram_bytes) + 8 * math.log(slow) + cost.cycles * 1e-10
-
+    balanced = within(BALANCED_SLOWDOWN, worth(BALANCED_WORTH))
+    size = within(SIZE_SLOWDOWN, lambda cost: math.log(cost.flash_bytes) + cost.cycles * 1e-12)
+    ram = within(RAM_SLOWDOWN, lambda cost: math.log(cost.ram_bytes) + cost.cycles * 1e-10)
     return {
         "latency": latency,
-        "balanced": balanced,
+        "balanced": chosen("balanced", balanced),
         "size": chosen("size", size),
         "ram": chosen("ram", ram),
     }

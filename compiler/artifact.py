@@ -48,8 +48,11 @@ class Layer:
     macs            multiply-accumulates
     weights_bytes   tables in flash: weights, bias, multipliers
     scratch_bytes   working memory in the arena during the call
-    arena           bytes [begin, end) of each activation and of the scratch that lie in the arena
+    arena           bytes [begin, end) of each activation and of the scratch that lie in the arena;
+                    of an activation between layers of a stage, those of its window
     blocks          C functions that the kernel calls, which other layers may call too
+    stage           number of the stage that it belongs to; layers of one stage run row by row
+    rows_per_call   output rows of one call; 0: all of them
     schedule        what the kernel's schedule says; nothing where there is no choice
     cycles          of this schedule by tuning records: "measured" on this very workload, or
                     "estimated" from others; None when `cycles_source` is "unknown"
@@ -65,6 +68,8 @@ class Layer:
     scratch_bytes: int
     arena: Mapping[str, tuple[int, int]]
     blocks: tuple[str, ...]
+    stage: int
+    rows_per_call: int
     schedule: Mapping[str, str | int] = field(default_factory=dict)
     cycles: int | None = None
     cycles_source: Source = "unknown"
@@ -129,13 +134,15 @@ class Report:
 class Artifact:
     """Generated files. The same input gives the same bytes.
 
-    io  "caller": inputs and outputs are the caller's arrays; "arena": they live in the arena
+    io     "caller": inputs and outputs are the caller's arrays; "arena": they live in the arena
+    calls  the layer of the report of each kernel call of a run, in order
     """
 
     name: str
     io: Io
     report: Report
     files: Files = field(repr=False)
+    calls: tuple[int, ...] = field(repr=False)
 
     def write(self, folder: str | Path) -> None:
         """Write all files or none.

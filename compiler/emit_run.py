@@ -59,7 +59,7 @@ def _stream(calls: "_Calls", name: str, function: str, number: int) -> list[str]
         constant = "const " if port.name in inputs else ""
         parameters.append(f"{constant}{port_declaration(port)}")
     names = StreamNames(
-        {n: calls.names[n] for step in run.calls for n in (*step.reads, *step.writes)},
+        {n: calls.names[n] for step in run.calls for n in step.writes if n in program.plan.windows},
         tuple(calls.names[calls.nodes[step].outputs[0]] for step in stage.steps),
     )
 

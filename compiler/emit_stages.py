@@ -13,7 +13,7 @@ Call = Callable[[int, str, str], str]  # step, the rows it begins and ends with 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StreamNames:
-    """C expressions: of the pointer to each storage's bytes, and of a layer, by its place."""
+    """C expressions: of the pointer to each window, and of a layer, by its place."""
 
     pointers: Mapping[str, str]
     layers: tuple[str, ...]

@@ -140,7 +140,8 @@ def emit_artifact(
     report = report_of(program, choice, choices, ports, functions)
     check_fits(report, program.target)
     files = emit_c(program, name, ports, functions)
-    return Artifact(name, program.io, report, {**files, "report.json": report.to_json()})
+    files["report.json"] = report.to_json()
+    return Artifact(name, program.io, report, files, tuple(program.calls))
 
 
 def check_fits(report: Report, target: Target) -> None:

@@ -49,7 +49,8 @@ def report_of(
     graph = program.graph
     options = {} if choice is None else choice.options
     layers = tuple(
-        _layer(program, step.node, functions, options.get(step.node)) for step in program.steps
+        _layer(program, i, functions, options.get(step.node))
+        for i, step in enumerate(program.steps)
     )
     tables = {
         (str(c.array.dtype), c.array.tobytes()): c.array.nbytes
@@ -79,14 +80,17 @@ def _mode(choice: Choice) -> Mode:
     return Mode(choice.optimize, cost.cycles, cost.flash_bytes, cost.ram_bytes, choice.source)
 
 
-def _layer(program: Program, node_name: str, functions: Functions, option: Option | None) -> Layer:
+def _layer(program: Program, step: int, functions: Functions, option: Option | None) -> Layer:
+    node_name = program.steps[step].node
+    number, stage = next((i, s) for i, s in enumerate(program.stages) if step in s.steps)
     node = next(n for n in program.graph.nodes if n.name == node_name)
     call, kernel, plan = call_of(program.graph, node), program.kernels[node_name], program.plan
     arena: dict[str, tuple[int, int]] = {}
     for tensor in (*call.inputs, *call.outputs):
         if tensor.data is None and program.storage(tensor.name).name in plan.offsets:
-            offset = plan.offsets[program.storage(tensor.name).name]
-            arena[tensor.name] = (offset, offset + tensor.bytes)
+            storage = program.storage(tensor.name).name
+            offset = plan.offsets[storage]
+            arena[tensor.name] = (offset, offset + plan.windows.get(storage, tensor.bytes))
     if kernel.scratch_bytes:
         offset = plan.offsets[scratch_name(node_name)]
         arena["scratch"] = (offset, offset + kernel.scratch_bytes)
@@ -101,6 +105,8 @@ def _layer(program: Program, node_name: str, functions: Functions, option: Optio
         scratch_bytes=kernel.scratch_bytes,
         arena=arena,
         blocks=tuple(m.name for m in kernel.microkernels),
+        stage=number,
+        rows_per_call=stage.units[stage.steps.index(step)] if stage.loops else 0,
         schedule={} if option is None else _choices(option.schedule),
         cycles=None if option is None or option.source == "unknown" else option.cycles,
         cycles_source=_source(option, functions.hashes[node_name]),

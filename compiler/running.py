@@ -95,13 +95,16 @@ def calls_of_layers(
 
     () on the host. What is missing to the whole is the function that calls the layers.
     """
-    layers, calls = len(artifact.report.layers), result.calls
-    assert not calls or layers <= len(calls) <= layers + 1, f"{len(calls)} calls, {layers} layers"
+    order, calls = artifact.calls, result.calls
+    assert not calls or 0 <= len(calls) - len(order) <= 1, f"{len(calls)} calls of {len(order)}"
     around = AROUND | {f"{artifact.name}_run"}
-    return tuple(
-        {symbol: cost for symbol, cost in call.items() if symbol not in around}
-        for call in calls[:layers]
-    )
+    layers: list[dict[str, FunctionCost]] = [{} for _ in artifact.report.layers if calls]
+    for layer, call in zip(order, calls, strict=False):
+        for symbol, cost in call.items():
+            if symbol not in around:
+                before = layers[layer].get(symbol)
+                layers[layer][symbol] = cost if before is None else before.plus(cost)
+    return tuple(layers)
 
 
 def cycles_by_layer(artifact: Artifact, result: RunResult) -> tuple[int, ...]:

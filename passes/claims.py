@@ -100,7 +100,10 @@ def buffers_of(
     alignment: int,
     outside: Collection[str] = (),
 ) -> list[Buffer]:
-    """The claims of every storage but those `outside` the arena, and of the scratch of every step."""
+    """The claims of every storage, and of the scratch of every step.
+
+    outside  storages that are not in the arena
+    """
     sizes = {s.name: s.bytes for s in storages}
     runs = [_runs(stage, steps, sizes, alignment) for stage in stages]
     stage_of = {step: i for i, stage in enumerate(stages) for step in stage.steps}

@@ -14,6 +14,7 @@ from tinyc.compiler.cprint import C_TYPES
 from tinyc.compiler.graph import Array, DType, Graph, QParams, Tensor, constant
 from tinyc.compiler.onnx_import.reading import read_onnx
 from tinyc.compiler.pipeline import emit_artifact, plan_program
+from tinyc.compiler.program import Program as Planned
 from tinyc.compiler.verification import reference_session
 from tinyc.passes import FLOAT_PASSES, INT8_PASSES, run_passes
 from tinyc.targets import load_target
@@ -34,15 +35,25 @@ def run_c(
     target: str = "host",
     on: str = "",
     schedules: Mapping[str, Schedule] = MappingProxyType({}),
+    streams: Sequence[Sequence[str]] = (),
 ) -> list[dict[str, Array]]:
     """The outputs for each sample, of the C that `graph` becomes, built with all warnings.
 
     target  the target the C is generated for
     on      the target it runs on; "host" gives the portable twins of a core's microkernels
+    streams  nodes that run together, row by row
     """
-    artifact = emit_artifact(plan_program(graph, load_target(target), schedules=schedules))
+    program = plan_program(graph, load_target(target), schedules=schedules, streams=streams)
+    return run_planned(program, samples, on or target)
+
+
+def run_planned(
+    program: Planned, samples: Sequence[dict[str, Array]], on: str
+) -> list[dict[str, Array]]:
+    """The outputs for each sample, of a program's C built with all warnings."""
+    artifact = emit_artifact(program)
     inputs, outputs = artifact.report.inputs, artifact.report.outputs
-    program = Program(
+    firmware = Program(
         artifact.name,
         artifact.files,
         tuple(Port(p.c_name, C_TYPES[p.dtype], p.bytes) for p in inputs),
@@ -50,8 +61,8 @@ def run_c(
         "caller",
     )
     data = [tuple(np.ascontiguousarray(s[p.name]).tobytes() for p in inputs) for s in samples]
-    machine = STRICT_HOST if (on or target) == "host" else load_target(on or target)
-    results = run_program(program, machine, data).outputs
+    machine = STRICT_HOST if on == "host" else load_target(on)
+    results = run_program(firmware, machine, data).outputs
     return [
         {
             port.name: np.frombuffer(bytes_, port.dtype.value).reshape(port.shape)

@@ -23,6 +23,14 @@ class FunctionCost:
     instructions: int
     calls: int
 
+    def plus(self, other: "FunctionCost") -> "FunctionCost":
+        """Both together."""
+        return FunctionCost(
+            self.cycles + other.cycles,
+            self.instructions + other.instructions,
+            self.calls + other.calls,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:
