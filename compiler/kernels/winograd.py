@@ -82,10 +82,10 @@ def suits_form(form: Form, call: Call, target: Target) -> bool:
     stage = first_stage(call)
     if y.dtype != DType.INT8 or not suits_assembly(stage, target):
         return False
-    return _largest_sum(stage) < 1 << (31 - form.shift)
+    return largest_sum(stage) < 1 << (31 - form.shift)
 
 
-def _largest_sum(stage: Call) -> int:
+def largest_sum(stage: Call) -> int:
     """A bound of the magnitude of accumulators, bias included."""
     w = stage.inputs[1]
     assert w.data is not None, "the weights are constant"
@@ -98,7 +98,7 @@ def _kernel(form: Form, call: Call, target: Target, schedule: Schedule) -> Kerne
     x, y, stage = call.inputs[0], call.output, first_stage(call)
     groups = -(-x.shape[3] // GROUP)
     tile_rows, tile_columns = pass_of(form, call, schedule)
-    shifted = is_shifted(form, stage)
+    shifted = not (output_requantization(stage).multipliers & ((1 << form.shift) - 1)).any()
     functions = _functions(form, stage, groups, schedule, shifted)
     weights = _weights(form, stage, groups, bool(functions.weights))
     parameters = packed_parameters(form, stage, shifted, 2)
@@ -134,11 +134,6 @@ def _kernel(form: Form, call: Call, target: Target, schedule: Schedule) -> Kerne
         band=form.outputs * tile_rows,
         note=f"winograd {form.outputs}x{form.outputs}, {where}{', add' if conv.residual else ''}",
     )  # fmt: skip
-
-
-def is_shifted(form: Form, stage: Call) -> bool:
-    """Whether all multipliers are multiples of 2^shift, so that they take the shift over."""
-    return not (output_requantization(stage).multipliers & ((1 << form.shift) - 1)).any()
 
 
 def _functions(
@@ -179,11 +174,15 @@ def _weights(form: Form, stage: Call, groups: int, plain: bool) -> Array:
     return read_only(split.transpose(0, 3, 2, 5, 1, 4).reshape(-1), "int16")
 
 
-def packed_parameters(form: Form, stage: Call, shifted: bool, size: int) -> Array:
-    """For each `size` channels: their biases times the form's factor, then their multipliers."""
+def packed_parameters(form: Form, stage: Call, shifted: bool, size: int, offset: int = 0) -> Array:
+    """For each `size` channels: their biases times the form's factor, then their multipliers.
+
+    offset  what the kernel adds to all inputs
+    """
     w = stage.inputs[1]
     assert w.data is not None, "the weights are constant"
-    bias = folded_bias(stage, centred(w.data, w).reshape(w.shape[0], -1)).astype(np.int64)
+    matrix = centred(w.data, w).reshape(w.shape[0], -1).astype(np.int64)
+    bias = folded_bias(stage, matrix).astype(np.int64) - offset * matrix.sum(axis=1)
     multipliers = output_requantization(stage).multipliers >> (form.shift if shifted else 0)
     both = np.stack([bias * form.bias_factor, np.broadcast_to(multipliers, bias.shape)])
     both = both[:, blocks_of(w.shape[0], size)]

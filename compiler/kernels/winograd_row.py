@@ -17,7 +17,7 @@ from tinyc.compiler.kernels.residual_sum import ResidualSum, residual_sum
 from tinyc.compiler.kernels.winograd import (
     UNROLLED,
     blocks_of,
-    is_shifted,
+    largest_sum,
     packed_parameters,
     suits_form,
     turn_of,
@@ -32,7 +32,7 @@ from tinyc.targets import Target
 from tinyc.targets.intrinsics.arm_dsp import dsp
 from tinyc.targets.intrinsics.arm_winograd_input import strip
 from tinyc.targets.intrinsics.arm_winograd_products import products
-from tinyc.targets.intrinsics.arm_winograd_row import BLOCK, row_input, row_output
+from tinyc.targets.intrinsics.arm_winograd_row import BLOCK, OFFSET, row_input, row_output
 from tinyc.targets.intrinsics.winograd import F4_ROW, GROUP, transformed_rows
 
 ROWS = 3  # of the kernel
@@ -75,17 +75,20 @@ class Row:
 
 
 def suits(call: Call, target: Target) -> bool:
-    """As for the other forms, with an output of any height and sums of `MOST_PRODUCTS`."""
+    """As for the other forms, but an output of any height; few products, whose sum fits often."""
     w = call.inputs[1]
-    few = w.elements // w.shape[0] <= MOST_PRODUCTS
-    return few and suits_form(FORM, call, target)
+    if w.elements // w.shape[0] > MOST_PRODUCTS or not suits_form(FORM, call, target):
+        return False
+    return largest_sum(first_stage(call)) * FORM.bias_factor < 1 << 31
 
 
 def space(call: Call, target: Target) -> Iterator[Schedule]:
     """Passes of two and four tiles, shorter turns."""
     groups = ROWS * -(-call.inputs[0].shape[3] // GROUP)
     turns = {turn_of(groups, unroll): unroll for unroll in (4, UNROLLED)}
-    for tiles in sorted({_tiles(call, Schedule(rows=rows)) for rows in (2, 4)}):
+    across = -(-call.output.shape[2] // FORM.outputs)
+    rows = (2, 4) if across > 2 else (2,)
+    for tiles in sorted({_tiles(call, Schedule(rows=count)) for count in rows}):
         for unroll in turns.values():
             yield Schedule(rows=tiles, unroll=unroll)
 
@@ -98,11 +101,11 @@ def _tiles(call: Call, schedule: Schedule) -> int:
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     x, y, stage = call.inputs[0], call.output, first_stage(call)
     groups, tiles = -(-x.shape[3] // GROUP), _tiles(call, schedule)
-    whole, shifted = x.shape[3] % GROUP == 0, is_shifted(FORM, stage)
+    whole = x.shape[3] % GROUP == 0
     low, high = stored_bounds(stage.output, stage.attrs.clamp)
     all_groups = ROWS * groups
     weights = _weights(stage, groups, BLOCK // tiles)
-    parameters = packed_parameters(FORM, stage, shifted, BLOCK // tiles)
+    parameters = packed_parameters(FORM, stage, False, BLOCK // tiles, OFFSET)
     u_words, shared_words = _scratch_words(call, groups, tiles)
     conv = Row(
         call, tiles, groups,
@@ -110,7 +113,7 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         row_input(FORM, x.shape[3], groups, tiles) if whole else row_input(FORM, GROUP, 1, tiles),
         products(FORM, all_groups, turn_of(all_groups, schedule.unroll or UNROLLED),
                  FORM.positions),
-        row_output(FORM, tiles, y.shape[3], shifted, low, high),
+        row_output(FORM, tiles, y.shape[3], low, high),
         loops.buffer("x", x.elements, "int8"),
         loops.buffer("y", y.elements, "int8"),
         loops.buffer("weights", weights.size, "int16"),

@@ -135,7 +135,7 @@ def _columns(form: Form) -> list[str]:
         lines += ["vmov lr, s0"] if column == 1 else []
         places = [_place(form.place(i, column)) for i in range(n)]
         bias = [f"add.w r{FIRST + 1}, r{FIRST + 1}, lr"] if column == 1 else []
-        code, results = output_transform(form, places, bias)
+        code, results = _transformed(form, places, bias)
         lines += code
         lines += [f"str.w {r}, {place}" for r, place in zip(results, places, strict=False)]
     return lines
@@ -145,7 +145,7 @@ def _row(form: Form, row: int, channels: int, shifted: bool, low: int, high: int
     """The outputs of one row: r9 tile, r10 multiplier, r11 zero point, r12 inverse, lr row of y."""
     factors = _left_out(form)
     places = [_place(form.place(row, j)) for j in range(form.points)]
-    lines, results = output_transform(form, places, [f"ldr.w lr, [r9, #{4 * (1 + row)}]"])
+    lines, results = _transformed(form, places, [f"ldr.w lr, [r9, #{4 * (1 + row)}]"])
     lines += ["add.w lr, lr, r1"]
     if row + 1 == form.outputs or factors[row] != factors[row + 1]:
         factor = form.inverse * factors[row] % (1 << 32)
@@ -165,11 +165,11 @@ def _place(position: int) -> str:
 
 
 def _left_out(form: Form) -> tuple[int, ...]:
-    """Common factors of the output matrix's rows, which `output_transform` leaves out."""
+    """Common factors of the output matrix's rows, which `_transform` leaves out."""
     return tuple(math.gcd(*row) for row in form.output)
 
 
-def output_transform(
+def _transformed(
     form: Form, places: Sequence[str], then: Sequence[str]
 ) -> tuple[list[str], list[str]]:
     """The output matrix by n sums at `places`; lines, among them `then`, and results' registers."""

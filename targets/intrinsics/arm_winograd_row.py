@@ -4,13 +4,15 @@ Both sides of the products (`arm_winograd_products.py`), whose channels are thos
 inputs: four tiles times two output channels, or two tiles times four, weights and inputs swapped.
 """
 
+import itertools
+
 from tinyc.compiler.ops.kernel import Microkernel
 from tinyc.targets.intrinsics.arm_assembly import bounds_suffix, quoted, requantized
 from tinyc.targets.intrinsics.arm_winograd_input import braced
-from tinyc.targets.intrinsics.arm_winograd_output import output_transform
 from tinyc.targets.intrinsics.winograd import Form
 
 BLOCK = 8  # tiles times output channels
+OFFSET = 256  # is added to inputs, so that no lower halfword of 4 d - d' is negative
 POINTERS = ("r0", "r1", "r2", "r3", "r11", "r12")  # to the pixels of a tile
 
 
@@ -27,30 +29,27 @@ def row_input(form: Form, channels: int, groups: int, tiles: int) -> Microkernel
     name = f"tinyc_winograd{form.name}_input_c{channels}x{groups}_{tiles}"
     text = INPUT.format(
         name=name, n=form.points, m=form.outputs, matrix=braced(form.input), channels=channels,
-        k=4 * groups, tiles=tiles, assembly=quoted(_input(form, channels, groups, tiles)),
+        k=4 * groups, offset=OFFSET, tiles=tiles,
+        assembly=quoted(_input(form, channels, groups, tiles)),
     )  # fmt: skip
     return Microkernel(name, text)
 
 
-def row_output(
-    form: Form, tiles: int, channels: int, shifted: bool, low: int, high: int
-) -> Microkernel:
+def row_output(form: Form, tiles: int, channels: int, low: int, high: int) -> Microkernel:
     """`tinyc_winograd_row<m>_output_...(sums, y, last, parameters, zero_point)`.
 
     tiles       of a block
     channels    bytes from pixel to pixel of y
-    shifted     the multipliers are divided by 2^shift already
     last        bytes from the first tile in y to the last one, as of `row_input`
     parameters  of the block's channels: biases times the form's factor, then multipliers
     """
-    suffix = ("" if shifted else "_s") + bounds_suffix(low, high)
-    name = f"tinyc_winograd{form.name}_output_{tiles}_c{channels}{suffix}"
+    name = f"tinyc_winograd{form.name}_output_{tiles}_c{channels}{bounds_suffix(low, high)}"
     count = BLOCK // tiles
     text = OUTPUT.format(
         name=name, m=form.outputs, n=form.points, matrix=braced(form.output), channels=channels,
-        count=count, inverse=form.inverse, shift="" if shifted else f" >> {form.shift}", low=low,
-        high=high, block=BLOCK, tile=_steps(tiles)[0], channel=_steps(tiles)[1],
-        assembly=quoted(_output(form, tiles, channels, shifted, low, high)),
+        count=count, factor=form.bias_factor, low=low, high=high, block=BLOCK,
+        tile=_steps(tiles)[0], channel=_steps(tiles)[1],
+        assembly=quoted(_output(form, tiles, channels, low, high)),
     )  # fmt: skip
     return Microkernel(name, text)
 
@@ -79,7 +78,7 @@ static void {name}(const void *x, const void *zeros, int32_t at, int32_t last, i
         for (int32_t i = first; i < first + {n}; ++i) {{
           const int8_t *const pixel = (i >= 0) && (i < width)
               ? (const int8_t *)x + (i * {channels}) : (const int8_t *)zeros;
-          sum += matrix[p][i - first] * pixel[k];
+          sum += matrix[p][i - first] * (pixel[k] + {offset});
         }}
         ((int16_t *)u)[(((((((k / 4) * {n}) + p) * 2) + (k % 2)) * {tiles} + tile) * 2)
             + ((k / 2) % 2)] = (int16_t)sum;
@@ -116,7 +115,7 @@ static void {name}(const void *sums, int8_t *y, int32_t last, const int32_t *par
         for (int32_t p = 0; p < {n}; ++p) {{
           total += (uint32_t)matrix[i][p] * values[p * {block}];
         }}
-        const int32_t value = tinyc_requantize((int32_t)(total * {inverse}u){shift},
+        const int32_t value = tinyc_requantize((int32_t)total / {factor},
             parameters[{count} + channel], zero_point);
         to[i * {channels}] = (int8_t)tinyc_min(tinyc_max(value, {low}), {high});
       }}
@@ -142,7 +141,7 @@ def _input(form: Form, channels: int, groups: int, tiles: int) -> list[str]:
     # r4 column, r5 x, r6 zeros, r7 width
     lines += ["vmov s3, r4", "vmov s7, lr", "vmov r5, s1", "vmov r6, s2", "vmov r7, s5"]
     lines += [f"movw r8, #{channels}", "mla r0, r4, r8, r5"]
-    lines += [f"add.w {to}, {one}, r8" for one, to in zip(POINTERS, POINTERS[1:], strict=False)]
+    lines += [f"add.w {to}, {one}, r8" for one, to in itertools.pairwise(POINTERS)]
     lines += [f"movw r8, #{groups * group_bytes}", "add.w r8, r8, lr", "vmov s0, r8"]
     lines += [f"add.w r9, r4, #{n}", "cmp.w r4, #0", "it ge", "cmpge.w r7, r9", "bge.w 2f"]
     for pointer in POINTERS:
@@ -151,7 +150,8 @@ def _input(form: Form, channels: int, groups: int, tiles: int) -> list[str]:
     for half, (move, rotation) in enumerate((("", ""), (", #4", ", ror #8"))):
         values = [f"r{4 + i}" for i in range(n)]
         lines += [f"ldr.w {r}, [{p}]{move}" for r, p in zip(values, POINTERS, strict=True)]
-        lines += [f"sxtb16 {r}, {r}{rotation}" for r in values]
+        lines += [f"mov.w r10, #0x{OFFSET << 16 | OFFSET:08x}"]
+        lines += [f"sxtab16 {r}, r10, {r}{rotation}" for r in values]
         lines += TRANSFORM
         for p, r in enumerate(RESULTS):
             lines.append(f"str.w {r}, [lr, #{4 * tiles * (2 * p + half)}]")
@@ -162,24 +162,17 @@ def _input(form: Form, channels: int, groups: int, tiles: int) -> list[str]:
     return [*lines, "b.w 1b"]
 
 
-TRANSFORM = [  # the input matrix by r4 to r9; r10 is free
+TRANSFORM = [  # F4's input matrix by r4 to r9; r10 is free
     "ssub16 r10, r8, r6",  # d4 - d2
-    "ssub16 r4, r4, r6",
-    "sadd16 r4, r4, r4",
-    "sadd16 r4, r4, r4",
-    "sadd16 r4, r4, r10",  # 4 (d0 - d2) + d4 - d2
-    "sadd16 r6, r6, r6",
-    "sadd16 r6, r6, r6",
-    "ssub16 r6, r6, r8",  # 4 d2 - d4
+    "rsb.w r4, r6, r4, lsl #2",
+    "rsb.w r6, r8, r6, lsl #2",  # 4 d2 - d4
+    "ssub16 r4, r4, r6",  # 4 d0 - d2 - (4 d2 - d4)
     "ssub16 r8, r7, r5",
+    "rsb.w r9, r9, r7, lsl #2",
+    "rsb.w r5, r7, r5, lsl #2",  # 4 d1 - d3
+    "ssub16 r9, r5, r9",  # 4 d1 - d3 - (4 d3 - d5)
     "sadd16 r8, r8, r8",  # 2 (d3 - d1)
-    "ssub16 r9, r9, r7",
-    "ssub16 r9, r9, r8",
-    "ssub16 r9, r9, r8",  # d5 - d3 - 4 (d3 - d1)
-    "sadd16 r5, r5, r5",
-    "sadd16 r5, r5, r5",
-    "ssub16 r5, r5, r7",  # 4 d1 - d3
-    "sadd16 r7, r6, r5",
+    "add.w r7, r6, r5",
     "ssub16 r6, r6, r5",
     "sadd16 r5, r10, r8",
     "ssub16 r8, r10, r8",
@@ -187,25 +180,40 @@ TRANSFORM = [  # the input matrix by r4 to r9; r10 is free
 RESULTS = ("r4", "r7", "r6", "r5", "r8", "r9")
 
 
-def _output(form: Form, tiles: int, channels: int, shifted: bool, low: int, high: int) -> list[str]:
-    """r0 sums, r1 last tile, r9 inverse, r10 multiplier, r11 zero point, r12 bias, lr tile.
+OUTPUT_TRANSFORM = [  # F4_ROW's output matrix by r2 to r7
+    "add.w r8, r3, r4",
+    "sub.w r3, r3, r4",  # d = m1 - m2
+    "add.w r4, r5, r6",
+    "sub.w r5, r5, r6",  # e = m3 - m4
+    "add.w r2, r2, r8",
+    "add.w r2, r2, r4",
+    "add.w r6, r3, r5, lsl #1",  # d + 2 e
+    "add.w r8, r8, r4, lsl #2",
+    "add.w r5, r5, r7",
+    "add.w r5, r3, r5, lsl #3",  # d + 8 (e + m5)
+]
+OUTPUTS = ("r2", "r6", "r8", "r5")
 
+
+def _output(form: Form, tiles: int, channels: int, low: int, high: int) -> list[str]:
+    """r0 sums, r1 last tile, r9 reciprocal, r10 multiplier, r11 zero point, r12 bias, lr tile.
+
+    SMMULR by round(2^32 / 24), which is off by 1/3, divides multiples of 24 in int32 exactly.
     s0 sums, s1 y, s2 last, s3 parameters: of the channel; s4 channels to do.
     """
     count, (tile_words, channel_words) = BLOCK // tiles, _steps(tiles)
     lines = ["push.w {r4-r11, lr}", "ldr.w r11, [sp, #36]"]
     lines += ["vmov s0, r0", "vmov s2, r2", "vmov s3, r3", f"mov.w r4, #{count}", "vmov s4, r4"]
-    lines += [f"movw r9, #{form.inverse & 0xFFFF}", f"movt r9, #{form.inverse >> 16}"]
+    reciprocal = round((1 << 32) / form.bias_factor)
+    lines += [f"movw r9, #{reciprocal & 0xFFFF}", f"movt r9, #{reciprocal >> 16}"]
     lines += ["mov.w lr, r1", ".balign 4", "1:"]
     lines += ["vmov s1, lr", "vmov r3, s3", "vmov r1, s2", "add.w r1, r1, lr"]
     lines += [f"ldr.w r10, [r3, #{4 * count}]", "ldr.w r12, [r3], #4", "vmov s3, r3"]
     lines += [".balign 4", "2:"]
-    places = [f"[r0, #{4 * BLOCK * p}]" for p in range(form.points)]
-    code, results = output_transform(form, places, ["add.w r3, r3, r12"])
-    lines += code
-    for column, r in enumerate(results):
-        lines.append(f"mul {r}, {r}, r9")
-        lines += [] if shifted else [f"asr.w {r}, {r}, #{form.shift}"]
+    lines += [f"ldr.w r{2 + p}, [r0, #{4 * BLOCK * p}]" for p in range(form.points)]
+    lines += ["add.w r3, r3, r12", *OUTPUT_TRANSFORM]
+    for column, r in enumerate(OUTPUTS):
+        lines.append(f"smmulr {r}, {r}, r9")
         lines += requantized(r, "r10", "r11", low, high)
         lines.append(f"strb.w {r}, [lr, #{column * channels}]")
     step = form.outputs * channels

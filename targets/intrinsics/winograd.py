@@ -154,7 +154,16 @@ F4 = Form(
 )
 
 # Four outputs of a row; the products of the three rows of the kernel are added before `output`.
-F4_ROW = replace(F4, name="_row4", parts=1, inverse=0xAAAAAAAB, shift=3, axes=1)
+F4_ROW = replace(
+    F4,
+    name="_row4",
+    weights=((6, 0, 0), (4, 4, 4), (4, -4, 4), (1, 2, 4), (1, -2, 4), (0, 0, 3)),
+    output=((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 8)),
+    parts=1,
+    inverse=0xAAAAAAAB,
+    shift=3,
+    axes=1,
+)
 
 # F4 with weights that are made from bytes at run time: the factors are left to the output.
 F4_PLAIN = replace(
