@@ -27,8 +27,7 @@ CHOICES = [
     (algorithm, weights, stride)
     for algorithm, stride in (("winograd-2", 1), ("winograd-4", 1), ("winograd-4", 2))
     for weights in ("flash", "scratch")
-] + [("winograd-row", "flash", 1)]
-SMALLEST = {"winograd-2": 2, "winograd-4": 4, "winograd-row": 4}  # output's width
+]
 
 
 def strided(stride: int, pads: tuple[int, int, int, int] = (1, 1, 1, 1)) -> Conv2DAttrs:
@@ -106,7 +105,7 @@ def check(graph: Graph, schedule: Schedule, on: str) -> None:
 def test_every_size(height: int, algorithm: str, weights: str, stride: int) -> None:
     """Of the output; with stride 2 the input is even or odd."""
     graph, attrs = EMPTY, strided(stride)
-    for width in range(SMALLEST[algorithm], 10):
+    for width in range(int(algorithm[-1]), 10):
         shape = tuple(stride * size - size % stride for size in (height, width))
         graph = beside(graph, (*shape, 4), 2, attrs)
 
@@ -114,7 +113,7 @@ def test_every_size(height: int, algorithm: str, weights: str, stride: int) -> N
 
 
 @pytest.mark.parametrize("on", ["host", "cortex-m4"])
-@pytest.mark.parametrize("tiles", [1, 2, 4, 16])
+@pytest.mark.parametrize("tiles", [1, 4, 16])
 @pytest.mark.parametrize(("algorithm", "weights", "stride"), CHOICES)
 def test_every_number_of_tiles(
     algorithm: str, weights: str, stride: int, tiles: int, on: str
@@ -141,7 +140,7 @@ def test_every_turn(algorithm: str, weights: str, stride: int, unroll: int) -> N
 
 
 @pytest.mark.parametrize("on", ["host", "cortex-m4"])
-@pytest.mark.parametrize("algorithm", sorted(SMALLEST))
+@pytest.mark.parametrize("algorithm", ["winograd-2", "winograd-4"])
 def test_every_clamp(algorithm: str, on: str) -> None:
     graph = EMPTY
     clamps = (Clamp(0.0), Clamp(-1.0, 2.0), Clamp(0.0, 6.0))

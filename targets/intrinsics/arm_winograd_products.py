@@ -73,12 +73,17 @@ def _assembly(form: Form, groups: int, turn: int, positions: int) -> list[str]:
 
     s0 sums, s1 their end, s2 end of the turns; s3 repeat, s4 positions to do with these weights.
     """
-    u_bytes, v_bytes = form.positions * 2 * LANES * 4, positions * V_BYTES
-    v_step = 0 if form.odd else V_BYTES
     lines = ["push.w {r4-r11, lr}", "vmov s0, r2", "add.w r12, r2, r3, lsl #5", "vmov s1, r12"]
     if form.odd:
         lines += ["ldr.w r12, [sp, #36]", "vmov s3, r12", "vmov s4, r12"]
-    lines += [".balign 4", "1:"]
+    return [*lines, *all_positions(form, groups, turn, positions), "pop.w {r4-r11, pc}"]
+
+
+def all_positions(form: Form, groups: int, turn: int, positions: int) -> list[str]:
+    """The loop over positions, registers as above; r0 and r1 go to the one behind the last."""
+    u_bytes, v_bytes = form.positions * 2 * LANES * 4, positions * V_BYTES
+    v_step = 0 if form.odd else V_BYTES
+    lines = [".balign 4", "1:"]
     looped = turn < groups
     if looped:
         lines += [f"mov.w r{r}, #0" for r in range(4, 12)]
@@ -109,7 +114,7 @@ def _assembly(form: Form, groups: int, turn: int, positions: int) -> list[str]:
         lines += ["vmov r2, s4", "vmov r3, s3", "subs.w r2, r2, #1", "itt eq"]
         lines += [f"addeq.w r1, r1, #{V_BYTES}", "moveq.w r2, r3", "vmov s4, r2"]
     lines += ["vmov lr, s1"]
-    return [*lines, "cmp.w r12, lr", "bne.w 1b", "pop.w {r4-r11, pc}"]
+    return [*lines, "cmp.w r12, lr", "bne.w 1b"]
 
 
 def _step(u_at: int, v_at: int, fresh: bool, moves: list[str]) -> list[str]:
