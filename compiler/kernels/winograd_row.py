@@ -1,7 +1,7 @@
 """Conv2D 3x3 by F(4,3) along the width: row by row, with little scratch; exact.
 
-A pass computes two tiles of an output row, all channels: it transforms their columns of three
-input rows (`arm_winograd_row_input.py`), then multiplies and transforms back
+A pass computes one or two tiles of an output row, all channels: it transforms their columns of
+three input rows (`arm_winograd_row_input.py`), then multiplies and transforms back
 (`arm_winograd_row.py`).
 """
 
@@ -31,12 +31,13 @@ from tinyc.compiler.ops.residual import first_stage
 from tinyc.targets import Target
 from tinyc.targets.intrinsics.arm_dsp import dsp
 from tinyc.targets.intrinsics.arm_winograd_input import strip
-from tinyc.targets.intrinsics.arm_winograd_row import BLOCK, CHANNELS, row_blocks
-from tinyc.targets.intrinsics.arm_winograd_row_input import OFFSET, TILES, row_input
+from tinyc.targets.intrinsics.arm_winograd_row import BLOCK, row_blocks
+from tinyc.targets.intrinsics.arm_winograd_row_input import OFFSET, row_input
 from tinyc.targets.intrinsics.winograd import F4_ROW, GROUP, transformed_rows
 
 ROWS = 3  # of the kernel
 MOST_PRODUCTS = 4096  # keeps the scratch in reach
+MOST_UNROLLED = 64  # groups of channels; keeps them in reach of an offset
 FORM = F4_ROW
 
 
@@ -44,6 +45,7 @@ FORM = F4_ROW
 class Row:
     """A call's sizes, functions and buffers.
 
+    tiles    of a pass
     groups   of 4 input channels
     u_words  of transformed inputs: the scratch's first words; behind them lie a pixel of zeros and
              a strip while the inputs are transformed, sums afterwards
@@ -51,6 +53,7 @@ class Row:
     """
 
     call: Call
+    tiles: int
     groups: int
     u_words: int
     strip: Microkernel | None
@@ -66,13 +69,13 @@ class Row:
     @property
     def span(self) -> int:
         """Columns of the output that a pass computes."""
-        return min(TILES * FORM.outputs, int(self.call.output.shape[2]))
+        return min(self.tiles * FORM.outputs, int(self.call.output.shape[2]))
 
 
 def suits(call: Call, target: Target) -> bool:
     """As for the other forms, but an output of any height, and a block of channels or more."""
     w = call.inputs[1]
-    if w.elements // w.shape[0] > MOST_PRODUCTS or w.shape[0] < CHANNELS:
+    if w.elements // w.shape[0] > MOST_PRODUCTS or w.shape[0] < BLOCK // 2:
         return False
     if not suits_form(FORM, call, target):
         return False
@@ -80,27 +83,36 @@ def suits(call: Call, target: Target) -> bool:
 
 
 def space(call: Call, target: Target) -> Iterator[Schedule]:
-    """Long turns and short ones."""
+    """Passes of two tiles and of one, long turns and short ones."""
     groups = ROWS * -(-call.inputs[0].shape[3] // GROUP)
-    for unroll in {turn_of(groups, unroll): unroll for unroll in (4, UNROLLED)}.values():
-        yield Schedule(unroll=unroll)
+    turns = {turn_of(groups, unroll): unroll for unroll in (4, UNROLLED)}
+    for tiles in sorted({_tiles(call, 2), _tiles(call, 1)}):
+        for unroll in turns.values():
+            yield Schedule(rows=tiles, unroll=unroll)
+
+
+def _tiles(call: Call, wanted: int) -> int:
+    """Of a pass: one where that is wanted and there are as many channels as its block has."""
+    return 1 if wanted == 1 and call.output.shape[3] >= BLOCK else 2
 
 
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     x, y, stage = call.inputs[0], call.output, first_stage(call)
     groups, whole = -(-x.shape[3] // GROUP), x.shape[3] % GROUP == 0
+    tiles = _tiles(call, schedule.rows)
     low, high = stored_bounds(stage.output, stage.attrs.clamp)
-    weights = _weights(stage, groups)
-    parameters = packed_parameters(FORM, stage, False, CHANNELS, OFFSET)
-    u_words = ROWS * groups * GROUP // 2 * FORM.positions * TILES
-    before = groups if whole else 1 + ROWS - 1 + TILES * FORM.outputs
+    weights = _weights(stage, groups, tiles)
+    parameters = packed_parameters(FORM, stage, False, BLOCK // tiles, OFFSET)
+    u_words = ROWS * groups * GROUP // 2 * FORM.positions * tiles
+    before = groups if whole else 1 + ROWS - 1 + tiles * FORM.outputs
     words = u_words + max(before, FORM.positions * BLOCK)
-    turn = turn_of(ROWS * groups, schedule.unroll or UNROLLED)
+    turn = turn_of(ROWS * groups, min(schedule.unroll or UNROLLED, MOST_UNROLLED))
     conv = Row(
-        call, groups, u_words,
+        call, tiles, groups, u_words,
         None if whole else strip(),
-        row_input(FORM, x.shape[3], groups, ROWS) if whole else row_input(FORM, GROUP, 1, 1),
-        row_blocks(FORM, ROWS * groups, turn, y.shape[3], low, high),
+        row_input(FORM, x.shape[3], groups, ROWS, tiles) if whole
+        else row_input(FORM, GROUP, 1, 1, tiles),
+        row_blocks(FORM, tiles, ROWS * groups, turn, y.shape[3], low, high),
         loops.buffer("x", x.elements, "int8"),
         loops.buffer("y", y.elements, "int8"),
         loops.buffer("weights", weights.size, "int16"),
@@ -125,23 +137,22 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
             *([] if conv.residual is None else [conv.residual.total.microkernel]),
         ),
         rows=y.shape[1],
-        note=f"winograd 1x{FORM.outputs}{', add' if conv.residual else ''}",
+        note=f"winograd 1x{tiles * FORM.outputs}{', add' if conv.residual else ''}",
     )  # fmt: skip
 
 
-def _weights(stage: Call, groups: int) -> Array:
-    """Transformed weights as int16,
-
-    [block of output channels][kernel row, group of input channels][position][half][channel][2].
-    """
+def _weights(stage: Call, groups: int, tiles: int) -> Array:
+    """Transformed weights as int16, as `row_blocks` wants them; groups of the rows one by one."""
     w = stage.inputs[1]
     assert w.data is not None, "the weights are constant"
-    order = blocks_of(w.shape[0], CHANNELS)
+    channels = BLOCK // tiles
+    order = blocks_of(w.shape[0], channels)
     padded = np.zeros((len(order), ROWS, ROWS, groups * GROUP), np.int64)
     padded[..., : w.shape[3]] = centred(w.data, w)[order]
     values = transformed_rows(FORM, padded)
-    split = values.reshape(-1, CHANNELS, FORM.positions, ROWS * groups, 2, 2)  # ..., part, half
-    return read_only(split.transpose(0, 3, 2, 5, 1, 4).reshape(-1), "int16")
+    split = values.reshape(-1, channels, FORM.positions, ROWS * groups, 2, 2)  # ..., part, half
+    outer = (2, 3) if tiles == 1 else (3, 2)
+    return read_only(split.transpose(0, *outer, 5, 1, 4).reshape(-1), "int16")
 
 
 def _row(conv: Row, oy: Any) -> list[Any]:

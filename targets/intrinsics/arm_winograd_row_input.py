@@ -11,26 +11,25 @@ from tinyc.targets.intrinsics.arm_assembly import quoted
 from tinyc.targets.intrinsics.arm_winograd_input import braced
 from tinyc.targets.intrinsics.winograd import Form
 
-TILES = 2  # of a pass
 OFFSET = 256  # is added to inputs, so that no lower halfword of 4 d - d' is negative
 POINTERS = ("r0", "r1", "r2", "r3", "r11", "r12")  # to the pixels of a tile
 
 
-def row_input(form: Form, channels: int, groups: int, rows: int) -> Microkernel:
-    """`tinyc_winograd_row<m>_input_...(x, zeros, iy, height, width, at, last, u)`: two tiles.
+def row_input(form: Form, channels: int, groups: int, rows: int, tiles: int) -> Microkernel:
+    """`tinyc_winograd_row<m>_input...(x, zeros, iy, height, width, at, last, u)`: 1 or 2 tiles.
 
     rows           from iy on; those outside 0..height are zeros
     x              `height` rows of `width` pixels of `channels` bytes
     zeros          a pixel of zero points
     groups         of 4 channels that are transformed
-    at, last       columns of x where the two tiles begin, perhaps the same
+    at, last       columns of x where the tiles begin, perhaps the same; of one tile, the first
     u              [row][group of 4 channels][position][half][tile], words of two channels
     """
-    name = f"tinyc_winograd{form.name}_input_c{channels}x{groups}x{rows}"
+    name = f"tinyc_winograd{form.name}_input{tiles}_c{channels}x{groups}x{rows}"
     text = TEXT.format(
         name=name, n=form.points, matrix=braced(form.input), channels=channels, k=4 * groups,
-        rows=rows, tiles=TILES, offset=OFFSET,
-        assembly=quoted(_assembly(form, channels, groups, rows)),
+        rows=rows, tiles=tiles, offset=OFFSET,
+        assembly=quoted(_assembly(form, channels, groups, rows, tiles)),
     )  # fmt: skip
     return Microkernel(name, text)
 
@@ -78,18 +77,18 @@ static void {name}(const void *x, const void *zeros, int32_t iy, int32_t height,
 """
 
 
-def _assembly(form: Form, channels: int, groups: int, rows: int) -> list[str]:
+def _assembly(form: Form, channels: int, groups: int, rows: int, tiles: int) -> list[str]:
     """POINTERS, lr u.
 
     s0 end of u, s1 row of x, s2 zeros, s3 iy, s4 height, s5 width, s6 and s7 columns of tiles, s8
     row of u, s9 tiles to do, s10 width of this row, s11 bytes of a row.
     """
-    n, group_bytes = form.points, form.points * 2 * TILES * 4
+    n, group_bytes = form.points, form.points * 2 * tiles * 4
     lines = ["push.w {r4-r11, lr}", "vmov s2, r1", "vmov s3, r2", "vmov s4, r3"]
     lines += ["ldr.w r4, [sp, #36]", "ldr.w r5, [sp, #40]", "ldr.w r6, [sp, #44]"]
     lines += ["ldr.w lr, [sp, #48]", "vmov s5, r4", "vmov s6, r5", "vmov s7, r6"]
     lines += [f"movw r8, #{channels}", "mul r6, r4, r8", "mla r0, r2, r6, r0", "vmov s1, r0"]
-    lines += ["vmov s11, r6", f"mov.w r5, #{rows * TILES}", "vmov s9, r5", ".balign 4", "1:"]
+    lines += ["vmov s11, r6", f"mov.w r5, #{rows * tiles}", "vmov s9, r5", ".balign 4", "1:"]
     lines += ["vmov s8, lr", f"movw r9, #{groups * group_bytes}", "add.w r9, r9, lr"]
     lines += ["vmov s0, r9", "vmov r4, s3", "vmov r5, s4", "vmov r7, s5"]
     lines += ["cmp.w r4, r5", "it hs", "movhs.w r7, #0", "vmov s10, r7", "add.w r4, r4, #1"]
@@ -102,17 +101,19 @@ def _assembly(form: Form, channels: int, groups: int, rows: int) -> list[str]:
         lines += ["cmp.w r4, r7", "it hs", f"movhs.w {pointer}, r6", "add.w r4, r4, #1"]
     lines += [".balign 4", "3:"]
     for half in range(2):
-        lines += _half(form, half)
+        lines += _half(form, half, tiles)
     lines += [f"add.w lr, lr, #{group_bytes}", "vmov r4, s0", "cmp.w lr, r4", "bne.w 3b"]
     lines += ["vmov r5, s9", "subs.w r5, r5, #1", "it eq", "popeq.w {r4-r11, pc}"]
-    lines += ["vmov s9, r5", "tst.w r5, #1", "beq.w 4f"]
-    lines += ["vmov lr, s8", "add.w lr, lr, #4", "add.w r4, r4, #4", "vmov s0, r4"]
-    lines += ["vmov r4, s7", "vmov r7, s10", "b.w 2b", ".balign 4", "4:"]
-    lines += ["sub.w lr, lr, #4", "vmov r5, s1", "vmov r6, s11", "add.w r5, r5, r6"]
+    lines += ["vmov s9, r5"]
+    if tiles == 2:
+        lines += ["tst.w r5, #1", "beq.w 4f"]
+        lines += ["vmov lr, s8", "add.w lr, lr, #4", "add.w r4, r4, #4", "vmov s0, r4"]
+        lines += ["vmov r4, s7", "vmov r7, s10", "b.w 2b", ".balign 4", "4:", "sub.w lr, lr, #4"]
+    lines += ["vmov r5, s1", "vmov r6, s11", "add.w r5, r5, r6"]
     return [*lines, "vmov s1, r5", "b.w 1b"]
 
 
-def _half(form: Form, half: int) -> list[str]:
+def _half(form: Form, half: int, tiles: int) -> list[str]:
     """Two channels of a group in all columns of a tile."""
     move, rotation = (", #4", ", ror #8") if half else ("", "")
     values = [f"r{4 + i}" for i in range(form.points)]
@@ -121,7 +122,7 @@ def _half(form: Form, half: int) -> list[str]:
     lines += [f"sxtab16 {r}, r10, {r}{rotation}" for r in values]
     lines += TRANSFORM
     return lines + [
-        f"str.w {r}, [lr, #{4 * TILES * (2 * p + half)}]" for p, r in enumerate(RESULTS)
+        f"str.w {r}, [lr, #{4 * tiles * (2 * p + half)}]" for p, r in enumerate(RESULTS)
     ]
 
 
