@@ -10,9 +10,10 @@ are whole, so that y is a whole multiple of the convolution, exactly, in int32 m
     F4_STRIDED  4 x 4 with stride 2                              n = 9     36 times = 9 * 4
     F4_ROW      F(4,3) along the width, summed over the rows     n = 6     24 times = 3 * 8
 
-9 and 3 have inverses modulo 2^32: times that, y is a power of two times the convolution, as long
-as this fits int32. For stored int8 values the transformed inputs stay below 100 * 128 and the
-transformed weights below 144 * 128 (the sums of magnitudes in a row of F4's matrices, squared).
+9 has an inverse modulo 2^32: times that, y is a power of two times the convolution, as long as
+this fits int32; so with 3, but `arm_winograd_row.py` divides by 24. For stored int8 values the
+transformed inputs stay below 100 * 128 and the transformed weights below 144 * 128 (the sums of
+magnitudes in a row of F4's matrices, squared).
 """
 
 from dataclasses import dataclass, replace
@@ -63,8 +64,6 @@ class Form:
     @property
     def kind(self) -> str:
         """What the name says of the input's side."""
-        if self.axes == 1:
-            return self.name
         return f"{self.outputs}{'s' if self.odd else ''}"
 
     @property
