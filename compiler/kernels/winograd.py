@@ -50,11 +50,11 @@ WEIGHTS = ("flash", "scratch")  # where the transformed ones lie
 
 
 def suits_2(call: Call, target: Target) -> bool:
-    return _suits(F2, call, target)
+    return suits_form(F2, call, target)
 
 
 def suits_4(call: Call, target: Target) -> bool:
-    return _suits(F4 if call.attrs.strides == (1, 1) else F4_STRIDED, call, target)
+    return suits_form(F4 if call.attrs.strides == (1, 1) else F4_STRIDED, call, target)
 
 
 def kernel_2(call: Call, target: Target, schedule: Schedule) -> Kernel:
@@ -67,7 +67,7 @@ def kernel_4(call: Call, target: Target, schedule: Schedule) -> Kernel:
     return _kernel(F4_PLAIN if schedule.weights == "scratch" else F4, call, target, schedule)
 
 
-def _suits(form: Form, call: Call, target: Target) -> bool:
+def suits_form(form: Form, call: Call, target: Target) -> bool:
     """3x3, one group, int8 throughout, two channels or more, an output of a tile or more."""
     (x, w), y, a = call.inputs[:2], call.output, call.attrs
     plain = a.strides == (form.stride, form.stride) and a.dilations == (1, 1) and a.groups == 1
@@ -76,15 +76,16 @@ def _suits(form: Form, call: Call, target: Target) -> bool:
     if x.shape[0] != 1 or x.dtype != DType.INT8:
         return False
     oc, (_, oh, ow, _) = w.shape[0], y.shape
-    if oc < 2 or oc * form.outputs > MOST_OFFSET or min(oh, ow) < form.outputs:
+    least = ow if form.axes == 1 else min(oh, ow)
+    if oc < 2 or oc * form.outputs > MOST_OFFSET or least < form.outputs:
         return False
     stage = first_stage(call)
     if y.dtype != DType.INT8 or not suits_assembly(stage, target):
         return False
-    return _largest_sum(stage) < 1 << (31 - form.shift)
+    return largest_sum(stage) < 1 << (31 - form.shift)
 
 
-def _largest_sum(stage: Call) -> int:
+def largest_sum(stage: Call) -> int:
     """A bound of the magnitude of accumulators, bias included."""
     w = stage.inputs[1]
     assert w.data is not None, "the weights are constant"
@@ -100,7 +101,7 @@ def _kernel(form: Form, call: Call, target: Target, schedule: Schedule) -> Kerne
     shifted = not (output_requantization(stage).multipliers & ((1 << form.shift) - 1)).any()
     functions = _functions(form, stage, groups, schedule, shifted)
     weights = _weights(form, stage, groups, bool(functions.weights))
-    parameters = _parameters(form, stage, shifted)
+    parameters = packed_parameters(form, stage, shifted, 2)
     sizes = Winograd(
         call, form, tile_rows, tile_columns, groups, NOWHERE, functions,
         loops.buffer("x", x.elements, "int8"),
@@ -138,7 +139,7 @@ def _kernel(form: Form, call: Call, target: Target, schedule: Schedule) -> Kerne
 def _functions(
     form: Form, stage: Call, groups: int, schedule: Schedule, shifted: bool
 ) -> Functions:
-    turn = _turn(groups, schedule.unroll or UNROLLED)
+    turn = turn_of(groups, schedule.unroll or UNROLLED)
     low, high = stored_bounds(stage.output, stage.attrs.clamp)
     parts = form.parts if schedule.weights == "scratch" else 0
     return Functions(
@@ -151,7 +152,7 @@ def _functions(
     )
 
 
-def _turn(groups: int, most: int) -> int:
+def turn_of(groups: int, most: int) -> int:
     """The most groups of channels, up to `most`, that a whole number of turns multiplies."""
     return next(n for n in range(min(most, groups), 0, -1) if groups % n == 0)
 
@@ -163,7 +164,7 @@ def _weights(form: Form, stage: Call, groups: int, plain: bool) -> Array:
     """
     w = stage.inputs[1]
     assert w.data is not None, "the weights are constant"
-    ic, paired = w.shape[3], _paired(w.shape[0])
+    ic, paired = w.shape[3], blocks_of(w.shape[0], 2)
     padded = np.zeros((len(paired), 3, 3, groups * GROUP), np.int64)
     padded[..., :ic] = centred(w.data, w)[paired]
     if plain:
@@ -173,21 +174,27 @@ def _weights(form: Form, stage: Call, groups: int, plain: bool) -> Array:
     return read_only(split.transpose(0, 3, 2, 5, 1, 4).reshape(-1), "int16")
 
 
-def _parameters(form: Form, stage: Call, shifted: bool) -> Array:
-    """For each pair of channels: both biases times the form's factor, and both multipliers."""
+def packed_parameters(form: Form, stage: Call, shifted: bool, size: int, offset: int = 0) -> Array:
+    """For each `size` channels: their biases times the form's factor, then their multipliers.
+
+    offset  what the kernel adds to all inputs
+    """
     w = stage.inputs[1]
     assert w.data is not None, "the weights are constant"
-    bias = folded_bias(stage, centred(w.data, w).reshape(w.shape[0], -1)).astype(np.int64)
+    matrix = centred(w.data, w).reshape(w.shape[0], -1).astype(np.int64)
+    bias = folded_bias(stage, matrix).astype(np.int64) - offset * matrix.sum(axis=1)
     multipliers = output_requantization(stage).multipliers >> (form.shift if shifted else 0)
-    pairs = np.stack([bias * form.bias_factor, np.broadcast_to(multipliers, bias.shape)])
-    pairs = pairs[:, _paired(w.shape[0])]
-    words = (pairs & 0xFFFFFFFF).astype(np.uint32).view(np.int32)
-    return read_only(words.reshape(2, -1, 2).transpose(1, 0, 2).reshape(-1), "int32")
+    both = np.stack([bias * form.bias_factor, np.broadcast_to(multipliers, bias.shape)])
+    both = both[:, blocks_of(w.shape[0], size)]
+    words = (both & 0xFFFFFFFF).astype(np.uint32).view(np.int32)
+    return read_only(words.reshape(2, -1, size).transpose(1, 0, 2).reshape(-1), "int32")
 
 
-def _paired(channels: int) -> list[int]:
-    """The channels, pair by pair; of an odd number the last but one is computed twice."""
-    return [min(first, channels - 2) + i for first in range(0, channels, 2) for i in range(2)]
+def blocks_of(channels: int, size: int) -> list[int]:
+    """The channels, `size` by `size`; the last block moves back over channels computed before."""
+    return [
+        min(first, channels - size) + i for first in range(0, channels, size) for i in range(size)
+    ]
 
 
 def space_2(call: Call, target: Target) -> Iterator[Schedule]:
@@ -204,6 +211,6 @@ def _space(form: Form, call: Call) -> Iterator[Schedule]:
     passes = {
         pass_of(form, call, Schedule(rows=count * LANES)): count * LANES for count in (4, 2, 1)
     }
-    turns = {_turn(groups, unroll): unroll for unroll in (4, UNROLLED)}
+    turns = {turn_of(groups, unroll): unroll for unroll in (4, UNROLLED)}
     for weights, tiles, unroll in itertools.product(WEIGHTS, passes.values(), turns.values()):
         yield Schedule(rows=tiles, unroll=unroll, weights=weights)

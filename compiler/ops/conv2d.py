@@ -17,6 +17,7 @@ from tinyc.compiler.kernels import (
     gemm_pairs,
     lane_conv,
     winograd,
+    winograd_row,
     winograd_scalar,
 )
 from tinyc.compiler.ops.accumulate import (
@@ -108,6 +109,7 @@ ALGORITHMS: Algorithms = {
     "gemm-blocks": Algorithm(gemm_blocks.suits, gemm_blocks.kernel, gemm_blocks.space),
     "winograd-4": Algorithm(winograd.suits_4, winograd.kernel_4, winograd.space_4),
     "winograd-2": Algorithm(winograd.suits_2, winograd.kernel_2, winograd.space_2),
+    "winograd-row": Algorithm(winograd_row.suits, winograd_row.kernel, winograd_row.space),
     "winograd-scalar": Algorithm(
         winograd_scalar.suits, winograd_scalar.kernel, winograd_scalar.space
     ),

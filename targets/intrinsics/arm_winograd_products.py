@@ -8,6 +8,8 @@ channels, as the 4x2 block of `arm_gemm.py`, 16 cycles for 16 products:
     sums    [position][lane][output channel], int32 modulo 2^32
 """
 
+import itertools
+
 from tinyc.compiler.ops.kernel import Microkernel
 from tinyc.targets.intrinsics.arm_assembly import quoted
 from tinyc.targets.intrinsics.winograd import LANES, Form
@@ -73,12 +75,17 @@ def _assembly(form: Form, groups: int, turn: int, positions: int) -> list[str]:
 
     s0 sums, s1 their end, s2 end of the turns; s3 repeat, s4 positions to do with these weights.
     """
-    u_bytes, v_bytes = form.positions * 2 * LANES * 4, positions * V_BYTES
-    v_step = 0 if form.odd else V_BYTES
     lines = ["push.w {r4-r11, lr}", "vmov s0, r2", "add.w r12, r2, r3, lsl #5", "vmov s1, r12"]
     if form.odd:
         lines += ["ldr.w r12, [sp, #36]", "vmov s3, r12", "vmov s4, r12"]
-    lines += [".balign 4", "1:"]
+    return [*lines, *all_positions(form, groups, turn, positions), "pop.w {r4-r11, pc}"]
+
+
+def all_positions(form: Form, groups: int, turn: int, positions: int) -> list[str]:
+    """The loop over positions, registers as above; r0 and r1 go to the one behind the last."""
+    u_bytes, v_bytes = form.positions * 2 * LANES * 4, positions * V_BYTES
+    v_step = 0 if form.odd else V_BYTES
+    lines = [".balign 4", "1:"]
     looped = turn < groups
     if looped:
         lines += [f"mov.w r{r}, #0" for r in range(4, 12)]
@@ -109,7 +116,33 @@ def _assembly(form: Form, groups: int, turn: int, positions: int) -> list[str]:
         lines += ["vmov r2, s4", "vmov r3, s3", "subs.w r2, r2, #1", "itt eq"]
         lines += [f"addeq.w r1, r1, #{V_BYTES}", "moveq.w r2, r3", "vmov s4, r2"]
     lines += ["vmov lr, s1"]
-    return [*lines, "cmp.w r12, lr", "bne.w 1b", "pop.w {r4-r11, pc}"]
+    return [*lines, "cmp.w r12, lr", "bne.w 1b"]
+
+
+def positions_of_a_tile(positions: int, groups: int, turn: int) -> list[str]:
+    """The same for one tile of u and eight output channels, 20 cycles for 16 products.
+
+    v  [position][group][half][output channel], words of two channels
+    """
+    u_bytes, v_bytes = positions * 2 * 4, 2 * 8 * 4  # of a group
+    looped = turn < groups
+    lines = [".balign 4", "1:"]
+    if looped:
+        lines += [f"mov.w r{r}, #0" for r in range(4, 12)]
+        lines += [*_add("r12", "r0", groups * v_bytes), "vmov s2, r12", ".balign 4", "2:"]
+    for group, half in itertools.product(range(turn), range(2)):
+        lines += [f"ldr.w r2, [r1, #{group * u_bytes + half * 4}]"]
+        operation, last = ("smuad", "") if not looped and group + half == 0 else ("smlad", ", r{}")
+        for channels in ((1, 2, 3), (4, 5, 6), (7, 0)):
+            weights = list(zip(channels, ("r3", "r12", "lr"), strict=False))
+            places = (f"[r0, #{4 * n}]" if n else f"[r0], #{v_bytes // 2}" for n in channels)
+            lines += [f"ldr.w {w}, {at}" for (_, w), at in zip(weights, places, strict=True)]
+            lines += [f"{operation} r{4 + n}, r2, {w}{last.format(4 + n)}" for n, w in weights]
+    if looped:
+        lines += [*_add("r1", "r1", turn * u_bytes), "vmov r12, s2", "cmp.w r0, r12", "bne.w 2b"]
+    lines += _add("r1", "r1", 2 * 4 - (groups * u_bytes if looped else 0))
+    lines += ["vmov r12, s0", "stm.w r12!, {r4-r11}", "vmov s0, r12", "vmov lr, s1"]
+    return [*lines, "cmp.w r12, lr", "bne.w 1b"]
 
 
 def _step(u_at: int, v_at: int, fresh: bool, moves: list[str]) -> list[str]:

@@ -8,10 +8,12 @@ are whole, so that y is a whole multiple of the convolution, exactly, in int32 m
     F2          F(2x2,3x3), points 0, 1, -1, infinity            n = 4      4 times
     F4          F(4x4,3x3), points 0, 1, -1, 2, -2, infinity     n = 6    576 times = 9 * 64
     F4_STRIDED  4 x 4 with stride 2                              n = 9     36 times = 9 * 4
+    F4_ROW      F(4,3) along the width, summed over the rows     n = 6     24 times = 3 * 8
 
 9 has an inverse modulo 2^32: times that, y is a power of two times the convolution, as long as
-this fits int32. For stored int8 values the transformed inputs stay below 100 * 128 and the
-transformed weights below 144 * 128 (the sums of magnitudes in a row of F4's matrices, squared).
+this fits int32; so with 3, but `arm_winograd_row.py` divides by 24. For stored int8 values the
+transformed inputs stay below 100 * 128 and the transformed weights below 144 * 128 (the sums of
+magnitudes in a row of F4's matrices, squared).
 """
 
 from dataclasses import dataclass, replace
@@ -28,7 +30,7 @@ Matrix = tuple[tuple[int, ...], ...]
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The matrices of one way to compute m x m outputs.
+    """The matrices of one way to compute m x m outputs, or m outputs of a row.
 
     name     in C names
     outputs  m
@@ -36,6 +38,7 @@ class Form:
     parts    that transformed weights are made in: equal numbers of rows that share sums
     inverse  that `output`'s result is multiplied by, modulo 2^32
     shift    2^shift times the convolution is left then
+    axes     that are transformed: 2, or 1 for the width alone
     """
 
     name: str
@@ -47,6 +50,7 @@ class Form:
     parts: int
     inverse: int
     shift: int
+    axes: int = 2
 
     @property
     def points(self) -> int:
@@ -65,12 +69,12 @@ class Form:
     @property
     def positions(self) -> int:
         """Elements of a transformed tile."""
-        return self.points * self.points
+        return int(self.points**self.axes)
 
     @property
     def weight_positions(self) -> int:
         """Elements of a transformed kernel: odd points share theirs."""
-        return len(self.weights) ** 2
+        return int(len(self.weights) ** self.axes)
 
     def place(self, row: int, column: int) -> int:
         """The position of an element: those that share weights lie behind each other."""
@@ -103,8 +107,8 @@ class Form:
 
         Row 1 belongs to the point 1, so that column 1 of `output` is constant.
         """
-        scale = self.output[0][1]
-        return pow(self.inverse, -1, 1 << 32) * (1 << self.shift) // (scale * scale)
+        scale = int(self.output[0][1] ** self.axes)
+        return pow(self.inverse, -1, 1 << 32) * (1 << self.shift) // scale
 
 
 def _place(even: int, odd: int, row: int, column: int) -> int:
@@ -146,6 +150,18 @@ F4 = Form(
     parts=2,
     inverse=0x38E38E39,
     shift=6,
+)
+
+# Four outputs of a row; the products of the three rows of the kernel are added before `output`.
+F4_ROW = replace(
+    F4,
+    name="_row4",
+    weights=((6, 0, 0), (4, 4, 4), (4, -4, 4), (1, 2, 4), (1, -2, 4), (0, 0, 3)),
+    output=((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 8)),
+    parts=1,
+    inverse=0xAAAAAAAB,
+    shift=3,
+    axes=1,
 )
 
 # F4 with weights that are made from bytes at run time: the factors are left to the output.
@@ -193,3 +209,10 @@ def transformed_weights(form: Form, weights: Array) -> Array:
     count = len(form.weights)
     places = [form.weight_place(*divmod(at, count)) for at in range(count * count)]
     return np.asarray(values.reshape(len(values), count * count, -1)[:, np.argsort(places)])
+
+
+def transformed_rows(form: Form, weights: Array) -> Array:
+    """[channels, positions, 3 * inputs] whole numbers of [channels, 3, 3, inputs]; rows outer."""
+    matrix = np.array(form.weights, np.int64)
+    values = np.einsum("bj,oijc->obic", matrix, weights.astype(np.int64))
+    return np.asarray(values.reshape(*values.shape[:2], -1))
