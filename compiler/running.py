@@ -16,6 +16,8 @@ from tinyc.targets.firmware.program import AROUND
 if TYPE_CHECKING:  # this imports packages of the emulator's extra
     from tinyc.targets.emulator.cost import FunctionCost
 
+MOVES = {"tinyc_move_down", "tinyc_move_up"}  # of windows that slide, by the run function
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunResult:
@@ -93,9 +95,11 @@ def calls_of_layers(
 ) -> "tuple[Mapping[str, FunctionCost], ...]":
     """What each layer of the report took, by symbol: its kernel and all that it calls.
 
-    () on the host. What is missing to the whole is the function that calls the layers.
+    () on the host. What is missing to the whole is the function that calls the layers, and the
+    moves of windows.
     """
-    order, calls = artifact.calls, result.calls
+    order = artifact.calls
+    calls = [call for call in result.calls if not call.keys() <= MOVES]
     assert not calls or 0 <= len(calls) - len(order) <= 1, f"{len(calls)} calls of {len(order)}"
     around = AROUND | {f"{artifact.name}_run"}
     layers: list[dict[str, FunctionCost]] = [{} for _ in artifact.report.layers if calls]

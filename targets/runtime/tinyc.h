@@ -34,6 +34,13 @@
 #define TINYC_STREAM static inline
 #endif
 
+/* A function that several places call, and models without them do not have. */
+#if defined(__GNUC__)
+#define TINYC_HELPER static __attribute__((noinline, unused))
+#else
+#define TINYC_HELPER static inline
+#endif
+
 _Static_assert((-1 >> 1) == -1, "tinyc needs an arithmetic right shift");
 
 /* Where a tensor would begin whose byte `bytes` lies at the beginning of a window.
@@ -52,24 +59,82 @@ static inline int32_t tinyc_max(int32_t a, int32_t b) {
   return (a > b) ? a : b;
 }
 
+/* A word of memory that is known to be aligned. */
+static inline uint32_t tinyc_load_aligned(const uint8_t *from) {
+  uint32_t word;
+#if defined(__GNUC__)
+  memcpy(&word, __builtin_assume_aligned(from, 4), sizeof word);
+#else
+  memcpy(&word, from, sizeof word);
+#endif
+  return word;
+}
+
+static inline void tinyc_store_aligned(uint8_t *to, uint32_t word) {
+#if defined(__GNUC__)
+  memcpy(__builtin_assume_aligned(to, 4), &word, sizeof word);
+#else
+  memcpy(to, &word, sizeof word);
+#endif
+}
+
+/* Moves bytes down to `to`, where they may overlap; both places are multiples of 4. */
+TINYC_HELPER void tinyc_move_down(uint8_t *to, const uint8_t *from, int32_t bytes) {
+  for (; bytes >= 32; bytes -= 32) {
+    const uint32_t a = tinyc_load_aligned(&from[0]), b = tinyc_load_aligned(&from[4]);
+    const uint32_t c = tinyc_load_aligned(&from[8]), d = tinyc_load_aligned(&from[12]);
+    tinyc_store_aligned(&to[0], a);
+    tinyc_store_aligned(&to[4], b);
+    tinyc_store_aligned(&to[8], c);
+    tinyc_store_aligned(&to[12], d);
+    const uint32_t e = tinyc_load_aligned(&from[16]), f = tinyc_load_aligned(&from[20]);
+    const uint32_t g = tinyc_load_aligned(&from[24]), h = tinyc_load_aligned(&from[28]);
+    tinyc_store_aligned(&to[16], e);
+    tinyc_store_aligned(&to[20], f);
+    tinyc_store_aligned(&to[24], g);
+    tinyc_store_aligned(&to[28], h);
+    from += 32;
+    to += 32;
+  }
+  for (; bytes >= 4; bytes -= 4) {
+    tinyc_store_aligned(to, tinyc_load_aligned(from));
+    from += 4;
+    to += 4;
+  }
+  while (bytes-- > 0) {
+    *to++ = *from++;
+  }
+}
+
+/* The same upwards; both places are those of the ends. */
+TINYC_HELPER void tinyc_move_up(uint8_t *to, const uint8_t *from, int32_t bytes) {
+  for (; bytes >= 16; bytes -= 16) {
+    from -= 16;
+    to -= 16;
+    const uint32_t a = tinyc_load_aligned(&from[0]), b = tinyc_load_aligned(&from[4]);
+    const uint32_t c = tinyc_load_aligned(&from[8]), d = tinyc_load_aligned(&from[12]);
+    tinyc_store_aligned(&to[12], d);
+    tinyc_store_aligned(&to[8], c);
+    tinyc_store_aligned(&to[4], b);
+    tinyc_store_aligned(&to[0], a);
+  }
+  for (; bytes >= 4; bytes -= 4) {
+    from -= 4;
+    to -= 4;
+    tinyc_store_aligned(to, tinyc_load_aligned(from));
+  }
+  while (bytes-- > 0) {
+    *--to = *--from;
+  }
+}
+
 /* Moves the bytes oldest..end of a tensor to the beginning of its window, which holds those from
  * `first` on; the first byte that it holds then, a multiple of `alignment`. */
 static inline int32_t tinyc_slide(uint8_t *window, int32_t first, int32_t oldest, int32_t end,
                                   int32_t alignment) {
   const int32_t start = tinyc_min(oldest, end) & -alignment;
   if (start > first && oldest < end) {
-    const uint8_t *from = &window[start - first];
-    const uint8_t *const stop = &window[end - first];
-    while (stop - from >= 16) { /* upwards: the places may overlap */
-      uint32_t words[4];
-      memcpy(words, from, 16);
-      memcpy(window, words, 16);
-      from += 16;
-      window += 16;
-    }
-    while (from < stop) {
-      *window++ = *from++;
-    }
+    tinyc_move_down(window, &window[start - first], end - start);
   }
   return tinyc_max(start, first);
 }
@@ -79,18 +144,7 @@ static inline int32_t tinyc_slide_up(uint8_t *window_end, int32_t first, int32_t
                                      int32_t end, int32_t alignment) {
   const int32_t start = tinyc_min(oldest, end) & -alignment;
   if (start > first && oldest < end) {
-    const uint8_t *from = window_end - (start - first);
-    const uint8_t *const stop = window_end - (end - first);
-    while (from - stop >= 16) { /* downwards: the places may overlap */
-      uint32_t words[4];
-      from -= 16;
-      window_end -= 16;
-      memcpy(words, from, 16);
-      memcpy(window_end, words, 16);
-    }
-    while (from > stop) {
-      *--window_end = *--from;
-    }
+    tinyc_move_up(window_end, window_end - (start - first), end - start);
   }
   return tinyc_max(start, first);
 }
