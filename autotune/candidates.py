@@ -12,7 +12,7 @@ from tinyc.compiler.emit_functions import functions_of
 from tinyc.compiler.emit_tables import binary
 from tinyc.compiler.graph import Array, Tensor
 from tinyc.compiler.ops.op import Call
-from tinyc.compiler.pipeline import plan_program
+from tinyc.compiler.planning import plan_program
 from tinyc.compiler.program import arena_alone, graph_alone
 from tinyc.compiler.reporting import ports_of
 from tinyc.targets import Target, firmware

@@ -23,26 +23,25 @@ from tinyc.targets import Target
 from tinyc.targets.firmware import Io
 
 Optimize = Literal["latency", "balanced", "size", "ram"]
-# Percent of flash, or of RAM, that a percent of cycles is worth.
+# Percent of flash that a percent of cycles is worth.
 BALANCED_WORTH, LATENCY_WORTH = 2.0, 12.0
 FIRMWARE_FLASH, FIRMWARE_RAM = 16384, 4096  # bytes, about: what any firmware has beside the model
 # The most cycles against "latency"; a little is left for what estimates are off
-BALANCED_SLOWDOWN, RAM_SLOWDOWN, SIZE_SLOWDOWN = 1.06, 1.25, 2.5
+BALANCED_SLOWDOWN, RAM_SLOWDOWN, SIZE_SLOWDOWN = 1.09, 1.25, 2.5
+STEEP = 50.0  # what a percent beyond costs
 WORST_FIRST: tuple[Source, ...] = ("unknown", "estimated")
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The most bytes that may be used; None: what the target has."""
+    """The most bytes that may be used."""
 
-    ram_bytes: int | None = None
-    flash_bytes: int | None = None
+    ram_bytes: int
+    flash_bytes: int
 
     def over(self, cost: Cost) -> float:
         """1 within the limits, else by what factor they are passed."""
-        ram = cost.ram_bytes / self.ram_bytes if self.ram_bytes else 0.0
-        flash = cost.flash_bytes / self.flash_bytes if self.flash_bytes else 0.0
-        return max(ram, flash, 1.0)
+        return max(cost.ram_bytes / self.ram_bytes, cost.flash_bytes / self.flash_bytes, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,52 +71,6 @@ class Choice:
         return next((s for s in WORST_FIRST if s in sources), "measured")
 
 
-def choices_of(
-    graph: Graph, target: Target, io: Io, records: Sequence[Record], limits: Limits = Limits()
-) -> Mapping[Optimize, Choice]:
-    """The choice for everything that can be asked."""
-    problems = problems_of(graph, target, io, records)
-
-    def chosen(optimize: Optimize, objective: Objective) -> Choice:
-        def limited(cost: Cost) -> float:
-            return objective(cost) + 1e3 * math.log(limits.over(cost))
-
-        best: Choice | None = None
-        for problem in sorted(problems, key=lambda p: limited(p.least)):
-            if best is None or limited(problem.least) < limited(best.cost):
-                found = choose(optimize, problem, limited)
-                if best is None or limited(found.cost) < limited(best.cost):
-                    best = found
-        assert best is not None, "there is one problem at least, without streams"
-        return best
-
-    latency = chosen("latency", worth(LATENCY_WORTH))
-
-    def within(slowdown: float, objective: Objective) -> Objective:
-        most = max(latency.cost.cycles * slowdown, 1.0)
-        return lambda cost: objective(cost) + 8 * max(math.log(cost.cycles / most), 0.0)
-
-    balanced = within(BALANCED_SLOWDOWN, worth(BALANCED_WORTH))
-    size = within(SIZE_SLOWDOWN, lambda cost: math.log(cost.flash_bytes) + cost.cycles * 1e-12)
-    ram = within(RAM_SLOWDOWN, lambda cost: math.log(cost.ram_bytes) + cost.cycles * 1e-10)
-    return {
-        "latency": latency,
-        "balanced": chosen("balanced", balanced),
-        "size": chosen("size", size),
-        "ram": chosen("ram", ram),
-    }
-
-
-def worth(percent: float) -> Objective:
-    """A percent of cycles is worth `percent` of flash, or of RAM."""
-
-    def objective(cost: Cost) -> float:
-        flash, ram = cost.flash_bytes + FIRMWARE_FLASH, cost.ram_bytes + FIRMWARE_RAM
-        return percent * math.log(cost.cycles) + math.log(flash) + math.log(ram)
-
-    return objective
-
-
 @dataclass(frozen=True, slots=True)
 class Problem:
     """Nodes to choose schedules for when those of a fusion stream.
@@ -130,9 +83,9 @@ class Problem:
     least: Cost
 
     def whole(self, cost: Cost) -> Cost:
-        """With what streaming costs, and the RAM of layers without a choice."""
+        """With the RAM of layers without a choice."""
         ram = max(cost.ram_bytes, self.fusion.bytes)
-        return replace(cost, cycles=cost.cycles + self.fusion.cycles, ram_bytes=ram)
+        return replace(cost, ram_bytes=ram)
 
 
 def choose(optimize: Optimize, problem: Problem, objective: Objective) -> Choice:
@@ -140,6 +93,69 @@ def choose(optimize: Optimize, problem: Problem, objective: Objective) -> Choice
     picks = select(problem.groups, lambda cost: objective(problem.whole(cost)))
     nodes = {n: g.options[p] for g, p in zip(problem.groups, picks, strict=True) for n in g.nodes}
     return Choice(optimize, nodes, problem.fusion, problem.whole(cost_of(problem.groups, picks)))
+
+
+def choices_of(problems: Sequence[Problem], limits: Limits) -> Mapping[Optimize, Choice]:
+    """The choice for everything that can be asked."""
+    objectives = objectives_of(problems, limits)
+    return {optimize: best_of(problems, optimize, objectives[optimize]) for optimize in objectives}
+
+
+def objectives_of(problems: Sequence[Problem], limits: Limits) -> Mapping[Optimize, Objective]:
+    """What each mode wants least of; beyond the limits everything costs too much."""
+
+    def limited(objective: Objective) -> Objective:
+        return lambda cost: objective(cost) + 1e3 * math.log(limits.over(cost))
+
+    def within(slowdown: float, objective: Objective) -> Objective:
+        most = max(fastest.cost.cycles * slowdown, 1.0)
+        return limited(
+            lambda cost: objective(cost) + STEEP * max(math.log(cost.cycles / most), 0.0)
+        )
+
+    latency = limited(worth(LATENCY_WORTH))
+    fastest = best_of(problems, "latency", latency)
+    return {
+        "latency": latency,
+        "balanced": within(BALANCED_SLOWDOWN, balance),
+        "size": within(SIZE_SLOWDOWN, lambda c: math.log(c.flash_bytes) + c.cycles * 1e-12),
+        "ram": within(RAM_SLOWDOWN, lambda c: math.log(c.ram_bytes) + c.cycles * 1e-10),
+    }
+
+
+def best_of(problems: Sequence[Problem], optimize: Optimize, objective: Objective) -> Choice:
+    """The best of all fusions; those that cannot be better are left out."""
+    best: Choice | None = None
+    for problem in sorted(problems, key=lambda p: objective(p.least)):
+        if best is None or objective(problem.least) < objective(best.cost):
+            found = choose(optimize, problem, objective)
+            if best is None or objective(found.cost) < objective(best.cost):
+                best = found
+    assert best is not None, "there is one problem at least, without streams"
+    return best
+
+
+def ranked(problems: Sequence[Problem], optimize: Optimize, limits: Limits) -> list[Choice]:
+    """The choice for each fusion, the best first."""
+    objective = objectives_of(problems, limits)[optimize]
+    found = [choose(optimize, problem, objective) for problem in problems]
+    return sorted(found, key=lambda choice: objective(choice.cost))
+
+
+def balance(cost: Cost) -> float:
+    """A percent of cycles is worth BALANCED_WORTH of flash, or half of that of RAM."""
+    flash = math.log(cost.flash_bytes + FIRMWARE_FLASH)
+    return BALANCED_WORTH * math.log(cost.cycles) + flash + 2 * math.log(cost.ram_bytes)
+
+
+def worth(percent: float) -> Objective:
+    """A percent of cycles is worth `percent` of flash, or of RAM."""
+
+    def objective(cost: Cost) -> float:
+        flash, ram = cost.flash_bytes + FIRMWARE_FLASH, cost.ram_bytes + FIRMWARE_RAM
+        return percent * math.log(cost.cycles) + math.log(flash) + math.log(ram)
+
+    return objective
 
 
 def problems_of(

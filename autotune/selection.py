@@ -35,6 +35,11 @@ class Group:
     options: tuple[Option, ...]
     streamed: tuple[Streamable, ...] = ()
 
+    def cycles(self, option: Option) -> int:
+        """Of all its nodes; those that stream are called more often, and move rows."""
+        calls = sum(layer.cycles for layer in self.streamed) // option.band
+        return option.cycles * len(self.nodes) + calls
+
     def ram_bytes(self, option: Option) -> int:
         """About: the arena that holds the largest step of its nodes."""
         if self.streamed:
@@ -70,9 +75,9 @@ def least_cost(groups: Sequence[Group]) -> Cost:
         return [min(value(group, option) for option in group.options) for group in groups]
 
     return Cost(
-        max(sum(least(lambda g, o: o.cycles * len(g.nodes))), 1),
+        max(sum(least(lambda g, o: g.cycles(o))), 1),
         OTHER_CODE_BYTES + sum(least(lambda g, o: o.tables_bytes * len(g.nodes) + o.own_bytes)),
-        max(least(lambda g, o: g.ram_bytes(o)), default=1),
+        max(least(lambda g, o: g.ram_bytes(o)), default=1) or 1,
     )
 
 
@@ -98,7 +103,7 @@ class _Sum:
             if i == without:
                 continue
             option = group.options[pick]
-            cycles += option.cycles * len(group.nodes)
+            cycles += group.cycles(option)
             flash += option.tables_bytes * len(group.nodes) + option.own_bytes
             ram = max(ram, group.ram_bytes(option))
             blocks.update(option.blocks)
@@ -109,7 +114,7 @@ class _Sum:
         count, blocks = len(group.nodes), option.blocks.items()
         more = sum(size for name, size in blocks if name not in self.blocks)
         return Cost(
-            max(self.cycles + option.cycles * count, 1),
+            max(self.cycles + group.cycles(option), 1),
             self.flash_bytes + option.tables_bytes * count + option.own_bytes + more,
             max(self.ram_bytes, group.ram_bytes(option), 1),
         )

@@ -37,7 +37,9 @@ def compile(
     name: str = "",
     io: Io = "caller",
     io_dtype: IoDtype = "model",
-    optimize: Optimize = "balanced",
+    optimize: Optimize | None = None,
+    max_ram: int | None = None,
+    max_flash: int | None = None,
     input_shapes: Mapping[str, Shape] | None = None,
     dump: str | Path | None = None,
 ) -> Artifact:
@@ -47,15 +49,19 @@ def compile(
     io            "caller": inputs and outputs are the caller's arrays; "arena": they live in the
                   arena and may be overwritten
     io_dtype      "model", or "int8" for a quantized interface of a model with float inputs
-    optimize      "latency", "balanced" or "size": what kernels are chosen for
+    optimize      "latency", "balanced", "size" or "ram": what the plan is chosen for; None:
+                  "balanced", or with max_ram or max_flash the fastest within them
+    max_ram       bytes of the arena; max_flash: bytes of flash, about
     input_shapes  shapes by input name, for dimensions that the model leaves open
     dump          folder for the graph after every pass
 
     Raises CompileError with a code, what is wrong, where, and what to do.
     """
     options = Options(
-        name, io, io_dtype, optimize, input_shapes or {}, None if dump is None else Path(dump)
-    )
+        name, io, io_dtype, optimize, max_ram, max_flash,
+        input_shapes=input_shapes or {},
+        dump=None if dump is None else Path(dump),
+    )  # fmt: skip
     return compile_model(Path(model), _target(target), options)
 
 
@@ -80,7 +86,7 @@ def profile(
     *,
     io: Io = "caller",
     io_dtype: IoDtype = "model",
-    optimize: Optimize = "balanced",
+    optimize: Optimize | None = None,
     input_shapes: Mapping[str, Shape] | None = None,
     compiler: str | None = None,
     clock_hz: float | None = None,

@@ -48,6 +48,14 @@ def _minutes(text: str) -> float:
     return minutes
 
 
+def _bytes(text: str) -> int:
+    """`24K` in bytes."""
+    match = re.fullmatch(r"([0-9]+)([kKM]?)", text)
+    if match is None or int(match[1]) == 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of bytes as in 24K or 1M")
+    return int(match[1]) * {"": 1, "k": 1024, "K": 1024, "M": 1024 * 1024}[match[2]]
+
+
 def _clock(text: str) -> float:
     """`120MHz` in Hz."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kMG]?)Hz", text)
@@ -175,11 +183,14 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--optimize",
-        choices=("latency", "balanced", "size"),
-        default="balanced",
-        help="choose kernels for the fewest cycles, a balance, or the least flash (default: "
-        "balanced)",
+        choices=("latency", "balanced", "size", "ram"),
+        help="plan for the fewest cycles, a balance, the least flash or the least RAM (default: "
+        "balanced, or with --max-ram or --max-flash the fastest within them)",
     )
+    for option, what in (("--max-ram", "the arena, exact"), ("--max-flash", "flash, about")):
+        parser.add_argument(
+            option, type=_bytes, metavar="BYTES", help=f"the most bytes of {what}, as in 24K or 1M"
+        )
 
 
 def _add_reading_arguments(parser: argparse.ArgumentParser) -> None:

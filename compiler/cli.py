@@ -171,7 +171,10 @@ def _doctor(args: argparse.Namespace) -> int:
 
 def _options(args: argparse.Namespace) -> "Options":
     reading = _reading_options(args)
-    return replace(reading, name=args.name, io=args.io, optimize=args.optimize)
+    return replace(
+        reading, name=args.name, io=args.io, optimize=args.optimize, max_ram=args.max_ram,
+        max_flash=args.max_flash,
+    )  # fmt: skip
 
 
 def _reading_options(args: argparse.Namespace) -> "Options":

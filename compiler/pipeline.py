@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
-from tinyc.autotune.choice import Choice, Optimize, choices_of
+from tinyc.autotune.choice import Choice, Limits, Optimize, choices_of, problems_of
 from tinyc.autotune.records import Record, known_records
-from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.artifact import Artifact, Report
 from tinyc.compiler.emit import emit_c
 from tinyc.compiler.emit_functions import functions_of
@@ -15,11 +14,11 @@ from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Graph, Shape, to_text
 from tinyc.compiler.names import c_name
 from tinyc.compiler.onnx_import.reading import read_onnx
-from tinyc.compiler.program import Program, build_program
+from tinyc.compiler.planning import limits_of, plan_best
+from tinyc.compiler.program import Program
 from tinyc.compiler.reporting import ports_of, report_of
 from tinyc.passes import FLOAT_PASSES, INT8_PASSES, run_passes
 from tinyc.passes.boundary import strip_boundary_quantization
-from tinyc.passes.memory_check import check_plan
 from tinyc.passes.storage import materialize_outputs
 from tinyc.targets import Target
 from tinyc.targets.firmware import Io
@@ -35,7 +34,10 @@ class Options:
     io            "caller": inputs and outputs are the caller's arrays; "arena": they live there
     io_dtype      "model": the interface as in the file; "int8": without the Quantize at the
                   inputs and the Dequantize at the outputs
-    optimize      what kernels are chosen for: "latency", "balanced", "size" (of flash) or "ram"
+    optimize      what the plan is chosen for: "latency", "balanced", "size" (of flash) or "ram";
+                  None: "balanced", or with `max_ram` or `max_flash` the fastest within them
+    max_ram       the most bytes of the arena; None: what the target has
+    max_flash     the most bytes of flash, about
     input_shapes  by input name, for dimensions that the model leaves open
     dump          folder for the graph after every pass; None: no dump
     """
@@ -43,7 +45,9 @@ class Options:
     name: str = ""
     io: Io = "caller"
     io_dtype: IoDtype = "model"
-    optimize: Optimize = "balanced"
+    optimize: Optimize | None = None
+    max_ram: int | None = None
+    max_flash: int | None = None
     input_shapes: Mapping[str, Shape] = field(default_factory=dict)
     dump: Path | None = None
 
@@ -52,7 +56,7 @@ class Options:
         for option, value, kinds in (
             ("io", self.io, Io),
             ("io_dtype", self.io_dtype, IoDtype),
-            ("optimize", self.optimize, Optimize),
+            ("optimize", self.mode, Optimize),
         ):
             if value not in get_args(kinds):
                 raise CompileError(
@@ -61,6 +65,12 @@ class Options:
                     f"option {option}",
                     f"use one of: {', '.join(get_args(kinds))}",
                 )
+
+    @property
+    def mode(self) -> Optimize:
+        """What the plan is chosen for."""
+        limited = self.max_ram is not None or self.max_flash is not None
+        return self.optimize or ("latency" if limited else "balanced")
 
 
 DEFAULTS = Options()
@@ -91,10 +101,10 @@ def compile_program(
     """What `compile_model` gives, and the program it was printed from."""
     graph = materialize_outputs(read_graph(model, target, options))
     records = known_records(target) if records is None else records
-    choices = choices_of(graph, target, options.io, records)
-    choice = choices[options.optimize]
-    program = plan_program(graph, target, options.io, choice.schedules, choice.fusion.streams)
-    return program, emit_artifact(program, choice, choices)
+    problems = problems_of(graph, target, options.io, records)
+    limits = limits_of(target, options.max_ram, options.max_flash)
+    program, choice = plan_best(graph, target, options.io, problems, options.mode, limits)
+    return program, emit_artifact(program, choice, choices_of(problems, limits), limits)
 
 
 def read_graph(model: Path, target: Target, options: Options = DEFAULTS) -> Graph:
@@ -110,60 +120,54 @@ def read_graph(model: Path, target: Target, options: Options = DEFAULTS) -> Grap
     return graph
 
 
-def plan_program(
-    graph: Graph,
-    target: Target,
-    io: Io = "caller",
-    schedules: Mapping[str, Schedule] = {},
-    streams: Sequence[Sequence[str]] = (),
-) -> Program:
-    """Kernels chosen and memory planned, and the plan proved.
-
-    streams  names of nodes that run together, row by row
-    """
-    program = build_program(materialize_outputs(graph), target, io, schedules, streams)
-    if program.plan.arena_bytes <= target.ram_bytes:  # else emit_artifact refuses it, at once
-        check_plan(program.plan, program.stages, program.steps, program.storages, target.alignment)
-    return program
-
-
 def emit_artifact(
-    program: Program, choice: Choice | None = None, choices: Mapping[Optimize, Choice] = {}
+    program: Program,
+    choice: Choice | None = None,
+    choices: Mapping[Optimize, Choice] = {},
+    limits: Limits | None = None,
 ) -> Artifact:
     """The C files and the report of a program that fits its target.
 
     choice, choices  why its kernels are what they are, and what the others would be
+    limits           bytes that it may use; None: those of the target
     """
     name = program.graph.name
     ports = ports_of(program)
     functions = functions_of(program, [p.c_name for side in ports for p in side])
     report = report_of(program, choice, choices, ports, functions)
-    check_fits(report, program.target)
+    check_fits(report, program.target, limits or limits_of(program.target))
     files = emit_c(program, name, ports, functions)
     files["report.json"] = report.to_json()
     return Artifact(name, program.io, report, files, tuple(program.calls))
 
 
-def check_fits(report: Report, target: Target) -> None:
-    """Raises CompileError when the arena or the weights alone exceed the target's memory."""
-    if report.weights_bytes > target.flash_bytes:
-        over = report.weights_bytes - target.flash_bytes
+def check_fits(report: Report, target: Target, limits: Limits) -> None:
+    """Raises CompileError when the arena or the weights alone exceed the limits."""
+    if report.weights_bytes > limits.flash_bytes:
+        over = report.weights_bytes - limits.flash_bytes
         raise CompileError(
             "out-of-flash",
             f"the weights need {report.weights_bytes} bytes of flash, "
-            f"{over} more than the {target.flash_bytes} of {target.name}",
+            f"{over} more than {_limit_text(limits.flash_bytes, target.flash_bytes, target)}",
             f"model '{report.model}'",
-            "choose a target with more flash, or quantize the model to int8",
+            "allow more with --max-flash, choose a target with more flash, or quantize the model "
+            "to int8",
         )
-    if report.arena_bytes > target.ram_bytes:
-        over = report.arena_bytes - target.ram_bytes
+    if report.arena_bytes > limits.ram_bytes:
+        over = report.arena_bytes - limits.ram_bytes
         raise CompileError(
             "out-of-ram",
-            f"the arena needs {report.arena_bytes} bytes of RAM, "
-            f"{over} more than the {target.ram_bytes} of {target.name}",
+            f"the smallest arena that was found needs {report.arena_bytes} bytes of RAM, "
+            f"{over} more than {_limit_text(limits.ram_bytes, target.ram_bytes, target)}",
             f"the peak is at {' and '.join(repr(p) for p in report.peak)}",
-            "choose a target with more RAM, or a smaller input",
+            "allow more with --max-ram, choose a target with more RAM, or make the input smaller",
         )
+
+
+def _limit_text(limit: int, available: int, target: Target) -> str:
+    if limit < available:
+        return f"the {limit} that are allowed"
+    return f"the {available} of {target.name}"
 
 
 @dataclass(frozen=True, slots=True)

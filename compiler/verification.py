@@ -13,7 +13,8 @@ from tinyc.compiler.artifact import Port
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array, Graph, Node
 from tinyc.compiler.interpreter import trace
-from tinyc.compiler.pipeline import DEFAULTS, Options, emit_artifact, plan_program, read_graph
+from tinyc.compiler.pipeline import DEFAULTS, Options, emit_artifact, read_graph
+from tinyc.compiler.planning import plan_program
 from tinyc.compiler.running import run_artifact
 from tinyc.targets import Target
 

@@ -33,11 +33,13 @@ class Streamable:
 
     live_bytes   in the arena at its calls, at the most; scratch comes on top
     row_bytes    what each further row of a call adds, about: the rows written and read
+    cycles       of its calls, and of moving what it writes, about; fewer with more rows a call
     accumulates  it has to sum up its input
     """
 
     live_bytes: int
     row_bytes: int
+    cycles: int
     accumulates: bool
 
 
@@ -47,13 +49,11 @@ class Fusion:
 
     streams    names of the nodes of each stage, in order
     layers     those nodes, by name
-    cycles     that the calls and moves cost, about
     bytes      the most that is in the arena, scratch and bands left out
     """
 
     streams: tuple[tuple[str, ...], ...] = ()
     layers: Mapping[str, Streamable] = field(default_factory=dict)
-    cycles: int = 0
     bytes: int = 0
 
 
@@ -136,11 +136,15 @@ def _cost(outline: _Outline, first: int, last: int) -> _Stage:
         return IMPOSSIBLE
     total = np.broadcast_to(total, len(run.events))
     layers = tuple(
-        Streamable(int(total[run.at(p)].max()), _row_bytes(step, sizes), step.accumulates)
+        Streamable(
+            int(total[run.at(p)].max()),
+            _row_bytes(step, sizes),
+            CYCLES_PER_CALL * step.rows + int(CYCLES_PER_BYTE * run.moved_bytes(p)),
+            step.accumulates,
+        )
         for p, step in enumerate(run.calls)
     )
-    cycles = CYCLES_PER_CALL * len(run.events) + int(CYCLES_PER_BYTE * run.moved_bytes)
-    return _Stage(int(total.max()), cycles, layers)
+    return _Stage(int(total.max()), sum(layer.cycles for layer in layers), layers)
 
 
 def _sizes(steps: Sequence[Step], numbers: range, outline: _Outline) -> Mapping[str, int]:
@@ -243,12 +247,12 @@ def _fusion(
 ) -> Fusion:
     streams: list[tuple[str, ...]] = []
     layers: dict[str, Streamable] = {}
-    cycles = most = 0
+    most = 0
     for first, last in stages:
         stage = cost(first, last)
-        most, cycles = max(most, stage.bytes), cycles + stage.cycles
+        most = max(most, stage.bytes)
         if first < last:
             names = tuple(outline.together[i].node for i in range(first, last + 1))
             streams.append(names)
             layers.update(zip(names, stage.layers, strict=True))
-    return Fusion(tuple(streams), layers, cycles, most)
+    return Fusion(tuple(streams), layers, most)

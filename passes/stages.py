@@ -181,16 +181,14 @@ class Streamed:
             tops[i] = top
         return tops
 
-    @cached_property
-    def moved_bytes(self) -> int:
-        """What sliding windows move: after each read, what is left of what is there."""
+    def moved_bytes(self, place: int) -> int:
+        """What windows of a layer's outputs move: after each read, what is left."""
         total = 0
-        for step in self.calls:
-            for name in step.writes:
-                tops, oldest = self.tops(name), self.oldest(name)
-                after = np.append(oldest[1:], self.bytes[name])
-                slides = (after > oldest) & (after < tops)
-                total += int((tops - after)[slides].sum())
+        for name in self.calls[place].writes:
+            tops, oldest = self.tops(name), self.oldest(name)
+            after = np.append(oldest[1:], self.bytes[name])
+            slides = (after > oldest) & (after < tops)
+            total += int((tops - after)[slides].sum())
         return total
 
     def reads(self, storage: str) -> Array:

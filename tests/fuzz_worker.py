@@ -16,7 +16,8 @@ from types import FrameType
 from bench.models import ROOT, SHARED
 from tests.mutations import mutant
 from tinyc.compiler.errors import CompileError
-from tinyc.compiler.pipeline import emit_artifact, plan_program, read_graph
+from tinyc.compiler.pipeline import emit_artifact, read_graph
+from tinyc.compiler.planning import plan_program
 from tinyc.targets import load_target
 
 MOST_SECONDS = 20

@@ -13,7 +13,8 @@ from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.cprint import C_TYPES
 from tinyc.compiler.graph import Array, DType, Graph, QParams, Tensor, constant
 from tinyc.compiler.onnx_import.reading import read_onnx
-from tinyc.compiler.pipeline import emit_artifact, plan_program
+from tinyc.compiler.pipeline import emit_artifact
+from tinyc.compiler.planning import plan_program
 from tinyc.compiler.program import Program as Planned
 from tinyc.compiler.verification import reference_session
 from tinyc.passes import FLOAT_PASSES, INT8_PASSES, run_passes

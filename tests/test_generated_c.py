@@ -14,7 +14,8 @@ from bench.models import SHARED
 from tests.harness import WARNINGS, onnx_model, read_model
 from tinyc.compiler.artifact import Artifact
 from tinyc.compiler.names import c_name, unique_names
-from tinyc.compiler.pipeline import emit_artifact, plan_program
+from tinyc.compiler.pipeline import emit_artifact
+from tinyc.compiler.planning import plan_program
 from tinyc.targets import load_target
 from tinyc.targets.toolchain import command_of
 

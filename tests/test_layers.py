@@ -17,6 +17,7 @@ LAYERS = (  # lowest first; the longest prefix decides
     ("compiler.emit", "compiler.emit_functions", "compiler.emit_header", "compiler.emit_run",
      "compiler.emit_stages", "compiler.emit_tables"),
     ("compiler.reporting",),
+    ("compiler.planning",),
     ("compiler.pipeline",),
     ("compiler.running", "compiler.verification", "autotune.candidates"),
     ("autotune.measure", "autotune.tuner"),

@@ -9,7 +9,7 @@ from tinyc.compiler.graph import Graph
 from tinyc.compiler.interpreter import run
 from tinyc.compiler.ops import OPS
 from tinyc.compiler.ops.op import call_of
-from tinyc.compiler.pipeline import plan_program
+from tinyc.compiler.planning import plan_program
 from tinyc.passes.fusions import fusions_of
 from tinyc.targets import load_target
 

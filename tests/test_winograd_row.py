@@ -16,7 +16,8 @@ from tinyc.compiler.ops.clamp import Clamp
 from tinyc.compiler.ops.conv2d import ALGORITHMS
 from tinyc.compiler.ops.op import call_of, rule_of_thumb
 from tinyc.compiler.ops.residual import Residual
-from tinyc.compiler.pipeline import emit_artifact, plan_program
+from tinyc.compiler.pipeline import emit_artifact
+from tinyc.compiler.planning import plan_program
 from tinyc.compiler.running import run_artifact
 
 pytestmark = pytest.mark.sampled
