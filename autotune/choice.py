@@ -27,7 +27,7 @@ Optimize = Literal["latency", "balanced", "size", "ram"]
 BALANCED_WORTH, LATENCY_WORTH = 2.0, 12.0
 FIRMWARE_FLASH, FIRMWARE_RAM = 16384, 4096  # bytes, about: what any firmware has beside the model
 # The most cycles against "latency"; a little is left for what estimates are off
-BALANCED_SLOWDOWN, RAM_SLOWDOWN, SIZE_SLOWDOWN = 1.09, 1.25, 2.5
+BALANCED_SLOWDOWN, RAM_SLOWDOWN, SIZE_SLOWDOWN = 1.105, 1.25, 2.5
 STEEP = 50.0  # what a percent beyond costs
 WORST_FIRST: tuple[Source, ...] = ("unknown", "estimated")
 

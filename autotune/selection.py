@@ -6,7 +6,7 @@ whoever calls them. So options are not chosen one by one but by local search, fr
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tinyc.autotune.options import Option
@@ -41,13 +41,16 @@ class Group:
         return option.cycles * len(self.nodes) + calls
 
     def ram_bytes(self, option: Option) -> int:
-        """About: the arena that holds the largest step of its nodes."""
-        if self.streamed:
-            live = (s.live_bytes + (option.band - 1) * s.row_bytes for s in self.streamed)
-            return max(live) + option.scratch_bytes
+        """About: the arena that holds the largest step of its nodes that run alone."""
         alone = 0 if self.passing_bytes is None else self.passing_bytes + option.arena_bytes
         apart = 0 if self.apart_bytes is None else self.apart_bytes + option.scratch_bytes
         return max(alone, apart)
+
+    def streams(self, option: Option) -> Iterator[tuple[int, int, int]]:
+        """For each node that streams: the stage, the bytes at its calls, what its band adds."""
+        for layer in self.streamed:
+            at_calls = layer.live_bytes + option.scratch_bytes
+            yield layer.stream, at_calls, (option.band - 1) * layer.row_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +77,13 @@ def least_cost(groups: Sequence[Group]) -> Cost:
     def least(value: Callable[[Group, Option], int]) -> list[int]:
         return [min(value(group, option) for option in group.options) for group in groups]
 
+    def ram(group: Group, option: Option) -> int:
+        return max(group.ram_bytes(option), *(n for _, n, _ in group.streams(option)), 1)
+
     return Cost(
         max(sum(least(lambda g, o: g.cycles(o))), 1),
         OTHER_CODE_BYTES + sum(least(lambda g, o: o.tables_bytes * len(g.nodes) + o.own_bytes)),
-        max(least(lambda g, o: g.ram_bytes(o)), default=1) or 1,
+        max(least(ram), default=1),
     )
 
 
@@ -88,17 +94,23 @@ def cost_of(groups: Sequence[Group], picks: Picks) -> Cost:
 
 @dataclass(frozen=True, slots=True)
 class _Sum:
-    """The cost of some groups, with the blocks that are there already."""
+    """The cost of some groups, with the blocks that are there already.
+
+    streams  of each stage that streams: the most bytes at a call, and what the bands add, since a
+             window that one layer makes larger is there while the others run
+    """
 
     cycles: int
     flash_bytes: int
     ram_bytes: int
     blocks: Mapping[str, int]
+    streams: Mapping[int, tuple[int, int]]
 
     @staticmethod
     def of(groups: Sequence[Group], picks: Picks, without: int = -1) -> "_Sum":
         cycles, flash, ram = 0, OTHER_CODE_BYTES, 0
         blocks: dict[str, int] = {}
+        streams: dict[int, tuple[int, int]] = {}
         for i, (group, pick) in enumerate(zip(groups, picks, strict=True)):
             if i == without:
                 continue
@@ -107,21 +119,32 @@ class _Sum:
             flash += option.tables_bytes * len(group.nodes) + option.own_bytes
             ram = max(ram, group.ram_bytes(option))
             blocks.update(option.blocks)
-        return _Sum(cycles, flash + sum(blocks.values()), ram, blocks)
+            _add(streams, group, option)
+        return _Sum(cycles, flash + sum(blocks.values()), ram, blocks, streams)
 
     def plus(self, group: Group, option: Option) -> Cost:
         """With one more group."""
-        count, blocks = len(group.nodes), option.blocks.items()
-        more = sum(size for name, size in blocks if name not in self.blocks)
+        more = sum(size for name, size in option.blocks.items() if name not in self.blocks)
+        streams = self.streams
+        if group.streamed:
+            streams = dict(streams)
+            _add(streams, group, option)
         return Cost(
             max(self.cycles + group.cycles(option), 1),
-            self.flash_bytes + option.tables_bytes * count + option.own_bytes + more,
-            max(self.ram_bytes, group.ram_bytes(option), 1),
+            self.flash_bytes + option.tables_bytes * len(group.nodes) + option.own_bytes + more,
+            max(self.ram_bytes, group.ram_bytes(option), *map(sum, streams.values()), 1),
         )
 
     @property
     def cost(self) -> Cost:
-        return Cost(max(self.cycles, 1), self.flash_bytes, max(self.ram_bytes, 1))
+        ram = max(self.ram_bytes, *map(sum, self.streams.values()), 1)
+        return Cost(max(self.cycles, 1), self.flash_bytes, ram)
+
+
+def _add(streams: dict[int, tuple[int, int]], group: Group, option: Option) -> None:
+    for stage, at_calls, more in group.streams(option):
+        most, added = streams.get(stage, (0, 0))
+        streams[stage] = max(most, at_calls), added + more
 
 
 def _starts(groups: Sequence[Group]) -> list[Picks]:

@@ -99,15 +99,15 @@ def calls_of_layers(
     moves of windows.
     """
     order = artifact.calls
-    calls = [call for call in result.calls if not call.keys() <= MOVES]
-    assert not calls or 0 <= len(calls) - len(order) <= 1, f"{len(calls)} calls of {len(order)}"
     around = AROUND | {f"{artifact.name}_run"}
+    inside = [{s: cost for s, cost in call.items() if s not in around} for call in result.calls]
+    calls = [call for call in inside if not {s.partition(".")[0] for s in call} <= MOVES]
+    assert not calls or len(calls) == len(order), f"{len(calls)} calls of {len(order)}"
     layers: list[dict[str, FunctionCost]] = [{} for _ in artifact.report.layers if calls]
     for layer, call in zip(order, calls, strict=False):
         for symbol, cost in call.items():
-            if symbol not in around:
-                before = layers[layer].get(symbol)
-                layers[layer][symbol] = cost if before is None else before.plus(cost)
+            before = layers[layer].get(symbol)
+            layers[layer][symbol] = cost if before is None else before.plus(cost)
     return tuple(layers)
 
 

@@ -6,7 +6,7 @@ on calls and moved rows so that every stage stays below it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import numpy as np
@@ -31,12 +31,14 @@ CYCLES_PER_CALL, CYCLES_PER_BYTE = 120, 0.7
 class Streamable:
     """A layer in a stage that streams, one row a call.
 
+    stream       number of the stage among those that stream
     live_bytes   in the arena at its calls, at the most; scratch comes on top
     row_bytes    what each further row of a call adds, about: the rows written and read
     cycles       of its calls, and of moving what it writes, about; fewer with more rows a call
     accumulates  it has to sum up its input
     """
 
+    stream: int
     live_bytes: int
     row_bytes: int
     cycles: int
@@ -137,6 +139,7 @@ def _cost(outline: _Outline, first: int, last: int) -> _Stage:
     total = np.broadcast_to(total, len(run.events))
     layers = tuple(
         Streamable(
+            0,
             int(total[run.at(p)].max()),
             _row_bytes(step, sizes),
             CYCLES_PER_CALL * step.rows + int(CYCLES_PER_BYTE * run.moved_bytes(p)),
@@ -253,6 +256,7 @@ def _fusion(
         most = max(most, stage.bytes)
         if first < last:
             names = tuple(outline.together[i].node for i in range(first, last + 1))
+            numbered = (replace(layer, stream=len(streams)) for layer in stage.layers)
+            layers.update(zip(names, numbered, strict=True))
             streams.append(names)
-            layers.update(zip(names, stage.layers, strict=True))
     return Fusion(tuple(streams), layers, most)

@@ -6,8 +6,8 @@ from ortools.sat.python import cp_model
 
 from tinyc.passes.placement import Pair, Placement, Problem
 
-# Of one thread, counted in the solver's own steps: the same on every machine. A few seconds.
-MOST_EFFORT = 4.0
+# Of one thread, counted in the solver's own steps: the same on every machine. A second or two.
+MOST_EFFORT = 1.0
 
 
 def solved(problem: Problem, bound: int, known: Placement) -> tuple[Placement, int]:
