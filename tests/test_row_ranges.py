@@ -17,6 +17,8 @@ from tinyc.compiler.ops.op import ROW, Call, Window, call_of
 from tinyc.compiler.ops.pad import PadAttrs
 from tinyc.compiler.ops.slice import SliceAttrs
 from tinyc.compiler.ops.unary import UnaryAttrs
+from tinyc.compiler.pipeline import plan_program
+from tinyc.passes.storage import Step
 from tinyc.targets import load_target
 
 pytestmark = pytest.mark.sampled
@@ -153,3 +155,22 @@ def test_the_rows_that_a_row_reads(case: str) -> None:
 @pytest.mark.parametrize("case", WHOLE)
 def test_what_has_no_rows_is_computed_whole(case: str) -> None:
     assert kernel_of(call(WHOLE[case]), load_target("host"), DEFAULT).rows == 0
+
+
+def step_of(graph: Graph) -> Step:
+    (step,) = plan_program(graph, load_target("host"), "arena").steps
+    return step
+
+
+def test_a_whole_run_goes_element_by_element_over_its_input() -> None:
+    step = step_of(CASES["add of channels"][0])
+
+    assert step.element_order and step.aligned_reads == {"a"}
+    assert (step.rows, dict(step.windows), dict(step.input_rows)) == (7, {"a": ROW}, {"a": 7})
+
+
+def test_inputs_that_are_repeated_to_the_side_die_by_rows() -> None:
+    step = step_of(CASES["mul of a mask"][0])
+
+    assert not step.element_order
+    assert (step.rows, dict(step.windows)) == (7, {"a": ROW, "b": ROW})

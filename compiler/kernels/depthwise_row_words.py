@@ -31,7 +31,7 @@ from tinyc.targets.intrinsics.arm_row_words import (
 GROUP = 4  # channels
 SLOT_WORDS, SLOT_VALUES = SLOT_BYTES // 4, SLOT_BYTES // 2
 MOST_SLOTS = 8  # of the scratch, by the rule: 384 bytes
-MOST_WRITTEN = 8  # outputs of a row that is written out
+MOST_WRITTEN, WRITTEN_BY_RULE = 16, 8  # outputs of a row that is written out
 
 
 def suits(call: Call, target: Target) -> bool:
@@ -84,7 +84,10 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         matrix, folded_bias(call, matrix), output_requantization(call).multipliers
     )
     tile = _tile(call, schedule)
-    written = tile == width and _can_be_written(call) and schedule.unroll != 1
+    written = tile == width and _can_be_written(call)
+    written = written and (
+        schedule.unroll > 1 or (not schedule.unroll and width <= WRITTEN_BY_RULE)
+    )
     row = RowWords(
         a.strides[1], a.pads[1], width if written else 0, channels if written else 0,
         *stored_bounds(y, a.clamp),
