@@ -166,11 +166,11 @@ def test_a_whole_run_goes_element_by_element_over_its_input() -> None:
     step = step_of(CASES["add of channels"][0])
 
     assert step.element_order and step.aligned_reads == {"a"}
-    assert (step.rows, dict(step.windows), dict(step.input_rows)) == (7, {"a": ROW}, {"a": 7})
+    assert (step.rows, dict(step.windows), dict(step.input_rows)) == (7, {"a": (ROW,)}, {"a": 7})
 
 
-def test_inputs_that_are_repeated_to_the_side_die_by_rows() -> None:
+def test_inputs_that_are_repeated_to_the_side_are_not_written_over() -> None:
     step = step_of(CASES["mul of a mask"][0])
 
-    assert not step.element_order
-    assert (step.rows, dict(step.windows)) == (7, {"a": ROW, "b": ROW})
+    assert step.element_order and step.aligned_reads == {"a"}
+    assert (step.rows, dict(step.windows)) == (7, {"a": (ROW,), "b": (ROW,)})

@@ -16,7 +16,6 @@ from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp
 from tinyc.compiler.ops.dense import DenseAttrs
 from tinyc.compiler.ops.op import call_of
 from tinyc.compiler.ops.pooling import Pool2DAttrs
-from tinyc.compiler.pipeline import plan_program
 from tinyc.targets import load_target
 
 pytestmark = pytest.mark.sampled
@@ -131,13 +130,3 @@ def test_several_rows_are_not_one() -> None:
     call = call_of(graph, graph.nodes[0])
 
     assert not dense.ALGORITHMS["running"].suits(call, load_target("host"))
-
-
-def test_a_whole_run_is_one_step() -> None:
-    graph = graph_of("AveragePool2D", *POOLS["global"], DType.INT8)
-
-    program = plan_program(graph, load_target("host"), "arena", {"n": Schedule("running")})
-
-    (step,) = program.steps
-    assert program.kernels["n"].accumulates and program.kernels["n"].rows == 5
-    assert (step.rows, dict(step.windows)) == (1, {})
