@@ -212,7 +212,12 @@ def stage_of(steps: Sequence[Step], numbers: Sequence[int], units: Sequence[int]
 
 
 def can_run_upwards(calls: Sequence[Step]) -> bool:
-    """Whether all layers work by rows, in any order of the rows."""
+    """Whether all layers work by rows, in any order of the rows.
+
+    One alone that goes element by element keeps its own order, in which it needs least.
+    """
+    if len(calls) == 1 and calls[0].element_order:
+        return False
     return all(s.rows > s.band and s.windows and not s.accumulates for s in calls)
 
 

@@ -173,7 +173,7 @@ def _step(graph: Graph, node: Node, kernel: Kernel, roots: Mapping[str, str]) ->
             if window is not None and name not in whole:
                 rowwise[name] = (*rowwise.get(name, ()), window)
                 input_rows[name] = tensor.shape[1]
-        return replace(
+        base = replace(
             base, rows=kernel.rows, band=kernel.band, windows=rowwise, input_rows=input_rows
         )
     if op.in_place and len(writes) == 1:
@@ -183,10 +183,7 @@ def _step(graph: Graph, node: Node, kernel: Kernel, roots: Mapping[str, str]) ->
             for t in activations
             if t.shape == output.shape and t.bytes == output.bytes
         }
-        return Step(
-            base.node, reads, writes, base.scratch_bytes,
-            element_order=True, aligned_reads=frozenset(aligned),
-        )  # fmt: skip
+        return replace(base, element_order=True, aligned_reads=frozenset(aligned))
     return base
 
 

@@ -152,3 +152,14 @@ def test_the_space_differs() -> None:
     call = call_of(graph, graph.nodes[0])
     space = [s for s in schedules_of(ALGORITHMS, call, load_target("cortex-m4"))]
     assert len(space) == len(set(space)) and any(s.weights == "int16" for s in space)
+
+
+@pytest.mark.parametrize("window", ["flat", "flat, six wide"])
+@pytest.mark.parametrize("residual", [False, True])
+def test_rows_of_their_own_blocks(window: str, residual: bool) -> None:
+    graph = conv(WINDOWS[window], residual=residual)
+    call = call_of(graph, graph.nodes[0])
+    assert ALGORITHMS["row-blocks"].suits(call, load_target("cortex-m4"))
+
+    for rows, form in ((4, "int8"), (3, "int16"), (2, "int8")):
+        check(graph, Schedule("row-blocks", rows=rows, weights=form))

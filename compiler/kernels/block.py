@@ -168,6 +168,50 @@ def block(
     return lines
 
 
+def partial_sums(
+    x: Any,
+    w: Any,
+    first_channel: Any,
+    columns: int,
+    product: Product,
+    begin: Any,
+    end: Any,
+    start: Callable[[Any, Any], Any],
+    store: Callable[[Any, Any], Any],
+    tag: str = "",
+) -> list[Any]:
+    """Statements that add the products `begin` to `end` of one row to `columns` sums.
+
+    start  (sum, channel) -> statement that gives a sum its first value
+    store  (channel, sum) -> statement
+    """
+    dtype = "float32" if str(w.dtype) == "float32" else "int32"
+    channels = [first_channel + c for c in range(columns)]
+    acc = [loops.local(f"acc{tag}_{c}", dtype) for c in range(columns)]
+    lines = [*loops.declare(*acc), *(start(a, c) for a, c in zip(acc, channels, strict=True))]
+
+    def steps(width: int, first: Any, count: Any, name: str) -> list[Any]:
+        operands = _smlad_operands if width == WORD else _plain_operands
+        x_operands = operands(f"x{name}{tag}_0", x, dtype)
+        w_operands = [operands(f"w{name}{tag}_{c}", w, dtype) for c in range(columns)]
+        step = _smlad_step if width == WORD else _plain_step
+
+        def one(k: Any) -> list[Any]:
+            at = first + k * width
+            w_at = [c * product.pitch + at for c in channels]
+            return step((x, [at], [x_operands]), (w, w_at, w_operands), [acc])
+
+        declared = loops.declare(*(v for o in (x_operands, *w_operands) for v in o))
+        return [*declared, loops.loop("k", count, one)]
+
+    turns = loops.quotient(end - begin, product.step)
+    lines += steps(product.step, begin, turns, "")
+    if product.step > 1:
+        rest = begin + turns * product.step
+        lines += steps(1, rest, end - rest, "rest")
+    return lines + [store(c, loops.load(a, 0)) for c, a in zip(channels, acc, strict=True)]
+
+
 Side = tuple[Any, Sequence[Any], Sequence[tuple[Any, ...]]]  # buffer, indices, operand variables
 Accumulators = Sequence[Sequence[Any]]  # [row][column]
 

@@ -87,8 +87,9 @@ def suits(call: Call, target: Target) -> bool:
 def space(call: Call, target: Target) -> Iterator[Schedule]:
     """Bands, channels gathered together, blocks written out."""
     height, channels = call.output.shape[1], call.inputs[0].shape[3]
-    for band in sorted({min(b, height) for b in (2, 4, 8, 16, 32, height)}):
-        for together in (1, TOGETHER) if channels >= TOGETHER else (1,):
+    several = (1, TOGETHER) if channels >= TOGETHER else (1,)
+    for band in sorted({min(b, height) for b in (1, 2, 4, 8, 16, 32, height)}):
+        for together in several if band > 1 else several[-1:]:
             yield from (Schedule("", band, together, unroll) for unroll in UNROLLS)
 
 

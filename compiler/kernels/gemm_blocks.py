@@ -74,11 +74,31 @@ def space(call: Call, target: Target) -> Iterator[Schedule]:
                 yield Schedule(rows=rows, unroll=turn, weights=form)
 
 
+def suits_rows(call: Call, target: Target) -> bool:
+    """The same, where pixels run on from row to row, which no row by itself makes use of."""
+    return _runs_on(call) and call.output.shape[2] % MOST_PIXELS != 0 and suits(call, target)
+
+
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
-    stage, y, a = first_stage(call), call.output, call.attrs
+    """Blocks run on over all rows of a call where they can."""
+    return _kernel(call, target, schedule, _runs_on(call))
+
+
+def kernel_rows(call: Call, target: Target, schedule: Schedule) -> Kernel:
+    """Every row is cut into blocks of its own, for calls of one row: five pixels are 3 and 2."""
+    return _kernel(call, target, schedule, flat=False)
+
+
+def _runs_on(call: Call) -> bool:
+    a, (_, kh, kw, _) = call.attrs, call.inputs[1].shape
+    plain = (kh, kw, *a.strides, *a.pads) == (1, 1, 1, 1, 0, 0, 0, 0)
+    return plain and bool(call.output.shape[2] >= MOST_PIXELS)
+
+
+def _kernel(call: Call, target: Target, schedule: Schedule, flat: bool) -> Kernel:
+    stage, y = first_stage(call), call.output
     oc, kh, kw, _ = call.inputs[1].shape
     width = y.shape[2]
-    flat = (kh, kw, *a.strides, *a.pads) == (1, 1, 1, 1, 0, 0, 0, 0) and width >= MOST_PIXELS
     pixels = min(schedule.rows, MOST_PIXELS) or _widest(width, flat)
     windows = windows_of(call, schedule.weights == "int16", pixels)
     products = _products(stage, windows)

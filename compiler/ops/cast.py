@@ -10,6 +10,7 @@ from tinyc.compiler.graph import Array, DType, Tensor
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.kernel import Kernel
 from tinyc.compiler.ops.op import Call, Op, Type
+from tinyc.compiler.ops.row_range import row_range, same_rows
 from tinyc.targets import Target
 
 
@@ -45,13 +46,16 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
             value = loops.minimum(value, loops.const(high, x.dtype))
         return value.astype(str(y.dtype))
 
-    body = [
-        loops.loop(
-            "i", x.elements, lambda i: [loops.store(result, i, convert(loops.load(source, i)))]
-        )
-    ]
+    def one(i: Any) -> list[Any]:
+        return [loops.store(result, i, convert(loops.load(source, i)))]
+
+    rows = row_range(call)
+    first, count = rows.span(len(y.shape))
+    function = loops.function(
+        [source, result, *rows.parameters], [loops.loop("i", count, one, first)]
+    )
     uses_float = x.dtype.is_float or y.dtype.is_float
-    return Kernel("cast", loops.function([source, result], body), float_code=uses_float)
+    return Kernel("cast", function, rows=rows.count, float_code=uses_float)
 
 
 def _float_inside(limit: int) -> float:
@@ -60,4 +64,4 @@ def _float_inside(limit: int) -> float:
     return float(value if abs(int(value)) <= abs(limit) else np.nextafter(value, np.float32(0)))
 
 
-CAST = Op("Cast", infer, reference, kernel)
+CAST = Op("Cast", infer, reference, kernel, same_rows)

@@ -1,5 +1,6 @@
 """Concat: tensors behind each other along one axis; requantized where their scales differ."""
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +10,9 @@ from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.graph import EIGHT_BITS, Array, Tensor, elements, read_only
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.kernel import Constant, Kernel
-from tinyc.compiler.ops.op import Call, Op, Type, dequantized
+from tinyc.compiler.ops.op import ROW, Call, Op, RowWindows, Type, Window, dequantized
 from tinyc.compiler.ops.quantize import quantized
+from tinyc.compiler.ops.row_range import RowRange, is_image, row_range
 from tinyc.targets import Target
 
 
@@ -48,8 +50,24 @@ def can_quantize(call: Call) -> bool:
     return per_tensor and all(t.dtype in EIGHT_BITS for t in tensors)
 
 
+def windows(call: Call) -> RowWindows | None:
+    """Inputs side by side have the output's rows; inputs below each other some of them each."""
+    if not is_image(call.output.shape):
+        return None
+    if _axis(call) != 1:
+        return tuple(ROW for _ in call.inputs)
+    heights = [t.shape[1] for t in call.inputs]
+    return tuple(Window(before=first) for first in itertools.accumulate(heights[:-1], initial=0))
+
+
+def _axis(call: Call) -> int:
+    """A single input is copied, along any axis."""
+    last = len(call.output.shape) - 1
+    return call.attrs.axis if len(call.inputs) > 1 or last < 0 else last
+
+
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
-    y, axis = call.output, call.attrs.axis
+    y, axis, rows = call.output, _axis(call), row_range(call)
     result = loops.buffer("y", y.elements, y.dtype)
     row = elements(y.shape[axis:])
     constants: list[Constant] = []
@@ -71,13 +89,27 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
             constants.append(Constant(f"table_{number}", values))
             table = loops.buffer(f"table{number}", 256, y.dtype)
             tables.append(table)
-        body.append(_move(source, table, result, elements(y.shape[:axis]), run, row, offset))
-        offset += run
-    return Kernel("concat", loops.function([*sources, result, *tables], body), tuple(constants))
+        span = rows.span(axis)
+        if axis == 1 and rows.parameters:  # rows of this input among those of the output
+            run = row = elements(y.shape[2:])
+            span = _inside(rows, offset // row, tensor.shape[1])
+        body.append(_move(source, table, result, span, run, row, offset))
+        offset += elements(tensor.shape[axis:])
+    function = loops.function([*sources, result, *tables, *rows.parameters], body)
+    return Kernel("concat", function, tuple(constants), rows=rows.count)
 
 
-def _move(source: Any, table: Any, result: Any, count: int, run: int, row: int, offset: int) -> Any:
-    """`count` runs of one input to their places in the output's rows."""
+def _inside(rows: RowRange, first: int, height: int) -> tuple[Any, Any]:
+    """The first of an input's rows in the range, and how many; they begin at row `first`."""
+    begin, end = rows.parameters
+    begin = loops.maximum(begin - first, loops.const(0))
+    return begin, loops.minimum(end - first, loops.const(height)) - begin
+
+
+def _move(
+    source: Any, table: Any, result: Any, span: tuple[Any, Any], run: int, row: int, offset: int
+) -> Any:
+    """Some runs of one input, from the first on, to their places in the output's rows."""
 
     def one(o: Any, k: Any) -> list[Any]:
         value = loops.load(source, o * run + k)
@@ -85,7 +117,8 @@ def _move(source: Any, table: Any, result: Any, count: int, run: int, row: int, 
             value = loops.load(table, value.astype("uint8").astype("int32"))
         return [loops.store(result, o * row + offset + k, value)]
 
-    return loops.loop("o", count, lambda o: [loops.loop("k", run, lambda k: one(o, k))])
+    first, count = span
+    return loops.loop("o", count, lambda o: [loops.loop("k", run, lambda k: one(o, k))], first)
 
 
-CONCAT = Op("Concat", infer, reference, kernel, quantize=can_quantize)
+CONCAT = Op("Concat", infer, reference, kernel, windows, quantize=can_quantize)

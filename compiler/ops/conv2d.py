@@ -107,6 +107,7 @@ ALGORITHMS: Algorithms = {
     "float-blocks": Algorithm(float_gemm.suits, float_gemm.kernel, float_gemm.space),
     "gemm-pairs": Algorithm(gemm_pairs.suits, gemm_pairs.kernel, gemm_pairs.space),
     "gemm-blocks": Algorithm(gemm_blocks.suits, gemm_blocks.kernel, gemm_blocks.space),
+    "row-blocks": Algorithm(gemm_blocks.suits_rows, gemm_blocks.kernel_rows, gemm_blocks.space),
     "winograd-4": Algorithm(winograd.suits_4, winograd.kernel_4, winograd.space_4),
     "winograd-2": Algorithm(winograd.suits_2, winograd.kernel_2, winograd.space_2),
     "winograd-row": Algorithm(winograd_row.suits, winograd_row.kernel, winograd_row.space),

@@ -5,6 +5,7 @@ from typing import Any
 
 from tinyc.compiler.graph import Shape
 from tinyc.compiler.ops import loops
+from tinyc.compiler.ops.row_range import RowRange
 
 INDEX_NAMES = "ijklmnpq"
 
@@ -32,16 +33,26 @@ def strided_nest(
     starts: Sequence[Any],
     body: Callable[..., Iterable[Any]],
     names: str = INDEX_NAMES,
+    rows: RowRange | None = None,
 ) -> list[Any]:
-    """Loops over `shape`; `body` gets one flat index for each list of `strides`.
+    """Loops over `shape`, or some rows of it; `body` gets one flat index for each of `strides`.
 
     Axes of one element vanish, and neighbouring axes that are one run everywhere are one loop.
     """
-    merged: list[tuple[int, tuple[int, ...]]] = []
-    for extent, steps in zip(shape, zip(*strides, strict=True), strict=True):
-        if extent == 1:
+    extents: list[Any] = list(shape)
+    if rows is not None and rows.parameters:
+        begin, end = rows.parameters
+        extents[1] = end - begin
+        starts = [start + begin * s[1] for start, s in zip(starts, strides, strict=True)]
+    merged: list[tuple[Any, tuple[int, ...]]] = []
+    for extent, steps in zip(extents, zip(*strides, strict=True), strict=True):
+        if isinstance(extent, int) and extent == 1:
             continue
-        if merged and all(a == s * extent for a, s in zip(merged[-1][1], steps, strict=True)):
+        if (
+            merged
+            and isinstance(extent, int)
+            and all(a == s * extent for a, s in zip(merged[-1][1], steps, strict=True))
+        ):
             merged[-1] = (merged[-1][0] * extent, steps)
         else:
             merged.append((extent, steps))
@@ -71,10 +82,11 @@ def copy_nest(
     write: Sequence[int],
     read_start: int = 0,
     write_start: int = 0,
+    rows: RowRange | None = None,
 ) -> list[Any]:
     """result[write_start + i . write] = source[read_start + i . read] for every i in `shape`."""
 
     def move(at: Any, to: Any) -> list[Any]:
         return [loops.store(result, to, loops.load(source, at))]
 
-    return strided_nest(shape, (read, write), (read_start, write_start), move)
+    return strided_nest(shape, (read, write), (read_start, write_start), move, rows=rows)

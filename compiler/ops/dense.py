@@ -11,6 +11,7 @@ from tinyc.compiler.kernels import (
     gemm_dense,
     gemm_pairs_dense,
     pair_dense,
+    running_dense,
 )
 from tinyc.compiler.ops.accumulate import can_quantize, centred, output_of, result_type
 from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp
@@ -53,6 +54,7 @@ ALGORITHMS: Algorithms = {
     ),
     "gemm-smlad": Algorithm(gemm_dense.suits_smlad, gemm_dense.kernel_smlad),
     "gemm": Algorithm(gemm_dense.suits, gemm_dense.kernel, gemm_dense.space),
+    "running": Algorithm(running_dense.suits, running_dense.kernel, running_dense.space),
 }
 
 

@@ -14,6 +14,7 @@ from tinyc.compiler.kernels import (
     depthwise,
     depthwise_pairs,
     depthwise_planes,
+    depthwise_row_words,
     depthwise_rows,
     float_depthwise,
 )
@@ -90,6 +91,9 @@ ALGORITHMS: Algorithms = {
     "float-rows": Algorithm(float_depthwise.suits, float_depthwise.kernel, float_depthwise.space),
     "pairs": Algorithm(depthwise_pairs.suits, depthwise_pairs.kernel, depthwise_pairs.space),
     "planes": Algorithm(depthwise_planes.suits, depthwise_planes.kernel, depthwise_planes.space),
+    "row-words": Algorithm(
+        depthwise_row_words.suits, depthwise_row_words.kernel, depthwise_row_words.space
+    ),
     "rows": Algorithm(depthwise_rows.suits, depthwise_rows.kernel),
     "direct-smlad": Algorithm(depthwise.suits_smlad, depthwise.kernel_smlad),
     "direct": Algorithm(depthwise.suits, depthwise.kernel),

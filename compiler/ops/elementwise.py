@@ -18,6 +18,7 @@ from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import Call, Op, Type, dequantized
 from tinyc.compiler.ops.quantize import quantized
 from tinyc.compiler.ops.requantize import requantizer
+from tinyc.compiler.ops.row_range import row_range, same_rows
 from tinyc.compiler.ops.sum_scales import sum_scales
 from tinyc.targets import Target
 
@@ -138,11 +139,14 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     )
     moving = [b for b, t in zip(operands, call.inputs, strict=True) if t.data is None]
     fixed = [b for b, t in zip(operands, call.inputs, strict=True) if t.data is not None]
+    rows = row_range(call)
     if (total := sum_of(call, target)) is not None:
-        to_a, to_b, to_y = (loops.pointer(b) for b in (*operands, result))
-        line = total.run(to_a, to_b, to_y, loops.const(y.elements))
-        function = loops.function([*moving, result, *fixed], [line])
-        return Kernel(name, function, given, microkernels=(total.microkernel,), note="assembly")
+        first, count = rows.span(len(y.shape))
+        to_a, to_b, to_y = (loops.pointer(b, first) for b in (*operands, result))
+        line = total.run(to_a, to_b, to_y, count)
+        function = loops.function([*moving, result, *fixed, *rows.parameters], [line])
+        block = (total.microkernel,)
+        return Kernel(name, function, given, microkernels=block, rows=rows.count, note="assembly")
     expression, constants, buffers = expression_of(call, target)
     strides = [broadcast_strides(t.shape, y.shape) for t in call.inputs]
 
@@ -150,9 +154,11 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         a, b = loops.load(operands[0], at_a), loops.load(operands[1], at_b)
         return [loops.store(result, at_y, expression(a, b))]
 
-    body = strided_nest(y.shape, (*strides, dense_strides(y.shape)), (0, 0, 0), compute)
-    function = loops.function([*moving, result, *buffers, *fixed], body)
-    return Kernel(name, function, (*constants, *given), float_code=y.dtype.is_float)
+    strides.append(dense_strides(y.shape))
+    body = strided_nest(y.shape, strides, (0, 0, 0), compute, rows=rows)
+    function = loops.function([*moving, result, *buffers, *fixed, *rows.parameters], body)
+    tables, floats = (*constants, *given), y.dtype.is_float
+    return Kernel(name, function, tables, rows=rows.count, float_code=floats)
 
 
 def expression_of(
@@ -206,10 +212,16 @@ def _table_kernel(call: Call, varying: int) -> Kernel:
         at = loops.load(source, i, "uint8").astype("int32")
         return [loops.store(result, i, loops.load(table, at))]
 
-    function = loops.function([source, result, table], [loops.loop("i", x.elements, look_up)])
-    return Kernel("look_up", function, (Constant("table", table_values),), note="table")
+    rows = row_range(call)
+    first, count = rows.span(len(y.shape))
+    function = loops.function(
+        [source, result, table, *rows.parameters], [loops.loop("i", count, look_up, first)]
+    )
+    constants = (Constant("table", table_values),)
+    return Kernel("look_up", function, constants, rows=rows.count, note="table")
 
 
 BINARY_OPS = tuple(
-    Op(name, infer, reference, kernel, quantize=can_quantize, in_place=True) for name in FUNCTIONS
+    Op(name, infer, reference, kernel, same_rows, quantize=can_quantize, in_place=True)
+    for name in FUNCTIONS
 )

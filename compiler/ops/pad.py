@@ -11,8 +11,9 @@ from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.clamp import quantize_real
 from tinyc.compiler.ops.copying import dense_strides
 from tinyc.compiler.ops.kernel import Kernel
-from tinyc.compiler.ops.op import Call, Op, Type
+from tinyc.compiler.ops.op import Call, Op, RowWindows, Type, Window
 from tinyc.compiler.ops.reshape import moves_stored_values
+from tinyc.compiler.ops.row_range import is_image, row_range
 from tinyc.targets import Target
 
 
@@ -47,8 +48,18 @@ def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
     return (np.pad(arrays[0], a.pads, mode=a.mode),)
 
 
+def windows(call: Call) -> RowWindows | None:
+    """Rows above and below the image are constant, or there are none."""
+    above, below = call.attrs.pads[1] if is_image(call.output.shape) else (0, 0)
+    constant = call.attrs.mode == "constant" or not (above or below)
+    if not is_image(call.output.shape) or not constant:
+        return None
+    return (Window(1, 1, above),)
+
+
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     (x,), y, a = call.inputs, call.output, call.attrs
+    rows = row_range(call, windows(call) is not None)
     source, result = loops.buffer("x", x.elements, x.dtype), loops.buffer("y", y.elements, y.dtype)
     strides = dense_strides(x.shape)
 
@@ -82,10 +93,12 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
                 depth + 1, read + place * strides[depth], write * y.shape[depth] + i, checks
             )
 
-        return [loops.loop("ijklmnpq"[depth], y.shape[depth], at)]
+        first, extent = rows.span(2) if depth == 1 and rows.parameters else (0, y.shape[depth])
+        return [loops.loop("ijklmnpq"[depth], extent, at, first)]
 
     body = fill(0, loops.const(0), loops.const(0), [])
-    return Kernel("pad", loops.function([source, result], body))
+    function = loops.function([source, result, *rows.parameters], body)
+    return Kernel("pad", function, rows=rows.count)
 
 
-PAD = Op("Pad", infer, reference, kernel, quantize=moves_stored_values)
+PAD = Op("Pad", infer, reference, kernel, windows, quantize=moves_stored_values)

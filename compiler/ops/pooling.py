@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinyc.compiler.graph import EIGHT_BITS, Array, Tensor
-from tinyc.compiler.kernels import pool, pool_words
+from tinyc.compiler.kernels import pool, pool_words, running_pool
 from tinyc.compiler.ops.accumulate import output_extent, window_slices
 from tinyc.compiler.ops.averaging import average_requantization
 from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp, stored_bounds
@@ -115,10 +115,12 @@ def average_can_quantize(call: Call) -> bool:
 MAX_ALGORITHMS: Algorithms = {
     "words": Algorithm(pool_words.suits_max, pool_words.kernel_max),
     "direct": Algorithm(pool.suits, pool.kernel_max),
+    "running": Algorithm(running_pool.suits, running_pool.kernel_max),
 }
 AVERAGE_ALGORITHMS: Algorithms = {
     "words": Algorithm(pool_words.suits_average, pool_words.kernel_average),
     "direct": Algorithm(pool.suits, pool.kernel_average),
+    "running": Algorithm(running_pool.suits, running_pool.kernel_average),
 }
 
 MAX_POOL = Op(

@@ -15,6 +15,7 @@ from tinyc.compiler.graph import Array, DType, QParams, Tensor, elements, read_o
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import Call, Op, Type
+from tinyc.compiler.ops.row_range import row_range, same_rows
 from tinyc.targets import Target
 
 
@@ -56,7 +57,7 @@ def _along_axis(quant: QParams, rank: int) -> tuple[Array, Array]:
 
 
 def kernel_quantize(call: Call, target: Target, schedule: Schedule) -> Kernel:
-    (x,), y = call.inputs, call.output
+    y = call.output
     assert y.quant is not None
     low, high = y.dtype.limits
 
@@ -68,20 +69,22 @@ def kernel_quantize(call: Call, target: Target, schedule: Schedule) -> Kernel:
                               loops.const(131072.0, "float32"))  # fmt: skip
         return loops.clamp(steps.astype("int32") + zero_point, low, high)
 
-    return _elementwise("quantize", x, y, y.quant, convert)
+    return _elementwise("quantize", call, y.quant, convert)
 
 
 def kernel_dequantize(call: Call, target: Target, schedule: Schedule) -> Kernel:
-    (x,), y = call.inputs, call.output
-    assert x.quant is not None
+    quant = call.inputs[0].quant
+    assert quant is not None
 
     def convert(value: Any, scale: Any, zero_point: Any) -> Any:
         return (value.astype("int32") - zero_point).astype("float32") * scale
 
-    return _elementwise("dequantize", x, y, x.quant, convert)
+    return _elementwise("dequantize", call, quant, convert)
 
 
-def _elementwise(name: str, x: Tensor, y: Tensor, quant: QParams, convert: Any) -> Kernel:
+def _elementwise(name: str, call: Call, quant: QParams, convert: Any) -> Kernel:
+    (x,), y = call.inputs, call.output
+    rows = row_range(call, quant.axis not in (0, 1))
     source, result = loops.buffer("x", x.elements, x.dtype), loops.buffer("y", y.elements, y.dtype)
     if quant.axis is None:
         scale, zero = loops.const(quant.scale[0], "float32"), loops.const(quant.zero_point[0])
@@ -89,9 +92,12 @@ def _elementwise(name: str, x: Tensor, y: Tensor, quant: QParams, convert: Any) 
         def one(i: Any) -> list[Any]:
             return [loops.store(result, i, convert(loops.load(source, i), scale, zero))]
 
-        body = [loops.loop("i", x.elements, one)]
-        return Kernel(name, loops.function([source, result], body), float_code=True)
-    outer, inner = elements(x.shape[: quant.axis]), elements(x.shape[quant.axis + 1 :])
+        first, count = rows.span(len(x.shape))
+        function = loops.function(
+            [source, result, *rows.parameters], [loops.loop("i", count, one, first)]
+        )
+        return Kernel(name, function, rows=rows.count, float_code=True)
+    (first, outer), inner = rows.span(quant.axis), elements(x.shape[quant.axis + 1 :])
     channels = x.shape[quant.axis]
     tables = (
         Constant("scales", read_only(quant.scale, "float32")),
@@ -107,15 +113,16 @@ def _elementwise(name: str, x: Tensor, y: Tensor, quant: QParams, convert: Any) 
     body = [
         loops.loop("i", outer, lambda i: [
             loops.loop("c", channels, lambda c: [loops.loop("k", inner, lambda k: at(i, c, k))])
-        ])
+        ], first)
     ]  # fmt: skip
     return Kernel(
         f"{name}_channels",
-        loops.function([source, result, *buffers], body),
+        loops.function([source, result, *buffers, *rows.parameters], body),
         tables,
+        rows=rows.count,
         float_code=True,
     )
 
 
-QUANTIZE = Op("Quantize", infer_quantize, reference_quantize, kernel_quantize)
-DEQUANTIZE = Op("Dequantize", infer_dequantize, reference_dequantize, kernel_dequantize)
+QUANTIZE = Op("Quantize", infer_quantize, reference_quantize, kernel_quantize, same_rows)
+DEQUANTIZE = Op("Dequantize", infer_dequantize, reference_dequantize, kernel_dequantize, same_rows)

@@ -10,8 +10,9 @@ from tinyc.compiler.graph import Array, Shape, Tensor
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.copying import copy_nest, dense_strides
 from tinyc.compiler.ops.kernel import Kernel
-from tinyc.compiler.ops.op import Call, Op, Type
+from tinyc.compiler.ops.op import Call, Op, RowWindows, Type, Window
 from tinyc.compiler.ops.reshape import moves_stored_values
+from tinyc.compiler.ops.row_range import is_image, row_range
 from tinyc.targets import Target
 
 
@@ -34,14 +35,25 @@ def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
     return (np.ascontiguousarray(arrays[0][np.ix_(*ranges)]),)
 
 
+def windows(call: Call) -> RowWindows | None:
+    """Of rows from top to bottom; `before` is negative where the first ones are left out."""
+    a = call.attrs
+    if not is_image(call.inputs[0].shape) or not is_image(a.shape) or a.steps[1] < 1:
+        return None
+    return (Window(1, a.steps[1], -a.starts[1]),)
+
+
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     (x,), y, a = call.inputs, call.output, call.attrs
     dense = dense_strides(x.shape)
     start = sum(s * d for s, d in zip(a.starts, dense, strict=True))
     strides = [t * d for t, d in zip(a.steps, dense, strict=True)]
     source, result = loops.buffer("x", x.elements, x.dtype), loops.buffer("y", y.elements, y.dtype)
-    body = copy_nest(source, result, y.shape, strides, dense_strides(y.shape), start)
-    return Kernel("slice", loops.function([source, result], body))
+    rows = row_range(call, windows(call) is not None)
+    dense = dense_strides(y.shape)
+    body = copy_nest(source, result, y.shape, strides, dense, start, rows=rows)
+    function = loops.function([source, result, *rows.parameters], body)
+    return Kernel("slice", function, rows=rows.count)
 
 
-SLICE = Op("Slice", infer, reference, kernel, quantize=moves_stored_values)
+SLICE = Op("Slice", infer, reference, kernel, windows, quantize=moves_stored_values)

@@ -15,6 +15,7 @@ from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp, clamp_float
 from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import Call, Op, Type, dequantized
 from tinyc.compiler.ops.quantize import quantized
+from tinyc.compiler.ops.row_range import row_range, same_rows
 from tinyc.targets import Target
 
 UNROLL = 4  # elements a turn of a table's loop
@@ -173,26 +174,29 @@ def table_of(call: Call) -> Array:
 
 
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
-    (x,), y, a = call.inputs, call.output, call.attrs
+    (x,), y, a, rows = call.inputs, call.output, call.attrs, row_range(call)
     source, result = loops.buffer("x", x.elements, x.dtype), loops.buffer("y", y.elements, y.dtype)
     if call.quantized:
-        table = loops.buffer("table", 256, y.dtype)
-        function = loops.function([source, result, table], _look_up(source, table, result))
-        return Kernel("look_up", function, (Constant("table", table_of(call)),), note="table")
+        table, constants = loops.buffer("table", 256, y.dtype), (Constant("table", table_of(call)),)
+        body = _look_up(source, table, result, *rows.span(len(y.shape)))
+        function = loops.function([source, result, table, *rows.parameters], body)
+        return Kernel("look_up", function, constants, rows=rows.count, note="table")
 
     def compute(i: Any) -> list[Any]:
         value = FUNCTIONS[a.function].expression(loops.load(source, i), *a.parameters)
         return [loops.store(result, i, clamp_float(value, a.clamp))]
 
-    body = [loops.loop("i", x.elements, compute)]
+    first, count = rows.span(len(y.shape))
+    body = [loops.loop("i", count, compute, first)]
     name = "clamp" if a.function == "identity" else a.function
-    return Kernel(name, loops.function([source, result], body), float_code=True)
+    function = loops.function([source, result, *rows.parameters], body)
+    return Kernel(name, function, rows=rows.count, float_code=True)
 
 
-def _look_up(source: Any, table: Any, result: Any) -> list[Any]:
+def _look_up(source: Any, table: Any, result: Any, begin: Any, elements: Any) -> list[Any]:
     """Some elements at once: all are read before the first is written, which may be over them."""
     values = [loops.local(f"y_{u}") for u in range(UNROLL)]
-    turns, rest = divmod(int(source.shape[0]), UNROLL)
+    turns = loops.quotient(elements, UNROLL)
 
     def look_up(first: Any, count: int) -> list[Any]:
         lines = []
@@ -202,10 +206,12 @@ def _look_up(source: Any, table: Any, result: Any) -> list[Any]:
         stores = (loops.store(result, first + u, loops.load(values[u], 0)) for u in range(count))
         return [*lines, *stores]
 
-    lines = loops.declare(*values[: UNROLL if turns else rest])
-    if turns:
-        lines.append(loops.loop("i", turns, lambda i: look_up(i * UNROLL, UNROLL)))
-    return lines + (look_up(loops.const(turns * UNROLL), rest) if rest else [])
+    done = turns * UNROLL
+    return [
+        *loops.declare(*values),
+        loops.loop("i", turns, lambda i: look_up(begin + i * UNROLL, UNROLL)),
+        loops.loop("i", elements - done, lambda i: look_up(begin + done + i, 1)),
+    ]
 
 
-UNARY = Op("Unary", infer, reference, kernel, quantize=can_quantize, in_place=True)
+UNARY = Op("Unary", infer, reference, kernel, same_rows, quantize=can_quantize, in_place=True)
