@@ -26,7 +26,7 @@ Slide = Literal["early", "late"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Claim:
-    """A buffer during one stage: the claimed range at each of its events.
+    """A buffer during one stage: the claimed range at each of its events, or of their phases.
 
     int64 [events, 2] (bottom, top) in bytes of the buffer; a range of one stands for all events
 
@@ -160,9 +160,9 @@ def _claim(storage: Storage, runs: _Runs | None, born: bool, dying: bool) -> Cla
     if len(calls) == 1 and (calls[0].rows <= 1 or storage.name in _in_place(calls[0])):
         return Claim(whole, whole)
     if born:
-        return runs.claim(lambda run: _range(0, run.tops(storage.name)), size)
+        return runs.claim(lambda run: _range(0, run.tops_by_phase(storage.name)), size)
     if dying:
-        return runs.claim(lambda run: _range(run.oldest(storage.name), size), size)
+        return runs.claim(lambda run: _range(run.oldest_by_phase(storage.name), size), size)
     return Claim(whole, whole)
 
 
@@ -219,7 +219,8 @@ def _sliding(storage: Storage, run: Streamed, alignment: int) -> tuple[Array, Ar
     kept = np.minimum(needed, before) // alignment * alignment
     early = _range(0, np.where(live, tops - early_start, 0))
     bottoms = np.where(live, np.maximum(kept - late_start, 0), size)
-    return early, _range(bottoms, np.where(live, tops - late_start, size)), size
+    late = _range(bottoms, np.where(live, tops - late_start, size))
+    return early.repeat(run.phases, axis=0), late.repeat(run.phases, axis=0), size
 
 
 def _scratch(runs: _Runs, place: int) -> Claim:
@@ -230,7 +231,7 @@ def _scratch(runs: _Runs, place: int) -> Claim:
         used = run.at(place)
         if run.calls[place].accumulates:
             used = np.maximum.accumulate(used) & np.maximum.accumulate(used[::-1])[::-1]
-        return _range(0, np.where(used, size, 0))
+        return _range(0, np.where(used, size, 0)).repeat(run.phases, axis=0)
 
     down = ranges(runs.down)
     return Claim(down, down if runs.up is runs.down else ranges(runs.up))

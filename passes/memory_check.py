@@ -6,7 +6,7 @@ inputs are checked, its scratch is poisoned, its outputs are written. A stage th
 executed as its loop in C is, windows that slide among it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -204,7 +204,8 @@ def _bytes_read(arena: _Arena, step: Step, name: str, begin: int, end: int) -> t
 def _run_rows(arena: _Arena, step: Step, begin: int, end: int, writes: bool = True) -> None:
     """A kernel may write its first pixel before it reads the inputs of the last one.
 
-    One that writes over its input all at once is trusted: the tags cannot tell the two apart.
+    What it gathers first it does not read again. One that writes over its input all at once is
+    trusted: the tags cannot tell the two apart.
     """
     in_place = set(step.reads) & set(step.writes)
     assert not in_place or (begin, end) == (0, step.rows), f"'{step.node}' overwrites its input"
@@ -220,12 +221,12 @@ def _run_rows(arena: _Arena, step: Step, begin: int, end: int, writes: bool = Tr
         rows = (0, size) if step.accumulates else (begin * (size // step.rows),
                                                    end * (size // step.rows))  # fmt: skip
         arena.write(name, *rows)
-    _read_rows(arena, step, begin, end)
+    _read_rows(arena, step, begin, end, step.gathers)
     assert (arena.tags[scratch] == tag).all(), f"'{step.node}' overwrites its scratch"
 
 
-def _read_rows(arena: _Arena, step: Step, begin: int, end: int) -> None:
-    for name in step.reads:
+def _read_rows(arena: _Arena, step: Step, begin: int, end: int, but: Collection[str] = ()) -> None:
+    for name in (n for n in step.reads if n not in but):
         first, last = _bytes_read(arena, step, name, begin, end)
         if first < last:
             arena.read(name, first, last, step.node)

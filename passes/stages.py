@@ -181,6 +181,29 @@ class Streamed:
             tops[i] = top
         return tops
 
+    @cached_property
+    def phases(self) -> int:
+        """1, or 2: each call of a stage reads, then writes, as far as layers gather."""
+        return 2 if any(step.gathers for step in self.calls) else 1
+
+    def oldest_by_phase(self, storage: str) -> Array:
+        """Like `oldest`, at each phase of each event."""
+        oldest = self.oldest(storage)
+        if self.phases == 1:
+            return oldest
+        later = np.append(oldest[1:], self.bytes[storage])
+        gathered = np.array([storage in self.calls[e.place].gathers for e in self.events])
+        return np.stack([oldest, np.where(gathered, later, oldest)], axis=1).reshape(-1)
+
+    def tops_by_phase(self, storage: str) -> Array:
+        """Like `tops`, at each phase of each event."""
+        tops = self.tops(storage)
+        if self.phases == 1:
+            return tops
+        before = np.concatenate([[0], tops[:-1]])
+        gathering = np.array([bool(self.calls[e.place].gathers) for e in self.events])
+        return np.stack([np.where(gathering, before, tops), tops], axis=1).reshape(-1)
+
     def moved_bytes(self, place: int) -> int:
         """What windows of a layer's outputs move: after each read, what is left."""
         total = 0

@@ -37,6 +37,7 @@ class Step:
     windows        rows that an output row reads, for the inputs that are read row by row; several
                    for an input that is read in several ways
     input_rows     how many rows those inputs have
+    gathers        inputs of which all that a band reads is read before any of it is written
     accumulates    rows are those of the input; the scratch lives from the first to the last, and
                    the output is written with the last
     element_order  element i of the output is written right after element i of the inputs is read
@@ -53,6 +54,7 @@ class Step:
     element_order: bool = False
     aligned_reads: frozenset[str] = frozenset()
     band: int = 1
+    gathers: frozenset[str] = frozenset()
     accumulates: bool = False
 
 
@@ -173,9 +175,12 @@ def _step(graph: Graph, node: Node, kernel: Kernel, roots: Mapping[str, str]) ->
             if window is not None and name not in whole:
                 rowwise[name] = (*rowwise.get(name, ()), window)
                 input_rows[name] = tensor.shape[1]
+        gathered = roots[activations[0].name]
+        once = [roots[t.name] for t in activations].count(gathered) == 1
         base = replace(
-            base, rows=kernel.rows, band=kernel.band, windows=rowwise, input_rows=input_rows
-        )
+            base, rows=kernel.rows, band=kernel.band, windows=rowwise, input_rows=input_rows,
+            gathers=frozenset({gathered} if kernel.gathers and once else ()),
+        )  # fmt: skip
     if op.in_place and len(writes) == 1:
         output = call.output
         aligned = {

@@ -132,6 +132,7 @@ def _kernel(form: Form, call: Call, target: Target, schedule: Schedule) -> Kerne
         ),
         rows=y.shape[1],
         band=form.outputs * tile_rows,
+        gathers=conv.span == y.shape[2],
         note=f"winograd {form.outputs}x{form.outputs}, {where}{', add' if conv.residual else ''}",
     )  # fmt: skip
 

@@ -46,6 +46,8 @@ class Kernel:
     accumulates    `rows` counts rows of the input: each call takes some into the scratch, which
                    lives from the first call to the last; the call that ends with `rows` writes
                    the output
+    gathers        what a band needs of the first input is read before any of its outputs is
+                   written
     in_place       the output may lie exactly over the first input, of as many bytes: what a value
                    is written over was read before
     float_code     whether it computes with floats
@@ -60,6 +62,7 @@ class Kernel:
     rows: int = 0
     band: int = 1
     accumulates: bool = False
+    gathers: bool = False
     in_place: bool = False
     float_code: bool = False
     note: str = "plain C"
