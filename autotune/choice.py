@@ -19,6 +19,7 @@ from tinyc.compiler.ops import OPS
 from tinyc.compiler.ops.op import Call, call_of
 from tinyc.compiler.ops.workload import workload
 from tinyc.passes.fusions import Fusion, fusions_of
+from tinyc.passes.placement import LEAST_RAM
 from tinyc.targets import Target
 from tinyc.targets.firmware import Io
 
@@ -27,7 +28,7 @@ Optimize = Literal["latency", "balanced", "size", "ram"]
 BALANCED_WORTH, LATENCY_WORTH = 2.0, 12.0
 FIRMWARE_FLASH, FIRMWARE_RAM = 16384, 4096  # bytes, about: what any firmware has beside the model
 # The most cycles against "latency"; a little is left for what estimates are off
-BALANCED_SLOWDOWN, RAM_SLOWDOWN, SIZE_SLOWDOWN = 1.105, 1.25, 2.5
+BALANCED_SLOWDOWN, RAM_SLOWDOWN, SIZE_SLOWDOWN = 1.07, 1.28, 2.5
 STEEP = 50.0  # what a percent beyond costs
 WORST_FIRST: tuple[Source, ...] = ("unknown", "estimated")
 
@@ -135,11 +136,14 @@ def best_of(problems: Sequence[Problem], optimize: Optimize, objective: Objectiv
     return best
 
 
-def ranked(problems: Sequence[Problem], optimize: Optimize, limits: Limits) -> list[Choice]:
-    """The choice for each fusion, the best first."""
-    objective = objectives_of(problems, limits)[optimize]
-    found = [choose(optimize, problem, objective) for problem in problems]
-    return sorted(found, key=lambda choice: objective(choice.cost))
+def byte_cycles(objective: Objective, cost: Cost) -> float:
+    """How many cycles a byte of RAM is worth where a plan costs `cost`."""
+    at, percent = objective(cost), 0.01
+    more_ram = replace(cost, ram_bytes=math.ceil(cost.ram_bytes * (1 + percent)))
+    slower = replace(cost, cycles=math.ceil(cost.cycles * (1 + percent)))
+    of_byte = (objective(more_ram) - at) / (more_ram.ram_bytes - cost.ram_bytes)
+    of_cycle = (objective(slower) - at) / (slower.cycles - cost.cycles)
+    return min(max(of_byte, 0.0) / max(of_cycle, 1e-18), LEAST_RAM.byte_cycles)
 
 
 def balance(cost: Cost) -> float:

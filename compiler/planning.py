@@ -1,19 +1,34 @@
 """The plan that is asked for: choices are made by estimates, and held against exact plans."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from tinyc.autotune.choice import Choice, Limits, Optimize, Problem, choices_of, ranked
+from tinyc.autotune.choice import (
+    Choice,
+    Limits,
+    Optimize,
+    Problem,
+    byte_cycles,
+    choose,
+    objectives_of,
+)
+from tinyc.autotune.options import by_rows
 from tinyc.autotune.schedule import Schedule
+from tinyc.autotune.selection import Cost, Objective
 from tinyc.compiler.graph import Graph
+from tinyc.compiler.ops.kernel import Kernel
+from tinyc.compiler.ops.op import call_of
 from tinyc.compiler.program import Program, build_program
+from tinyc.passes.fusions import CYCLES_PER_CALL
 from tinyc.passes.memory_check import check_plan
+from tinyc.passes.placement import LEAST_RAM
 from tinyc.passes.storage import materialize_outputs
 from tinyc.targets import Target
 from tinyc.targets.firmware import Io
 
 MOST_TRIES = 4  # until a plan that was estimated to fit does
-MOST_RANKED = 3  # plans that are compared for the least RAM
+MOST_COMPARED = 3  # choices whose exact plans are compared
+NEAR = 0.1  # of the best estimate, in logarithms: what may be better when planned exactly
 
 
 def limits_of(target: Target, max_ram: int | None = None, max_flash: int | None = None) -> Limits:
@@ -31,23 +46,62 @@ def plan_best(
     optimize: Optimize,
     limits: Limits,
 ) -> tuple[Program, Choice]:
-    """The best plan within the limits; the smallest arena when none is."""
-    if optimize != "ram":
-        within = limits
-        for _ in range(MOST_TRIES):
-            choice = choices_of(problems, within)[optimize]
-            program = _planned(graph, target, io, choice)
-            if program.plan.arena_bytes <= limits.ram_bytes:
-                return program, choice
-            ratio = limits.ram_bytes / program.plan.arena_bytes
-            within = replace(within, ram_bytes=int(within.ram_bytes * ratio))
-    choices = ranked(problems, "ram", limits)[:MOST_RANKED]
-    plans = [(_planned(graph, target, io, choice), choice) for choice in choices]
-    return min(plans, key=lambda plan: plan[0].plan.arena_bytes)
+    """The best plan within the limits; the smallest arena that was found when none is."""
+    within, tried = limits, list[tuple[Program, Choice]]()
+    for _ in range(MOST_TRIES):
+        objective = objectives_of(problems, within)[optimize]
+        tried.append(_best_exact(graph, target, io, problems, optimize, objective))
+        arena_bytes = tried[-1][0].plan.arena_bytes
+        if arena_bytes <= limits.ram_bytes:
+            return tried[-1]
+        ratio = limits.ram_bytes / arena_bytes
+        within = replace(within, ram_bytes=max(int(within.ram_bytes * ratio), 1))
+    return min(tried, key=lambda plan: plan[0].plan.arena_bytes)
 
 
-def _planned(graph: Graph, target: Target, io: Io, choice: Choice) -> Program:
-    return plan_program(graph, target, io, choice.schedules, choice.fusion.streams)
+def _best_exact(
+    graph: Graph,
+    target: Target,
+    io: Io,
+    problems: Sequence[Problem],
+    optimize: Optimize,
+    objective: Objective,
+) -> tuple[Program, Choice]:
+    """Of the choices with the best estimates, the one whose exact arena makes it best."""
+    found = [choose(optimize, problem, objective) for problem in problems]
+    found.sort(key=lambda choice: objective(choice.cost))
+    worst = objective(found[0].cost) + NEAR
+    near = [c for c in found if objective(c.cost) <= worst][:MOST_COMPARED]
+    plans = [(_planned(graph, target, io, choice, objective), choice) for choice in near]
+    return min(plans, key=lambda plan: objective(_exact(*plan)))
+
+
+def _exact(program: Program, choice: Choice) -> Cost:
+    """With the arena of the plan, and the cycles of running upwards."""
+    steps = [program.steps[s.steps[0]].node for s in program.stages if s.upwards and not s.streams]
+    up = sum(_up_cycles(program.graph, choice, node, program.kernels[node]) for node in steps)
+    arena = max(program.plan.arena_bytes, 1)
+    return replace(choice.cost, cycles=choice.cost.cycles + up, ram_bytes=arena)
+
+
+def _planned(graph: Graph, target: Target, io: Io, choice: Choice, objective: Objective) -> Program:
+    def up_cycles(node: str, kernel: Kernel) -> int:
+        return _up_cycles(graph, choice, node, kernel)
+
+    worth = byte_cycles(objective, choice.cost)
+    streams = choice.fusion.streams
+    return plan_program(graph, target, io, choice.schedules, streams, worth, up_cycles)
+
+
+def _up_cycles(graph: Graph, choice: Choice, name: str, kernel: Kernel) -> int:
+    """What it costs to call a kernel band by band, about."""
+    calls, option = -(-kernel.rows // kernel.band), choice.options.get(name)
+    cycles = CYCLES_PER_CALL * max(calls - 1, 0)
+    if option is not None and kernel.rows:
+        node = next(n for n in graph.nodes if n.name == name)
+        factor = by_rows(call_of(graph, node), option.schedule, kernel.band)
+        cycles += int(option.cycles * (factor - 1))
+    return max(cycles, 0)
 
 
 def plan_program(
@@ -56,12 +110,12 @@ def plan_program(
     io: Io = "caller",
     schedules: Mapping[str, Schedule] = {},
     streams: Sequence[Sequence[str]] = (),
+    byte_cycles: float = LEAST_RAM.byte_cycles,
+    up_cycles: Callable[[str, Kernel], int] = lambda node, kernel: 0,
 ) -> Program:
-    """Kernels chosen and memory planned, and the plan proved.
-
-    streams  names of nodes that run together, row by row
-    """
-    program = build_program(materialize_outputs(graph), target, io, schedules, streams)
+    """Kernels chosen and memory planned, and the plan proved; see `build_program`."""
+    graph = materialize_outputs(graph)
+    program = build_program(graph, target, io, schedules, streams, byte_cycles, up_cycles)
     if program.plan.arena_bytes <= target.ram_bytes:  # else emit_artifact refuses it, at once
         check_plan(program.plan, program.stages, program.steps, program.storages, target.alignment)
     return program

@@ -1,6 +1,6 @@
 """The last form before C: kernels, steps, storages and offsets of one graph."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tinyc.autotune.schedule import DEFAULT, Schedule
@@ -10,6 +10,7 @@ from tinyc.compiler.ops.kernel import Kernel
 from tinyc.compiler.ops.op import Call, call_of
 from tinyc.passes.claims import buffers_of, scratch_name, streamed
 from tinyc.passes.memory_plan import MemoryPlan, directed, plan_memory
+from tinyc.passes.placement import LEAST_RAM, Trade
 from tinyc.passes.stages import Stage, stage_of
 from tinyc.passes.storage import Step, Storage, steps_of, storages_of
 from tinyc.targets import Target
@@ -68,10 +69,14 @@ def build_program(
     io: Io,
     schedules: Mapping[str, Schedule],
     streams: Sequence[Sequence[str]] = (),
+    byte_cycles: float = LEAST_RAM.byte_cycles,
+    up_cycles: Callable[[str, Kernel], int] = lambda node, kernel: 0,
 ) -> Program:
     """Choose kernels by `schedules` (by node name, else the rule of thumb) and plan the arena.
 
-    streams  names of nodes that run together, row by row
+    streams      names of nodes that run together, row by row
+    byte_cycles  cycles that a byte of the arena is worth
+    up_cycles    what it costs to run a node from the last row to the first
     """
     kernels: dict[str, Kernel] = {}
     for node in graph.nodes:
@@ -85,7 +90,9 @@ def build_program(
     storages = storages_of(graph, steps, kernels, names)
     callers = set() if io == "arena" else _callers(graph, storages)
     buffers = buffers_of(stages, steps, storages, target.alignment, callers)
-    plan = plan_memory(buffers, target.alignment)
+    alone = {i: steps[s.steps[0]].node for i, s in enumerate(stages) if not s.streams}
+    costs = {i: up_cycles(node, kernels[node]) for i, node in alone.items()}
+    plan = plan_memory(buffers, target.alignment, Trade(byte_cycles, costs))
     return Program(graph, target, io, kernels, steps, directed(stages, plan), storages, plan)
 
 

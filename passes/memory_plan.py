@@ -18,7 +18,7 @@ import numpy as np
 
 from tinyc.compiler.graph import Array
 from tinyc.passes.claims import Buffer, Slide
-from tinyc.passes.placement import Placement, Problem, problem_of
+from tinyc.passes.placement import LEAST_RAM, Placement, Problem, Trade, problem_of
 from tinyc.passes.placement_by_search import searched
 from tinyc.passes.placement_by_solver import solved
 from tinyc.passes.stages import Stage
@@ -42,15 +42,15 @@ class MemoryPlan:
     upwards: frozenset[int] = frozenset()
 
 
-def plan_memory(buffers: Sequence[Buffer], alignment: int) -> MemoryPlan:
-    """The least arena that first fit with a local search, or the solver, finds.
+def plan_memory(buffers: Sequence[Buffer], alignment: int, trade: Trade = LEAST_RAM) -> MemoryPlan:
+    """The best arena that first fit with a local search, or the solver, finds.
 
     The same buffers give the same plan on every machine: both stop after a number of steps.
     """
     problem, bound = problem_of(buffers, alignment), bound_of(buffers)
     best = searched(problem, bound)
-    if best.bytes > bound:
-        best, bound = solved(problem, bound, best)
+    if best.bytes > bound or any(trade.up_cycles.get(stage) for stage in best.upwards):
+        best, bound = solved(problem, bound, best, trade)
     return _plan(problem, best, bound)
 
 

@@ -1,7 +1,7 @@
 """What placing buffers means: sizes, and gaps that offsets must keep."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 from tinyc.compiler.graph import Array
@@ -31,6 +31,21 @@ class Problem:
     alignment: int
     pairs: Mapping[tuple[int, int], tuple[Pair, ...]]
     two_ways: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Trade:
+    """What RAM is worth.
+
+    byte_cycles  cycles that a byte of the arena is worth
+    up_cycles    that running upwards costs, by stage
+    """
+
+    byte_cycles: float = 1e6
+    up_cycles: Mapping[int, int] = field(default_factory=dict)
+
+
+LEAST_RAM = Trade()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,17 +4,14 @@ from typing import Any
 
 from ortools.sat.python import cp_model
 
-from tinyc.passes.placement import Pair, Placement, Problem
+from tinyc.passes.placement import Pair, Placement, Problem, Trade
 
 # Of one thread, counted in the solver's own steps: the same on every machine. A second or two.
 MOST_EFFORT = 1.0
 
 
-def solved(problem: Problem, bound: int, known: Placement) -> tuple[Placement, int]:
-    """The least arena, and the bytes that no placement is below; `known` if nothing is better.
-
-    Of two arenas of equal bytes, the one with fewer stages that run upwards.
-    """
+def solved(problem: Problem, bound: int, known: Placement, trade: Trade) -> tuple[Placement, int]:
+    """The best arena by `trade`, and the bytes that no placement is below, as far as is proved."""
     unit = problem.alignment
     model = cp_model.CpModel()
     arena = model.new_int_var(-(-bound // unit), -(-known.bytes // unit), "arena")
@@ -26,14 +23,16 @@ def solved(problem: Problem, bound: int, known: Placement) -> tuple[Placement, i
     for (u, v), pairs in problem.pairs.items():
         for pair in pairs:
             _keep_apart(model, offsets[v] - offsets[u], pair, unit, up, late.get(u), late.get(v))
-    model.minimize(arena * (len(up) + 1) + sum(up.values()))
+    price = max(round(trade.byte_cycles * unit), 1)
+    upwards = {stage: trade.up_cycles.get(stage, 0) + 1 for stage in up}
+    model.minimize(arena * price + sum(upwards[stage] * bit for stage, bit in up.items()))
     _hint(model, known, unit, offsets, late, up)
     solver = cp_model.CpSolver()
     solver.parameters.num_workers = 1
     solver.parameters.random_seed = 0
     solver.parameters.max_deterministic_time = MOST_EFFORT
     status = solver.solve(model)
-    proved = int(-(-solver.best_objective_bound // (len(up) + 1))) * unit
+    proved = int((solver.best_objective_bound - sum(upwards.values())) // price) * unit
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         return known, bound
     placement = Placement(
