@@ -48,9 +48,10 @@ def plan_memory(buffers: Sequence[Buffer], alignment: int, trade: Trade = LEAST_
     The same buffers give the same plan on every machine: both stop after a number of steps.
     """
     problem, bound = problem_of(buffers, alignment), bound_of(buffers)
-    best = searched(problem, bound)
-    if best.bytes > bound or any(trade.up_cycles.get(stage) for stage in best.upwards):
-        best, bound = solved(problem, bound, best, trade)
+    best = searched(problem, bound, ())
+    if best.bytes > bound:
+        known = [best, searched(problem, bound, problem.two_ways)]
+        best, bound = solved(problem, bound, known, trade)
     return _plan(problem, best, bound)
 
 

@@ -44,6 +44,11 @@ class Trade:
     byte_cycles: float = 1e6
     up_cycles: Mapping[int, int] = field(default_factory=dict)
 
+    def cost(self, placement: "Placement") -> float:
+        """In cycles; of two that cost the same, the one that runs fewer stages upwards."""
+        up = sum(self.up_cycles.get(stage, 0) + 1 for stage in placement.upwards)
+        return placement.bytes * self.byte_cycles + up
+
 
 LEAST_RAM = Trade()
 

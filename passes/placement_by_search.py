@@ -1,7 +1,7 @@
 """Buffers placed by first fit over several orders, improved by a seeded local search."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tinyc.passes.placement import Gap, Placement, Problem, gaps_of
@@ -18,8 +18,11 @@ class Layout:
     upwards: frozenset[int] = frozenset()
 
 
-def searched(problem: Problem, bound: int) -> Placement:
-    """The best that is found; the search ends at `bound` bytes."""
+def searched(problem: Problem, bound: int, two_ways: Sequence[int]) -> Placement:
+    """The least arena that is found; the search ends at `bound` bytes.
+
+    two_ways  stages that may run upwards
+    """
     gaps = gaps_of(problem)
     best, layout = min(
         ((_first_fit(problem, layout, gaps), layout) for layout in _starts(problem)),
@@ -29,7 +32,7 @@ def searched(problem: Problem, bound: int) -> Placement:
     for _ in range(SEARCH_TURNS if len(problem.buffers) > 2 else 0):
         if best.bytes <= bound:
             break
-        moved = _moved(problem, layout, chooser)
+        moved = _moved(problem, layout, two_ways, chooser)
         placement = _first_fit(problem, moved, gaps)
         if placement.bytes <= best.bytes:
             best, layout = placement, moved
@@ -48,15 +51,17 @@ def _starts(problem: Problem) -> list[Layout]:
     return [Layout(tuple(sorted(numbers, key=key)), early) for key in keys]
 
 
-def _moved(problem: Problem, layout: Layout, chooser: random.Random) -> Layout:
+def _moved(
+    problem: Problem, layout: Layout, two_ways: Sequence[int], chooser: random.Random
+) -> Layout:
     """Another place in the order for one buffer; a window slides, or a stage runs, another way."""
     order, late, upwards = list(layout.order), list(layout.late), set(layout.upwards)
     moving = order.pop(chooser.randrange(len(order)))
     order.insert(chooser.randrange(len(order) + 1), moving)
     if problem.buffers[moving].window and chooser.randrange(2):
         late[moving] = not late[moving]
-    if problem.two_ways and chooser.randrange(3) == 0:
-        upwards ^= {chooser.choice(problem.two_ways)}
+    if two_ways and chooser.randrange(3) == 0:
+        upwards ^= {chooser.choice(two_ways)}
     return Layout(tuple(order), tuple(late), frozenset(upwards))
 
 

@@ -1,5 +1,6 @@
 """Buffers placed by OR-Tools' CP-SAT, which proves the least arena where it ends in time."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from ortools.sat.python import cp_model
@@ -10,12 +11,18 @@ from tinyc.passes.placement import Pair, Placement, Problem, Trade
 MOST_EFFORT = 1.0
 
 
-def solved(problem: Problem, bound: int, known: Placement, trade: Trade) -> tuple[Placement, int]:
-    """The best arena by `trade`, and the bytes that no placement is below, as far as is proved."""
-    unit = problem.alignment
+def solved(
+    problem: Problem, bound: int, found: Sequence[Placement], trade: Trade
+) -> tuple[Placement, int]:
+    """The best arena by `trade`, and the bytes that no placement is below, as far as is proved.
+
+    found  placements to start from
+    """
+    unit, most = problem.alignment, max(placement.bytes for placement in found)
+    known = min(found, key=trade.cost)
     model = cp_model.CpModel()
-    arena = model.new_int_var(-(-bound // unit), -(-known.bytes // unit), "arena")
-    offsets = [model.new_int_var(0, known.bytes // unit, b.name) for b in problem.buffers]
+    arena = model.new_int_var(-(-bound // unit), -(-most // unit), "arena")
+    offsets = [model.new_int_var(0, most // unit, b.name) for b in problem.buffers]
     late = {i: model.new_bool_var(b.name) for i, b in enumerate(problem.buffers) if b.window}
     up = {stage: model.new_bool_var(f"up {stage}") for stage in problem.two_ways}
     for offset, b in zip(offsets, problem.buffers, strict=True):
@@ -43,7 +50,8 @@ def solved(problem: Problem, bound: int, known: Placement, trade: Trade) -> tupl
         tuple(bool(i in late and solver.value(late[i])) for i in range(len(offsets))),
         frozenset(stage for stage, bit in up.items() if solver.value(bit)),
     )
-    return placement, max(bound, min(proved, placement.bytes))
+    best = min(placement, known, key=trade.cost)
+    return best, max(bound, min(proved, best.bytes))
 
 
 def _keep_apart(
