@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tinyc.passes.placement import Gap, Placement, Problem, gaps_of
 
-SEARCH_TURNS = 300  # the solver goes on from here
+SEARCH_TURNS = 1000  # the solver goes on from here
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from ortools.sat.python import cp_model
 from tinyc.passes.placement import Pair, Placement, Problem, Trade
 
 # Of one thread, counted in the solver's own steps: the same on every machine. A second or two.
-MOST_EFFORT = 1.0
+MOST_EFFORT = 2.0
 
 
 def solved(
