@@ -10,7 +10,9 @@ from tinyc.autotune.records import Record, known_records
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.artifact import Artifact, Report
 from tinyc.compiler.emit import emit_c
+from tinyc.compiler.emit_arena import ARENA
 from tinyc.compiler.emit_functions import functions_of
+from tinyc.compiler.emit_tables import tables_of
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Graph, Shape, to_text
 from tinyc.compiler.names import c_name
@@ -22,7 +24,7 @@ from tinyc.passes.boundary import strip_boundary_quantization
 from tinyc.passes.memory_check import check_plan
 from tinyc.passes.storage import materialize_outputs
 from tinyc.targets import Target
-from tinyc.targets.firmware import Io
+from tinyc.targets.firmware import Io, Weights
 
 IoDtype = Literal["model", "int8"]
 
@@ -36,6 +38,8 @@ class Options:
     io_dtype      "model": the interface as in the file; "int8": without the Quantize at the
                   inputs and the Dequantize at the outputs
     optimize      what kernels are chosen for: "latency", "balanced", "size" (of flash) or "ram"
+    weights       how the tables reach the firmware: "c" and "incbin" are linked, "bin" is a file
+                  that the firmware finds by address
     input_shapes  by input name, for dimensions that the model leaves open
     dump          folder for the graph after every pass; None: no dump
     """
@@ -46,6 +50,7 @@ class Options:
     optimize: Optimize = "balanced"
     input_shapes: Mapping[str, Shape] = field(default_factory=dict)
     dump: Path | None = None
+    weights: Weights = "c"
 
     def __post_init__(self) -> None:
         """Raises CompileError("wrong-option")."""
@@ -53,6 +58,7 @@ class Options:
             ("io", self.io, Io),
             ("io_dtype", self.io_dtype, IoDtype),
             ("optimize", self.optimize, Optimize),
+            ("weights", self.weights, Weights),
         ):
             if value not in get_args(kinds):
                 raise CompileError(
@@ -94,12 +100,12 @@ def compile_program(
     choices = choices_of(graph, target, options.io, records)
     choice = choices[options.optimize]
     program = plan_program(graph, target, options.io, choice.schedules, choice.fusion.streams)
-    return program, emit_artifact(program, choice, choices)
+    return program, emit_artifact(program, choice, choices, options.weights)
 
 
 def read_graph(model: Path, target: Target, options: Options = DEFAULTS) -> Graph:
     """The model as the optimised graph that kernels are chosen for."""
-    graph = read_onnx(model, options.input_shapes, c_name(options.name or model.stem))
+    graph = read_onnx(model, options.input_shapes, prefix_of(model, options.name))
     dump = Dump(options.dump)
     dump.write("import", graph)
     graph = run_passes(graph, target, FLOAT_PASSES, dump.write)
@@ -108,6 +114,22 @@ def read_graph(model: Path, target: Target, options: Options = DEFAULTS) -> Grap
         graph = strip_boundary_quantization(graph, target)
         dump.write("strip_boundary_quantization", graph)
     return graph
+
+
+def prefix_of(model: Path, name: str) -> str:
+    """What all C names of a model begin with: `name`, or the file's stem where that is empty.
+
+    Raises CompileError("name-clash") for the names of the files that models share.
+    """
+    prefix = c_name(name or model.stem)
+    if prefix.casefold() in ("tinyc", ARENA):
+        raise CompileError(
+            "name-clash",
+            f"'{prefix}.h' is a header that models share",
+            f"model '{model}'",
+            "give the model another name with --name",
+        )
+    return prefix
 
 
 def plan_program(
@@ -128,7 +150,10 @@ def plan_program(
 
 
 def emit_artifact(
-    program: Program, choice: Choice | None = None, choices: Mapping[Optimize, Choice] = {}
+    program: Program,
+    choice: Choice | None = None,
+    choices: Mapping[Optimize, Choice] = {},
+    weights: Weights = "c",
 ) -> Artifact:
     """The C files and the report of a program that fits its target.
 
@@ -137,23 +162,25 @@ def emit_artifact(
     name = program.graph.name
     ports = ports_of(program)
     functions = functions_of(program, [p.c_name for side in ports for p in side])
-    report = report_of(program, choice, choices, ports, functions)
+    tables = tables_of(program, name, weights)
+    report = report_of(program, choice, choices, ports, functions, tables)
     check_fits(report, program.target)
-    files = emit_c(program, name, ports, functions)
+    files = emit_c(program, name, ports, functions, tables)
     files["report.json"] = report.to_json()
     return Artifact(name, program.io, report, files, tuple(program.calls))
 
 
 def check_fits(report: Report, target: Target) -> None:
     """Raises CompileError when the arena or the weights alone exceed the target's memory."""
-    if report.weights_bytes > target.flash_bytes:
+    if report.weights != "bin" and report.weights_bytes > target.flash_bytes:
         over = report.weights_bytes - target.flash_bytes
         raise CompileError(
             "out-of-flash",
             f"the weights need {report.weights_bytes} bytes of flash, "
             f"{over} more than the {target.flash_bytes} of {target.name}",
             f"model '{report.model}'",
-            "choose a target with more flash, or quantize the model to int8",
+            "choose a target with more flash, quantize the model to int8, or keep the weights in "
+            "external flash with --weights bin",
         )
     if report.arena_bytes > target.ram_bytes:
         over = report.arena_bytes - target.ram_bytes
