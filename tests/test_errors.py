@@ -52,6 +52,7 @@ def test_unknown_target(capsys) -> None:
         ("io", "caller, arena"),
         ("io_dtype", "model, int8"),
         ("optimize", "latency, balanced, size"),
+        ("weights", "c, incbin, bin"),
     ],
 )
 def test_unknown_option_in_python(option: str, known: str) -> None:
@@ -257,7 +258,8 @@ def test_weights_larger_than_the_flash(capsys, tmp_path: Path) -> None:
         "error[out-of-flash]: the weights need 16384 bytes of flash, "
         "6384 more than the 10000 of tiny\n"
         "  --> model 'm'\n"
-        "  help: choose a target with more flash, or quantize the model to int8\n"
+        "  help: choose a target with more flash, quantize the model to int8, or keep the weights "
+        "in external flash with --weights bin\n"
     )
 
 
