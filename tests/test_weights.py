@@ -14,9 +14,10 @@ from elftools.elf.sections import SymbolTableSection
 from onnx.helper import make_node
 
 import tinyc
-from tests.harness import STRICT_HOST, WARNINGS, onnx_model, read_model
+from tests.harness import STRICT_HOST, WARNINGS, onnx_model, optimized, read_model
 from tinyc.compiler.artifact import Artifact
-from tinyc.compiler.pipeline import emit_artifact, plan_program
+from tinyc.compiler.pipeline import emit_artifact, plan_program, read_graph
+from tinyc.compiler.running import run_artifact
 from tinyc.targets import load_target
 from tinyc.targets.firmware import Io, Weights
 from tinyc.targets.toolchain import build, command_of, encoded, find_compiler
@@ -57,6 +58,37 @@ def test_the_answers_are_those_of_tables_as_c(target: str, weights: Weights, io:
     assert found == answers(compiled(target, "c", io))
     assert f"digits_weights.{'S' if weights == 'incbin' else 'bin'}" in artifact.files
     assert "digits_weights.c" not in artifact.files
+
+
+def test_layers_that_stream_take_the_weights_with_them() -> None:
+    graph = read_graph(MODEL, STRICT_HOST)
+    layers = [n.name for n in graph.nodes if n.op in ("Conv2D", "MaxPool2D")]
+    program = plan_program(graph, STRICT_HOST, streams=[layers])
+    x = {"x": np.load(EXAMPLE / "digits.npz")["x"][:3]}
+
+    found = run_artifact(emit_artifact(program, weights="bin"), STRICT_HOST, x)
+
+    expected = tinyc.run(compiled("host", "c"), x)
+    np.testing.assert_array_equal(found.outputs["softmax"], expected.outputs["softmax"])
+
+
+def test_layers_that_stream_without_tables_take_none(tmp_path: Path) -> None:
+    x, y = ("float32", (1, 2, 8, 8)), ("float32", (1, 2, 2, 2))
+    pools = [
+        make_node("MaxPool", [a], [b], kernel_shape=[2, 2], strides=[2, 2])
+        for a, b in (("x", "m"), ("m", "n"))
+    ]
+    model = onnx_model([*pools, make_node("Add", ["n", "w"], ["y"])], {"x": x}, {"y": y},
+                       {"w": np.ones((1, 2, 1, 1), np.float32)})  # fmt: skip
+    graph = optimized(read_model(model, tmp_path))
+    layers = [n.name for n in graph.nodes if n.op == "MaxPool2D"]
+    program = plan_program(graph, STRICT_HOST, streams=[layers])
+    values = np.random.default_rng(0).normal(size=x[1]).astype(np.float32)
+
+    found = run_artifact(emit_artifact(program, weights="bin"), STRICT_HOST, {"x": values})
+
+    expected = values.reshape(1, 2, 2, 4, 2, 4).max(axis=(3, 5)) + 1
+    np.testing.assert_array_equal(found.outputs["y"].reshape(expected.shape), expected)
 
 
 def test_an_included_binary_leaves_the_c_as_it_is() -> None:
