@@ -9,7 +9,7 @@ from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.cprint import C_TYPES
 from tinyc.compiler.emit import emit_c
 from tinyc.compiler.emit_functions import functions_of
-from tinyc.compiler.emit_tables import binary
+from tinyc.compiler.emit_tables import tables_of
 from tinyc.compiler.graph import Array, Tensor
 from tinyc.compiler.ops.op import Call
 from tinyc.compiler.planning import plan_program
@@ -43,15 +43,14 @@ def candidate(call: Call, target: Target, schedule: Schedule, prefix: str) -> Ca
     program = replace(planned, graph=replace(graph, name=prefix))
     ports = ports_of(program)
     functions = functions_of(program, [p.c_name for side in ports for p in side])
+    files = emit_c(program, prefix, ports, functions, tables_of(program, prefix, "incbin"))
     (kernel,) = program.kernels.values()
     inputs, outputs = (
         tuple(firmware.Port(p.c_name, C_TYPES[p.dtype], p.bytes) for p in side) for side in ports
     )
     return Candidate(
         schedule,
-        firmware.Program(
-            prefix, emit_c(program, prefix, ports, functions, binary), inputs, outputs, "caller"
-        ),
+        firmware.Program(prefix, files, inputs, outputs, "caller"),
         functions.hashes[call.node.name],
         frozenset(m.name for m in kernel.microkernels),
         sum(c.array.nbytes for c in kernel.constants),

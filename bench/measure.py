@@ -16,6 +16,7 @@ from bench.models import BY_NAME, ROOT, SHARED
 from bench.rule import rule_section
 from bench.tables import table
 from bench.tuning import tuning_section
+from bench.weights import weights_section
 
 PAGE = Path(__file__).parent / "README.md"
 TINYC = str(Path(sys.executable).parent / "tinyc")
@@ -37,6 +38,7 @@ SECTIONS: Mapping[str, Callable[[Executor], Iterator[str]]] = {
     "tuning": tuning_section,
     "answers": answer_sections,
     "times": lambda pool: time_section(),
+    "weights": lambda pool: weights_section(),
 }
 
 

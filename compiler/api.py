@@ -1,12 +1,14 @@
 """The public functions: what the command line does, from Python."""
 
 import builtins
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tinyc.autotune.choice import Optimize
 from tinyc.autotune.tuner import Tuning
 from tinyc.compiler.artifact import Artifact
+from tinyc.compiler.bundle import Bundle
+from tinyc.compiler.bundle import compile_bundle as compile_paths
 from tinyc.compiler.graph import Array, Shape
 from tinyc.compiler.pipeline import IoDtype, Options, compile_model
 from tinyc.compiler.profiling import LayerProfile, Profile, profile_model
@@ -14,7 +16,7 @@ from tinyc.compiler.running import RunResult, run_artifact
 from tinyc.compiler.tuning import tune_model
 from tinyc.compiler.verification import Verification, verify_model
 from tinyc.targets import Target, load_target
-from tinyc.targets.firmware import Io
+from tinyc.targets.firmware import Io, Weights
 
 __all__ = [
     "LayerProfile",
@@ -23,6 +25,7 @@ __all__ = [
     "Tuning",
     "Verification",
     "compile",
+    "compile_bundle",
     "profile",
     "run",
     "tune",
@@ -42,6 +45,7 @@ def compile(
     max_flash: int | None = None,
     input_shapes: Mapping[str, Shape] | None = None,
     dump: str | Path | None = None,
+    weights: Weights = "c",
 ) -> Artifact:
     """Compile an ONNX file to C for a target.
 
@@ -54,6 +58,8 @@ def compile(
     max_ram       bytes of the arena; max_flash: bytes of flash, about
     input_shapes  shapes by input name, for dimensions that the model leaves open
     dump          folder for the graph after every pass
+    weights       "c": the tables as C; "incbin": as a binary that an assembly source includes;
+                  "bin": as a binary that the firmware puts anywhere and gives to each run
 
     Raises CompileError with a code, what is wrong, where, and what to do.
     """
@@ -61,8 +67,39 @@ def compile(
         name, io, io_dtype, optimize, max_ram, max_flash,
         input_shapes=input_shapes or {},
         dump=None if dump is None else Path(dump),
+        weights=weights,
     )  # fmt: skip
     return compile_model(Path(model), _target(target), options)
+
+
+def compile_bundle(
+    models: Sequence[str | Path],
+    target: str | Target,
+    *,
+    names: Sequence[str] = (),
+    share_arena: bool = False,
+    io: Io = "caller",
+    io_dtype: IoDtype = "model",
+    optimize: Optimize | None = None,
+    max_ram: int | None = None,
+    max_flash: int | None = None,
+    input_shapes: Mapping[str, Shape] | None = None,
+    weights: Weights = "c",
+) -> Bundle:
+    """Compile ONNX files for one firmware: their files side by side.
+
+    names         prefix of each model's C names; the files' stems when there are none
+    share_arena   whether the models run one after the other, and use the same bytes
+    max_ram, max_flash  for each model
+    input_shapes  each goes to the models that have an input of its name
+    """
+    options = Options(
+        "", io, io_dtype, optimize, max_ram, max_flash,
+        input_shapes=input_shapes or {},
+        weights=weights,
+    )  # fmt: skip
+    paths = [Path(model) for model in models]
+    return compile_paths(paths, _target(target), options, names=names, share_arena=share_arena)
 
 
 def run(

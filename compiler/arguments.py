@@ -11,6 +11,7 @@ Verb = Callable[[argparse.Namespace], int]  # runs a verb; the exit status
 EXAMPLES = """\
 examples:
   tinyc compile kws.onnx --target cortex-m4
+  tinyc compile kws.onnx vww.onnx --target cortex-m4 --share-arena
   tinyc run     kws.onnx --target cortex-m4 --input samples.npz
   tinyc profile kws.onnx --target cortex-m4 --clock 120MHz
   tinyc verify  kws.onnx --target rv32imc --data eval.npz
@@ -83,7 +84,7 @@ def make_parser(run: Mapping[str, Verb]) -> argparse.ArgumentParser:
         sub.set_defaults(verb=run[name])
         return sub
 
-    _add_compile(verb("compile", "write C files for one model"))
+    _add_compile(verb("compile", "write C files for a model, or for several of one firmware"))
     _add_run(verb("run", "run the compiled model on the emulated core: outputs, cycles, stack"))
     _add_profile(verb("profile", "say what each layer takes: cycles, RAM, flash"))
     _add_verify(verb("verify", "compare the compiled model with onnxruntime on data"))
@@ -95,7 +96,27 @@ def make_parser(run: Mapping[str, Verb]) -> argparse.ArgumentParser:
 
 
 def _add_compile(parser: argparse.ArgumentParser) -> None:
-    _add_model_arguments(parser)
+    parser.add_argument("models", type=Path, nargs="+", metavar="model", help="ONNX files")
+    parser.add_argument(
+        "--name",
+        action="append",
+        default=[],
+        help="prefix of all C names (default: file's stem); once for each of several models",
+    )
+    _add_reading_arguments(parser)
+    _add_choosing_arguments(parser)
+    parser.add_argument(
+        "--share-arena",
+        action="store_true",
+        help="one arena for several models that run one after the other",
+    )
+    parser.add_argument(
+        "--weights",
+        choices=("c", "incbin", "bin"),
+        default="c",
+        help="tables as C; as a binary that a .S file includes, which builds sooner; or as a "
+        "binary that is not linked and lies anywhere, as in external flash (default: c)",
+    )
     parser.add_argument(
         "-o",
         "--output",
@@ -147,6 +168,7 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_tune(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, help="ONNX file")
     _add_reading_arguments(parser)
     parser.add_argument(
         "--trials",
@@ -173,8 +195,14 @@ def _add_tune(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    _add_reading_arguments(parser)
+    """What a verb has that compiles one model."""
+    parser.add_argument("model", type=Path, help="ONNX file")
     parser.add_argument("--name", default="", help="prefix of all C names (default: file's stem)")
+    _add_reading_arguments(parser)
+    _add_choosing_arguments(parser)
+
+
+def _add_choosing_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--io",
         choices=("caller", "arena"),
@@ -194,7 +222,6 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_reading_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, help="ONNX file")
     parser.add_argument(
         "--target", required=True, metavar="NAME", help="a name of `tinyc targets`, or a TOML file"
     )

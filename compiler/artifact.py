@@ -11,7 +11,7 @@ from typing import Literal
 
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import DType, QParams, Shape
-from tinyc.targets.firmware import Io
+from tinyc.targets.firmware import Io, Weights
 from tinyc.targets.toolchain import Files, encoded
 
 Source = Literal["measured", "estimated", "unknown"]  # of cycles that were not run
@@ -106,9 +106,10 @@ class Report:
 
     arena_bytes        working memory of one inference, exact
     arena_bound_bytes  no plan for this schedule is smaller
-    weights_bytes      tables in flash, exact; code comes on top
+    weights_bytes      tables, exact: in flash, where code comes on top, or in a file of their own
     peak               the layers at whose step the arena's bound is reached
     optimize           the mode that the kernels were chosen for, of `modes`
+    weights            "c", "incbin": tables are linked; "bin": they are in <model>_weights.bin
     """
 
     model: str
@@ -125,6 +126,7 @@ class Report:
     outputs: tuple[Port, ...]
     optimize: str = ""
     modes: tuple[Mode, ...] = ()
+    weights: Weights = "c"
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"
@@ -145,23 +147,27 @@ class Artifact:
     calls: tuple[int, ...] = field(repr=False)
 
     def write(self, folder: str | Path) -> None:
-        """Write all files or none.
+        """Write all files or none. Raises CompileError("cannot-write")."""
+        write_files(Path(folder), self.files)
 
-        Raises CompileError("cannot-write") when the folder cannot be made or the disk is full.
-        """
-        folder = Path(folder)
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            if folder.exists() and not folder.is_dir():
-                raise NotADirectoryError(20, "is a file, not a folder")
-            _write_whole(folder, self.files)
-        except OSError as error:
-            raise CompileError(
-                "cannot-write",
-                f"the output folder cannot be written: {error.strerror or error}",
-                f"folder '{folder}'",
-                "choose another folder with --output, or make room on the disk",
-            ) from error
+
+def write_files(folder: Path, files: Files) -> None:
+    """Write all files or none.
+
+    Raises CompileError("cannot-write") when the folder cannot be made or the disk is full.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(20, "is a file, not a folder")
+        _write_whole(folder, files)
+    except OSError as error:
+        raise CompileError(
+            "cannot-write",
+            f"the output folder cannot be written: {error.strerror or error}",
+            f"folder '{folder}'",
+            "choose another folder with --output, or make room on the disk",
+        ) from error
 
 
 def _write_whole(folder: Path, files: Files) -> None:

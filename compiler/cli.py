@@ -35,16 +35,41 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _compile(args: argparse.Namespace) -> int:
+    if len(args.models) > 1 or len(args.name) > 1 or args.share_arena:
+        return _compile_bundle(args)
     from tinyc.compiler.pipeline import compile_model
-    from tinyc.compiler.show import show_report
+    from tinyc.compiler.show import show_report, show_written
     from tinyc.targets import load_target
 
-    artifact = compile_model(args.model, load_target(args.target), _options(args))
+    options = replace(_options(args), name="".join(args.name), weights=args.weights)
+    artifact = compile_model(args.models[0], load_target(args.target), options)
     artifact.write(args.output)
     if args.json:
         print(artifact.report.to_json(), end="")
     else:
-        show_report(artifact, args.output)
+        show_report(artifact)
+        show_written(artifact.files, args.output)
+    return 0
+
+
+def _compile_bundle(args: argparse.Namespace) -> int:
+    from tinyc.compiler.bundle import compile_bundle
+    from tinyc.compiler.show import show_bundle, show_written
+    from tinyc.targets import load_target
+
+    bundle = compile_bundle(
+        args.models,
+        load_target(args.target),
+        replace(_options(args), weights=args.weights),
+        names=args.name,
+        share_arena=args.share_arena,
+    )
+    bundle.write(args.output)
+    if args.json:
+        print(bundle.report.to_json(), end="")
+    else:
+        show_bundle(bundle)
+        show_written(bundle.files, args.output)
     return 0
 
 
@@ -57,7 +82,7 @@ def _run(args: argparse.Namespace) -> int:
 
     target = load_target(args.target)
     arrays = load_arrays(args.input)
-    artifact = compile_model(args.model, target, _options(args))
+    artifact = compile_model(args.model, target, _named_options(args))
     inputs = choose_inputs(artifact.report.inputs, arrays)
     inputs = {name: array[: args.limit] for name, array in inputs.items()}
     result = run_artifact(artifact, target, inputs, args.compiler)
@@ -80,7 +105,7 @@ def _profile(args: argparse.Namespace) -> int:
         args.model,
         target,
         arrays,
-        _options(args),
+        _named_options(args),
         compiler=args.compiler,
         clock_hz=args.clock,
         seed=args.seed,
@@ -100,7 +125,7 @@ def _verify(args: argparse.Namespace) -> int:
     from tinyc.targets import load_target
 
     verification = verify_model(
-        args.model, load_target(args.target), args.data, args.limit, _options(args)
+        args.model, load_target(args.target), args.data, args.limit, _named_options(args)
     )
     if args.json:
         print(json.dumps(asdict(verification), indent=2))
@@ -169,10 +194,15 @@ def _doctor(args: argparse.Namespace) -> int:
     return 0
 
 
+def _named_options(args: argparse.Namespace) -> "Options":
+    """What a verb has that compiles one model."""
+    return replace(_options(args), name=args.name)
+
+
 def _options(args: argparse.Namespace) -> "Options":
     reading = _reading_options(args)
     return replace(
-        reading, name=args.name, io=args.io, optimize=args.optimize, max_ram=args.max_ram,
+        reading, io=args.io, optimize=args.optimize, max_ram=args.max_ram,
         max_flash=args.max_flash,
     )  # fmt: skip
 

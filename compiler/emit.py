@@ -1,6 +1,6 @@
 """A program as C files: a header for the user, sources for the linker."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.resources import files
 
 from tinyc.compiler.artifact import Port
@@ -8,12 +8,12 @@ from tinyc.compiler.cprint import C_TYPES
 from tinyc.compiler.emit_functions import Functions
 from tinyc.compiler.emit_header import header_text
 from tinyc.compiler.emit_run import run_lines
-from tinyc.compiler.emit_tables import LICENCE, Tables, c_source, tables_of
+from tinyc.compiler.emit_tables import LICENCE, Tables
+from tinyc.compiler.emit_weights import weights_api, weights_files, weights_source
 from tinyc.compiler.ops.kernel import Microkernel
 from tinyc.compiler.program import Program
 
 MOST_NAME_CHARACTERS = 32  # of a pointer that is named like its tensor
-Weights = Callable[[Tables, str], dict[str, str | bytes]]  # the tables as files
 
 
 def emit_c(
@@ -21,14 +21,13 @@ def emit_c(
     name: str,
     ports: tuple[tuple[Port, ...], tuple[Port, ...]],
     functions: Functions,
-    weights: Weights = c_source,
+    tables: Tables,
 ) -> dict[str, str | bytes]:
     """The files `<name>.h`, `<name>.c`, those of the weights and the shared `tinyc.h`."""
-    tables = tables_of(program, name)
     licence = LICENCE.format
     source = [licence(file=f"{name}.c"), f'#include "{name}.h"', ""]
     source += ["#include <math.h>"] if any(k.float_code for k in program.kernels.values()) else []
-    source += ["#include <stdalign.h>", "", '#include "tinyc.h"', "", *tables.declarations, ""]
+    source += ["#include <stdalign.h>", "", '#include "tinyc.h"', "", *weights_source(tables, name)]
     for text in _microkernels(program):
         source += [text.strip("\n"), ""]
     for text in functions.texts:
@@ -38,10 +37,11 @@ def emit_c(
         *run_lines(program, name, ports, functions, tables),
     ]
     runtime = (files("tinyc.targets") / "runtime" / "tinyc.h").read_text("utf-8")
+    api = weights_api(tables, name)
     return {
-        f"{name}.h": header_text(name, program.io, program.plan.arena_bytes, *ports),
+        f"{name}.h": header_text(name, program.io, program.plan.arena_bytes, api, *ports),
         f"{name}.c": "\n".join(source),
-        **weights(tables, name),
+        **weights_files(tables, name),
         "tinyc.h": runtime,
     }
 

@@ -30,7 +30,7 @@ typedef struct {{
   alignas(16) uint8_t bytes[{NAME}_ARENA_BYTES];
 }} {name}_arena;
 
-{functions}
+{weights}{functions}
 #ifdef __cplusplus
 }}
 #endif
@@ -40,9 +40,17 @@ typedef struct {{
 
 
 def header_text(
-    name: str, io: str, arena_bytes: int, inputs: Sequence[Port], outputs: Sequence[Port]
+    name: str,
+    io: str,
+    arena_bytes: int,
+    weights: str,
+    inputs: Sequence[Port],
+    outputs: Sequence[Port],
 ) -> str:
-    """`<name>.h`: sizes, quantization, the arena's type and the functions."""
+    """`<name>.h`: sizes, quantization, the arena's type and the functions.
+
+    weights  what it says of weights that are a file of their own; "" when they are linked
+    """
     interface = [f" * {side} {_describe(p)}\n" for side, ps in _sides(inputs, outputs) for p in ps]
     macros = [
         line
@@ -56,13 +64,20 @@ def header_text(
         interface="".join(interface),
         arena=max(arena_bytes, 1),
         macros="\n".join(macros) + "\n",
-        functions=_functions(name, io, inputs, outputs),
+        weights=weights,
+        functions=_functions(name, io, bool(weights), inputs, outputs),
     )
 
 
-def run_prototype(name: str, io: str, inputs: Sequence[Port], outputs: Sequence[Port]) -> str:
-    """`void kws_run(kws_arena *arena, ...)` without the semicolon."""
+def run_prototype(
+    name: str, io: str, separate: bool, inputs: Sequence[Port], outputs: Sequence[Port]
+) -> str:
+    """`void kws_run(kws_arena *arena, ...)` without the semicolon.
+
+    separate  the weights are not linked: their address is an argument
+    """
     parameters = [f"{name}_arena *arena"]
+    parameters += [f"const {name}_weights *weights"] if separate else []
     if io == "caller":
         parameters += [f"const {port_declaration(p)}" for p in inputs]
         parameters += [port_declaration(p) for p in outputs]
@@ -96,8 +111,10 @@ def _macros(prefix: str, port: Port) -> list[str]:
     return lines
 
 
-def _functions(name: str, io: str, inputs: Sequence[Port], outputs: Sequence[Port]) -> str:
-    run = run_prototype(name, io, inputs, outputs)
+def _functions(
+    name: str, io: str, separate: bool, inputs: Sequence[Port], outputs: Sequence[Port]
+) -> str:
+    run = run_prototype(name, io, separate, inputs, outputs)
     if io == "caller":
         return f"/* Run the model once. Reentrant: two calls need two arenas. */\n{run};\n"
     lines = [

@@ -33,15 +33,18 @@ def run_lines(
             function = f"{name}_rows_{number}"
             streams += _stream(calls, name, function, number)
             passed = [port.c_name for port in calls.passed(stage.steps)]
-            body.append(f"  {function}({', '.join(['arena', *passed])});")
+            own = ["arena", *(["weights"] if calls.takes_weights(stage.steps) else [])]
+            body.append(f"  {function}({', '.join([*own, *passed])});")
         else:
             (step,) = stage.steps
             body += [f"  /* {calls.comment(step)} */", f"  {calls.whole(step)}"]
     alone = [stage.steps[0] for stage in program.stages if not stage.loops]
     declarations = calls.declarations(alone)
-    lines = [f"{run_prototype(name, program.io, *ports)} {{", *declarations]
+    lines = [f"{run_prototype(name, program.io, tables.separate, *ports)} {{", *declarations]
     if not any("arena" in line for line in (*declarations, *body)):
         lines.append("  (void)arena;")
+    if tables.separate and not tables.arrays:
+        lines.append("  (void)weights;")
     for port in ports[0]:
         if program.io == "caller" and not any(port.name in n.inputs for n in program.graph.nodes):
             lines.append(f"  (void){port.c_name};")
@@ -55,6 +58,7 @@ def _stream(calls: "_Calls", name: str, function: str, number: int) -> list[str]
     run = streamed(stage, program.steps, {s.name: s.bytes for s in program.storages})
     inputs = {port.name for port in calls.ports[0]}
     parameters = [f"{name}_arena *arena"]
+    parameters += [f"const {name}_weights *weights"] if calls.takes_weights(stage.steps) else []
     for port in calls.passed(stage.steps):
         constant = "const " if port.name in inputs else ""
         parameters.append(f"{constant}{port_declaration(port)}")
@@ -115,6 +119,11 @@ class _Calls:
         every = {port.name: port for side in self.ports for port in side}.values()
         return [p for p in every if self.program.storage(p.name).name in storages]
 
+    def takes_weights(self, steps: Iterable[int]) -> bool:
+        """Whether some steps read tables that are not linked."""
+        nodes = (self.nodes[step].name for step in steps)
+        return self.tables.separate and any(self.tables.names[node] for node in nodes)
+
     def declarations(self, steps: Iterable[int]) -> list[str]:
         """Of the pointers that some steps use."""
         used = {t.name for step in steps for t in self.activations(step)}
@@ -173,7 +182,7 @@ def _calls_of(program: Program, ports: Ports, functions: Functions, tables: Tabl
     } | program.plan.windows.keys()
     storages = {t: s for s in program.storages for t in s.tensors}
     own = [t for t in storages if t in used and t not in callers]
-    taken = {*callers.values(), *functions.names.values(), "arena", program.graph.name}
+    taken = {*callers.values(), *functions.names.values(), "arena", "weights", program.graph.name}
     names = _pointer_names(program, own, taken)
     lines = {}
     for tensor in own:

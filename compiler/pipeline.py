@@ -9,7 +9,9 @@ from tinyc.autotune.choice import Choice, Limits, Optimize, choices_of, problems
 from tinyc.autotune.records import Record, known_records
 from tinyc.compiler.artifact import Artifact, Report
 from tinyc.compiler.emit import emit_c
+from tinyc.compiler.emit_arena import ARENA
 from tinyc.compiler.emit_functions import functions_of
+from tinyc.compiler.emit_tables import tables_of
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Graph, Shape, to_text
 from tinyc.compiler.names import c_name
@@ -21,7 +23,7 @@ from tinyc.passes import FLOAT_PASSES, INT8_PASSES, run_passes
 from tinyc.passes.boundary import strip_boundary_quantization
 from tinyc.passes.storage import materialize_outputs
 from tinyc.targets import Target
-from tinyc.targets.firmware import Io
+from tinyc.targets.firmware import Io, Weights
 
 IoDtype = Literal["model", "int8"]
 
@@ -38,6 +40,8 @@ class Options:
                   None: "balanced", or with `max_ram` or `max_flash` the fastest within them
     max_ram       the most bytes of the arena; None: what the target has
     max_flash     the most bytes of flash, about
+    weights       how the tables reach the firmware: "c" and "incbin" are linked, "bin" is a file
+                  that the firmware finds by address
     input_shapes  by input name, for dimensions that the model leaves open
     dump          folder for the graph after every pass; None: no dump
     """
@@ -50,6 +54,7 @@ class Options:
     max_flash: int | None = None
     input_shapes: Mapping[str, Shape] = field(default_factory=dict)
     dump: Path | None = None
+    weights: Weights = "c"
 
     def __post_init__(self) -> None:
         """Raises CompileError("wrong-option")."""
@@ -57,6 +62,7 @@ class Options:
             ("io", self.io, Io),
             ("io_dtype", self.io_dtype, IoDtype),
             ("optimize", self.mode, Optimize),
+            ("weights", self.weights, Weights),
         ):
             if value not in get_args(kinds):
                 raise CompileError(
@@ -104,12 +110,13 @@ def compile_program(
     problems = problems_of(graph, target, options.io, records)
     limits = limits_of(target, options.max_ram, options.max_flash)
     program, choice = plan_best(graph, target, options.io, problems, options.mode, limits)
-    return program, emit_artifact(program, choice, choices_of(problems, limits), limits)
+    choices = choices_of(problems, limits)
+    return program, emit_artifact(program, choice, choices, limits, options.weights)
 
 
 def read_graph(model: Path, target: Target, options: Options = DEFAULTS) -> Graph:
     """The model as the optimised graph that kernels are chosen for."""
-    graph = read_onnx(model, options.input_shapes, c_name(options.name or model.stem))
+    graph = read_onnx(model, options.input_shapes, prefix_of(model, options.name))
     dump = Dump(options.dump)
     dump.write("import", graph)
     graph = run_passes(graph, target, FLOAT_PASSES, dump.write)
@@ -120,11 +127,28 @@ def read_graph(model: Path, target: Target, options: Options = DEFAULTS) -> Grap
     return graph
 
 
+def prefix_of(model: Path, name: str) -> str:
+    """What all C names of a model begin with: `name`, or the file's stem where that is empty.
+
+    Raises CompileError("name-clash") for the names of the files that models share.
+    """
+    prefix = c_name(name or model.stem)
+    if prefix.casefold() in ("tinyc", ARENA):
+        raise CompileError(
+            "name-clash",
+            f"'{prefix}.h' is a header that models share",
+            f"model '{model}'",
+            "give the model another name with --name",
+        )
+    return prefix
+
+
 def emit_artifact(
     program: Program,
     choice: Choice | None = None,
     choices: Mapping[Optimize, Choice] = {},
     limits: Limits | None = None,
+    weights: Weights = "c",
 ) -> Artifact:
     """The C files and the report of a program that fits its target.
 
@@ -134,24 +158,25 @@ def emit_artifact(
     name = program.graph.name
     ports = ports_of(program)
     functions = functions_of(program, [p.c_name for side in ports for p in side])
-    report = report_of(program, choice, choices, ports, functions)
+    tables = tables_of(program, name, weights)
+    report = report_of(program, choice, choices, ports, functions, tables)
     check_fits(report, program.target, limits or limits_of(program.target))
-    files = emit_c(program, name, ports, functions)
+    files = emit_c(program, name, ports, functions, tables)
     files["report.json"] = report.to_json()
     return Artifact(name, program.io, report, files, tuple(program.calls))
 
 
 def check_fits(report: Report, target: Target, limits: Limits) -> None:
     """Raises CompileError when the arena or the weights alone exceed the limits."""
-    if report.weights_bytes > limits.flash_bytes:
+    if report.weights != "bin" and report.weights_bytes > limits.flash_bytes:
         over = report.weights_bytes - limits.flash_bytes
         raise CompileError(
             "out-of-flash",
             f"the weights need {report.weights_bytes} bytes of flash, "
             f"{over} more than {_limit_text(limits.flash_bytes, target.flash_bytes, target)}",
             f"model '{report.model}'",
-            "allow more with --max-flash, choose a target with more flash, or quantize the model "
-            "to int8",
+            "allow more with --max-flash, choose a target with more flash, quantize the model to "
+            "int8, or keep the weights in external flash with --weights bin",
         )
     if report.arena_bytes > limits.ram_bytes:
         over = report.arena_bytes - limits.ram_bytes

@@ -8,6 +8,7 @@ from tinyc.autotune.options import Option
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.artifact import FloatNode, Layer, Mode, Port, Report, Source
 from tinyc.compiler.emit_functions import Functions
+from tinyc.compiler.emit_tables import Tables
 from tinyc.compiler.names import unique_names
 from tinyc.compiler.ops import OPS
 from tinyc.compiler.ops.op import call_of
@@ -19,7 +20,8 @@ from tinyc.passes.float_report import stays_float
 def ports_of(program: Program) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
     """The inputs and the outputs as C sees them."""
     graph = program.graph
-    taken = {"arena", "run", f"{graph.name}_run", f"{graph.name}_arena", graph.name}
+    own = ("arena", "run", "weights", "weights_at", "weights_intact")
+    taken = {graph.name, *own, *(f"{graph.name}_{name}" for name in own)}
     names = unique_names(dict.fromkeys((*graph.inputs, *graph.outputs)), taken)
 
     def port(tensor_name: str) -> Port:
@@ -41,6 +43,7 @@ def report_of(
     choices: Mapping[Optimize, Choice],
     ports: tuple[tuple[Port, ...], tuple[Port, ...]],
     functions: Functions,
+    tables: Tables,
 ) -> Report:
     """What is known of the program without running it.
 
@@ -52,17 +55,12 @@ def report_of(
         _layer(program, i, functions, options.get(step.node))
         for i, step in enumerate(program.steps)
     )
-    tables = {
-        (str(c.array.dtype), c.array.tobytes()): c.array.nbytes
-        for kernel in program.kernels.values()
-        for c in kernel.constants
-    }
     return Report(
         model=graph.name,
         target=program.target.name,
         arena_bytes=program.plan.arena_bytes,
         arena_bound_bytes=program.plan.bound_bytes,
-        weights_bytes=sum(tables.values()),
+        weights_bytes=tables.bytes,
         macs=sum(layer.macs for layer in layers),
         peak=_peak(program, layers),
         layers=layers,
@@ -72,6 +70,7 @@ def report_of(
         outputs=ports[1],
         optimize="" if choice is None else choice.optimize,
         modes=tuple(map(_mode, choices.values())),
+        weights=tables.weights,
     )
 
 

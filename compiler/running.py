@@ -26,7 +26,8 @@ class RunResult:
     outputs       by name, [samples, *shape of the output without its batch axis of 1]
     cycles        zero wait states, by the target's timing table; None on the host
     stack_bytes   deepest stack below the caller's; None on the host
-    text_bytes    code of the model's objects; rodata_bytes their tables
+    text_bytes    code of the model's objects; rodata_bytes their tables, which are not among them
+                  where the weights are a file of their own
     cycles_by_function  C function name -> cycles
     calls               what each call of <model>_run took, by symbol: see calls_of_layers
     code_bytes_by_function  C function name -> bytes, of the model's own objects
@@ -61,6 +62,7 @@ def run_artifact(
         tuple(map(_port, ports)),
         tuple(map(_port, artifact.report.outputs)),
         artifact.io,
+        artifact.report.weights,
     )
     execution = runner.run_program(program, target, samples, compiler=compiler)
     outputs = {

@@ -1,6 +1,6 @@
 """What the command line prints: tables for people, plain dictionaries for programs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +11,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from tinyc.compiler.artifact import Artifact, Port, Report
+from tinyc.compiler.bundle import Bundle
 from tinyc.compiler.running import RunResult, cycles_by_layer
 from tinyc.targets import load_target, target_names
+from tinyc.targets.toolchain import encoded
 
 if TYPE_CHECKING:
     from tinyc.compiler.verification import Verification
@@ -40,20 +42,36 @@ def short_name(name: str) -> str:
     return last if len(last) <= 28 else f"...{last[-25:]}"
 
 
-def show_report(artifact: Artifact, folder: Path) -> None:
-    """What was written, and what the model costs."""
+def show_report(artifact: Artifact) -> None:
+    """What the model costs."""
     report, console = artifact.report, console_of_output()
     console.print(_layer_table(report))
     if any(mode.source != "unknown" for mode in report.modes):
         console.print(_mode_table(report))
     elif report.modes:
         console.print("kernels by the rule of thumb: nothing is on record, `tinyc tune` measures")
-    _print_totals(console, report)
+    _print_totals(console, artifact)
     for note in report.notes:
         console.print(f"note: {escape(note)}", soft_wrap=True)
     for node in report.float_nodes:
         console.print(f"float: {escape(node.name)} ({node.op}): {node.reason}", soft_wrap=True)
-    console.print(f"wrote {', '.join(artifact.files)} to {escape(str(folder))}", soft_wrap=True)
+
+
+def show_bundle(bundle: Bundle) -> None:
+    """What each model costs, and all together."""
+    for artifact in bundle.artifacts:
+        show_report(artifact)
+    report, console = bundle.report, console_of_output()
+    arenas = ", ".join(f"{model.model} {model.arena_bytes:,} B" for model in report.models)
+    how = "shared, one model at a time" if report.share_arena else "one for each model"
+    console.print(f"together  {len(report.models)} models", style="bold")
+    console.print(f"arenas    {report.arena_bytes:,} B ({how}: {escape(arenas)})", soft_wrap=True)
+    console.print(f"weights   {report.weights_bytes:,} B (exact)")
+
+
+def show_written(files: Iterable[str], folder: Path) -> None:
+    text = f"wrote {', '.join(files)} to {escape(str(folder))}"
+    console_of_output().print(text, soft_wrap=True)
 
 
 def _layer_table(report: Report) -> Table:
@@ -83,10 +101,11 @@ def _mode_table(report: Report) -> Table:
     return table
 
 
-def _print_totals(console: Console, report: Report) -> None:
+def _print_totals(console: Console, artifact: Artifact) -> None:
+    report = artifact.report
     rows = {
         "arena": f"{report.arena_bytes:,} B (exact; no plan below {report.arena_bound_bytes:,} B)",
-        "weights": f"{report.weights_bytes:,} B of flash (exact; code comes on top)",
+        "weights": _weights_text(artifact),
         "MACs": f"{report.macs:,}",
         "RAM peak": ", ".join(map(short_name, report.peak)),
         "inputs": ", ".join(map(_port_text, report.inputs)),
@@ -94,6 +113,14 @@ def _print_totals(console: Console, report: Report) -> None:
     }
     for name, text in rows.items():
         console.print(f"{name:9} {escape(text)}", soft_wrap=True)
+
+
+def _weights_text(artifact: Artifact) -> str:
+    report, file = artifact.report, f"{artifact.name}_weights.bin"
+    if report.weights == "bin":
+        size = len(encoded(artifact.files[file]))
+        return f"{report.weights_bytes:,} B in {file} of {size:,} B (exact; only code is linked)"
+    return f"{report.weights_bytes:,} B of flash (exact; code comes on top)"
 
 
 def _port_text(port: Port) -> str:

@@ -51,7 +51,8 @@ def test_unknown_target(capsys) -> None:
     [
         ("io", "caller, arena"),
         ("io_dtype", "model, int8"),
-        ("optimize", "latency, balanced, size"),
+        ("optimize", "latency, balanced, size, ram"),
+        ("weights", "c, incbin, bin"),
     ],
 )
 def test_unknown_option_in_python(option: str, known: str) -> None:
@@ -257,7 +258,8 @@ def test_weights_larger_than_the_flash(capsys, tmp_path: Path) -> None:
         "error[out-of-flash]: the weights need 16384 bytes of flash, "
         "6384 more than the 10000 of tiny\n"
         "  --> model 'm'\n"
-        "  help: choose a target with more flash, or quantize the model to int8\n"
+        "  help: allow more with --max-flash, choose a target with more flash, quantize the model "
+        "to int8, or keep the weights in external flash with --weights bin\n"
     )
 
 
@@ -273,9 +275,11 @@ def test_arena_larger_than_the_ram(capsys, tmp_path: Path) -> None:
     )
 
     assert text == (
-        "error[out-of-ram]: the arena needs 1600 bytes of RAM, 600 more than the 1000 of tiny\n"
+        "error[out-of-ram]: the smallest arena that was found needs 1600 bytes of RAM, "
+        "600 more than the 1000 of tiny\n"
         "  --> the peak is at 'one' and 'Softmax_1'\n"
-        "  help: choose a target with more RAM, or a smaller input\n"
+        "  help: allow more with --max-ram, choose a target with more RAM, or make the input "
+        "smaller\n"
     )
     assert not (tmp_path / "o").exists()
 

@@ -18,16 +18,20 @@ if TYPE_CHECKING:
         Tuning,
         Verification,
         compile,
+        compile_bundle,
         profile,
         run,
         tune,
         verify,
     )
     from tinyc.compiler.artifact import Artifact, Layer, Port, Report
+    from tinyc.compiler.bundle import Bundle, BundleReport
     from tinyc.compiler.errors import CompileError
 
 __all__ = [
     "Artifact",
+    "Bundle",
+    "BundleReport",
     "CompileError",
     "Layer",
     "LayerProfile",
@@ -38,6 +42,7 @@ __all__ = [
     "Tuning",
     "Verification",
     "compile",
+    "compile_bundle",
     "profile",
     "run",
     "tune",
@@ -46,6 +51,8 @@ __all__ = [
 
 _HOMES = {
     "Artifact": "artifact",
+    "Bundle": "bundle",
+    "BundleReport": "bundle",
     "CompileError": "errors",
     "Layer": "artifact",
     "Port": "artifact",

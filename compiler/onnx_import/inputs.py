@@ -16,19 +16,25 @@ def read_inputs(
 
     Raises CompileError when `shapes` does not fit, or a dimension stays open.
     """
-    constants = {t.name for t in graph.initializer}
-    infos = [i for i in graph.input if i.name not in constants]
+    names = input_names(graph)
     for name in shapes:
-        if name not in [i.name for i in infos]:
+        if name not in names:
             raise CompileError(
                 "unknown-input",
                 f"the model has no input '{name}'",
                 f"--input-shape {_option(name, shapes[name])}",
-                f"its inputs are: {', '.join(repr(i.name) for i in infos)}",
+                f"its inputs are: {', '.join(map(repr, names))}",
             )
     notes: list[str] = []
+    infos = (i for i in graph.input if i.name in names)
     tensors = tuple(_input(info, shapes.get(info.name), notes) for info in infos)
     return tensors, tuple(notes)
+
+
+def input_names(graph: onnx.GraphProto) -> tuple[str, ...]:
+    """The inputs that no initializer fills, in the model's order."""
+    constants = {t.name for t in graph.initializer}
+    return tuple(i.name for i in graph.input if i.name not in constants)
 
 
 def _input(info: onnx.ValueInfoProto, wanted: Shape | None, notes: list[str]) -> Tensor:

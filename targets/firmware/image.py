@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from tinyc.targets.firmware.batch import Batch, batch_main
-from tinyc.targets.firmware.program import Program, device_main, host_main
+from tinyc.targets.firmware.program import Program, device_files, host_files
 from tinyc.targets.target import Target
 from tinyc.targets.toolchain import Compiler, Files, build, run_compiler
 
@@ -67,8 +67,8 @@ def build_image(
 
     Raises CompileError when the compiler or the linker refuses it.
     """
-    main, board = device_main(program), board_of(target)
-    return link_image(program.sources, main, compiler, target, board, folder, flags)
+    around, board = device_files(program), board_of(target)
+    return link_image(program.sources, around, compiler, target, board, folder, flags)
 
 
 def build_batch(batch: Batch, compiler: Compiler, target: Target, folder: Path) -> Image:
@@ -76,21 +76,21 @@ def build_batch(batch: Batch, compiler: Compiler, target: Target, folder: Path) 
 
     Raises CompileError when the compiler or the linker refuses it.
     """
-    board = batch_board_of(target)
-    return link_image(batch.sources, batch_main(batch), compiler, target, board, folder)
+    around, board = {"tinyc_main.c": batch_main(batch)}, batch_board_of(target)
+    return link_image(batch.sources, around, compiler, target, board, folder)
 
 
 def link_image(
     sources: Files,
-    main: str,
+    around: Files,
     compiler: Compiler,
     target: Target,
     board: Board,
     folder: Path,
     flags: Sequence[str] = (),
 ) -> Image:
-    """`sources` and `main` behind the start-up code, for the memories of `board`."""
-    own: dict[str, str | bytes] = {"image.ld": _text("image.ld").format(**_fields(board))}
+    """`sources`, and the main.c of `around`, behind the start-up code, for `board`'s memories."""
+    own = {**around, "image.ld": _text("image.ld").format(**_fields(board))}
     include: list[str] = []
     if not compiler.has_libc:
         (folder / "libc").mkdir(parents=True, exist_ok=True)
@@ -99,7 +99,6 @@ def link_image(
         include = ["-isystem", "libc", "-ffreestanding", "-fbuiltin"]
         own["tinyc_memory.c"] = _text("memory.c")
     own["tinyc_start.c"] = _text("start.c")
-    own["tinyc_main.c"] = main
     objects = build(compiler, target, sources, folder, [*include, *flags])
     startup = build(compiler, target, own, folder, [*include, "-fno-builtin"])
     libraries = ["-lm"] if compiler.has_libc else ["-nostdlib", "-lgcc"]
@@ -122,7 +121,7 @@ def build_executable(
     Raises CompileError when the compiler refuses it.
     """
     objects = build(compiler, target, program.sources, folder, flags)
-    startup = build(compiler, target, {"tinyc_main.c": host_main(program)}, folder)
+    startup = build(compiler, target, host_files(program), folder)
     names = [path.name for path in (*startup, *objects)]
     run_compiler(compiler, [*compiler.flags, *names, "-lm", "-o", "program"], folder, "linking")
     return Image(folder / "program", objects)

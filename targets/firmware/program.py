@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from typing import Literal
+from zlib import crc32
 
-from tinyc.targets.toolchain import Files
+from tinyc.targets.toolchain import Files, encoded
 
 Io = Literal["caller", "arena"]  # where inputs and outputs live
+Weights = Literal["c", "incbin", "bin"]  # C, an included binary, or a binary that is not linked
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,7 @@ class Program:
     sources  the files, with <prefix>.h among them
     inputs, outputs  in the order of the arguments of <prefix>_run
     io       "caller": arguments are arrays; "arena": accessors give pointers into the arena
+    weights  "bin": <prefix>_weights.bin is an argument too
     """
 
     prefix: str
@@ -31,6 +34,7 @@ class Program:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     io: Io
+    weights: Weights = "c"
 
 
 BEGIN, END = "bench_begin", "bench_end"  # the calls around the inference, by symbol
@@ -55,7 +59,7 @@ DEVICE_MAIN = """\
 #include <string.h>
 
 static {prefix}_arena arena;
-{arrays}
+{arrays}{file}
 __attribute__((noinline)) void bench_begin(void) {{
   __asm volatile("");
 }}
@@ -65,7 +69,7 @@ __attribute__((noinline)) void bench_end(void) {{
 }}
 
 int main(void) {{
-{before}  bench_begin();
+{find}{before}  bench_begin();
   {prefix}_run({arguments});
   bench_end();
 {after}  return 0;
@@ -81,30 +85,53 @@ HOST_MAIN = """\
 #include <string.h>
 
 static {prefix}_arena arena;
-{arrays}
+{arrays}{file}
 int main(void) {{
-  for (;;) {{
+{find}  for (;;) {{
 {reads}{before}    {prefix}_run({arguments});
 {after}{writes}    fflush(stdout);
   }}
 }}
 """
 
+WEIGHTS_ARRAY = "extern const unsigned char tinyc_weights_file[];\n"
+FIND_WEIGHTS = """\
+  const {prefix}_weights *const weights = {prefix}_weights_at(tinyc_weights_file);
+  if (weights == NULL || !{prefix}_weights_intact(weights)) {{
+    return 2;
+  }}
+"""
+WEIGHTS_SOURCE = """\
+/* {prefix}_weights.bin, CRC-32 0x{crc32:08x}: another binary makes another source, which is what
+ * zig's cache looks at. */
+#if defined(__linux__) && defined(__ELF__)
+  .section .note.GNU-stack,"",%progbits
+#endif
+  .section .rodata.tinyc_weights_file,"a",%progbits
+  .balign 16
+  .global tinyc_weights_file
+tinyc_weights_file:
+  .incbin "{prefix}_weights.bin"
+"""
 
-def device_main(program: Program) -> str:
-    """The main.c of a bare-metal image; start-up code does not clear the inputs."""
+
+def device_files(program: Program) -> dict[str, str | bytes]:
+    """The main.c of a bare-metal image, and what it needs; start-up code clears no inputs."""
     before, after = _copies(program, "  ")
-    return DEVICE_MAIN.format(
+    main = DEVICE_MAIN.format(
         prefix=program.prefix,
         arrays=_arrays(program, '__attribute__((section(".noinit"))) '),
+        file=WEIGHTS_ARRAY if program.weights == "bin" else "",
+        find=_find_weights(program),
         arguments=_arguments(program),
         before=before,
         after=after,
     )
+    return {"tinyc_main.c": main, **_weights_source(program)}
 
 
-def host_main(program: Program) -> str:
-    """The main.c of an executable for this machine."""
+def host_files(program: Program) -> dict[str, str | bytes]:
+    """The main.c of an executable for this machine, and what it needs."""
     before, after = _copies(program, "    ")
     reads = "".join(
         f"    if (fread({input_symbol(i)}, 1, {port.bytes}u, stdin) != {port.bytes}u) {{\n"
@@ -116,15 +143,30 @@ def host_main(program: Program) -> str:
         f"    fwrite({output_symbol(i)}, 1, {port.bytes}u, stdout);\n"
         for i, port in enumerate(program.outputs)
     )
-    return HOST_MAIN.format(
+    main = HOST_MAIN.format(
         prefix=program.prefix,
         arrays=_arrays(program, ""),
+        file=WEIGHTS_ARRAY if program.weights == "bin" else "",
+        find=_find_weights(program),
         arguments=_arguments(program),
         reads=reads,
         before=before,
         after=after,
         writes=writes,
     )
+    return {"tinyc_main.c": main, **_weights_source(program)}
+
+
+def _find_weights(program: Program) -> str:
+    return FIND_WEIGHTS.format(prefix=program.prefix) if program.weights == "bin" else ""
+
+
+def _weights_source(program: Program) -> dict[str, str | bytes]:
+    """The file of the weights as an array, where the program does not link them itself."""
+    if program.weights != "bin":
+        return {}
+    check = crc32(encoded(program.sources[f"{program.prefix}_weights.bin"]))
+    return {"tinyc_weights_file.S": WEIGHTS_SOURCE.format(prefix=program.prefix, crc32=check)}
 
 
 def _arrays(program: Program, place: str) -> str:
@@ -137,11 +179,12 @@ def _arrays(program: Program, place: str) -> str:
 
 
 def _arguments(program: Program) -> str:
+    own = ["&arena", *(["weights"] if program.weights == "bin" else [])]
     if program.io == "arena":
-        return "&arena"
+        return ", ".join(own)
     inputs = [input_symbol(i) for i in range(len(program.inputs))]
     outputs = [output_symbol(i) for i in range(len(program.outputs))]
-    return ", ".join(["&arena", *inputs, *outputs])
+    return ", ".join([*own, *inputs, *outputs])
 
 
 def _copies(program: Program, indent: str) -> tuple[str, str]:

@@ -1,0 +1,161 @@
+"""Several models for one firmware: their files side by side, and an arena that they share."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from tinyc.autotune.records import known_records
+from tinyc.compiler.artifact import Artifact, Report, write_files
+from tinyc.compiler.emit_arena import ARENA, arena_header
+from tinyc.compiler.errors import CompileError
+from tinyc.compiler.graph import Shape
+from tinyc.compiler.onnx_import.inputs import input_names
+from tinyc.compiler.onnx_import.loading import load_model
+from tinyc.compiler.pipeline import DEFAULTS, Options, compile_model, prefix_of
+from tinyc.targets import Target
+from tinyc.targets.toolchain import Files
+
+
+@dataclass(frozen=True, slots=True)
+class BundleReport:
+    """What the models cost together.
+
+    share_arena    whether they use the same bytes, one after the other
+    arena_bytes    exact: the largest model's where they share it, else the sum
+    weights_bytes  the tables of all, exact
+    """
+
+    target: str
+    share_arena: bool
+    arena_bytes: int
+    weights_bytes: int
+    models: tuple[Report, ...]
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """Generated files of all models; the same input gives the same bytes.
+
+    artifacts  of each model, in the order given; any of them runs alone too
+    """
+
+    report: BundleReport
+    artifacts: tuple[Artifact, ...]
+    files: Files = field(repr=False)
+
+    def write(self, folder: str | Path) -> None:
+        """Write all files or none. Raises CompileError("cannot-write")."""
+        write_files(Path(folder), self.files)
+
+
+def compile_bundle(
+    models: Sequence[Path],
+    target: Target,
+    options: Options = DEFAULTS,
+    *,
+    names: Sequence[str] = (),
+    share_arena: bool = False,
+) -> Bundle:
+    """Compile ONNX files to C that goes into one firmware.
+
+    options      of every model; a shape goes to the models that have an input of its name
+    names        the prefix of the C names of each model; () takes the stems of the files
+    share_arena  adds tinyc_arena.h: the type of one arena for all models
+
+    Raises CompileError when a model cannot be compiled, two have one name, or they do not fit.
+    """
+    prefixes = _prefixes(models, names)
+    shapes = _shapes_of(models, options.input_shapes)
+    records = known_records(target)
+    artifacts = tuple(
+        compile_model(model, target, _own(options, name, own_shapes), records)
+        for model, name, own_shapes in zip(models, prefixes, shapes, strict=True)
+    )
+    reports = tuple(artifact.report for artifact in artifacts)
+    arenas = {report.model: report.arena_bytes for report in reports}
+    report = BundleReport(
+        target.name,
+        share_arena,
+        max(arenas.values()) if share_arena else sum(arenas.values()),
+        sum(report.weights_bytes for report in reports),
+        reports,
+    )
+    _check_fits(report, target, options)
+    files = {name: content for a in artifacts for name, content in a.files.items()}
+    header = {f"{ARENA}.h": arena_header(options.io, arenas)} if share_arena else {}
+    return Bundle(report, artifacts, {**files, **header, "report.json": report.to_json()})
+
+
+def _prefixes(models: Sequence[Path], names: Sequence[str]) -> tuple[str, ...]:
+    """The prefix of each model's C names, all different whether or not case counts."""
+    if names and len(names) != len(models):
+        raise CompileError(
+            "wrong-option",
+            f"models: {len(models)}, names: {len(names)}",
+            ", ".join(f"--name {name}" for name in names),
+            "give --name once for each model, in their order, or not at all",
+        )
+    prefixes = tuple(
+        prefix_of(model, name)
+        for model, name in zip(models, names or [""] * len(models), strict=True)
+    )
+    owners: dict[str, Path] = {}  # by what files and macros begin with
+    for model, prefix in zip(models, prefixes, strict=True):
+        for begin in (prefix.casefold(), f"{prefix}_weights".casefold()):
+            if begin in owners:
+                raise CompileError(
+                    "name-clash",
+                    f"two models have the C names of '{begin}'",
+                    f"model '{owners[begin]}', model '{model}'",
+                    "give each model a name of its own: --name once for each, in their order",
+                )
+            owners[begin] = model
+    return prefixes
+
+
+def _shapes_of(
+    models: Sequence[Path], shapes: Mapping[str, Shape]
+) -> tuple[Mapping[str, Shape], ...]:
+    """Of `shapes`, those of each model; one that no model has goes to all, to be refused."""
+    if not shapes:
+        return ({},) * len(models)
+    inputs = [input_names(load_model(model).graph) for model in models]
+    known = {name for names in inputs for name in names}
+    return tuple(
+        {name: shape for name, shape in shapes.items() if name in names or name not in known}
+        for names in inputs
+    )
+
+
+def _own(options: Options, name: str, shapes: Mapping[str, Shape]) -> Options:
+    """The options of one model, whose dump has a folder of its own."""
+    dump = None if options.dump is None else options.dump / name
+    return replace(options, name=name, input_shapes=shapes, dump=dump)
+
+
+def _check_fits(report: BundleReport, target: Target, options: Options) -> None:
+    """What each model alone has passed: raises CompileError when all together do not fit."""
+    where = ", ".join(f"model '{model.model}'" for model in report.models)
+    if options.weights != "bin" and report.weights_bytes > target.flash_bytes:
+        over = report.weights_bytes - target.flash_bytes
+        raise CompileError(
+            "out-of-flash",
+            f"the weights need {report.weights_bytes} bytes of flash, "
+            f"{over} more than the {target.flash_bytes} of {target.name}",
+            where,
+            "choose a target with more flash, or keep the weights in external flash with "
+            "--weights bin",
+        )
+    if report.arena_bytes > target.ram_bytes:
+        over = report.arena_bytes - target.ram_bytes
+        raise CompileError(
+            "out-of-ram",
+            f"the arenas need {report.arena_bytes} bytes of RAM, "
+            f"{over} more than the {target.ram_bytes} of {target.name}",
+            where,
+            "run one model after the other on one arena with --share-arena",
+        )
