@@ -1,4 +1,4 @@
-"""Names of the model as names of C: valid, unique, never a keyword."""
+"""Names of the model as names of C: valid, unique, never a keyword; and short ones for people."""
 
 import re
 from collections.abc import Container, Iterable
@@ -19,6 +19,7 @@ KEYWORDS = frozenset(
     "log log10 log1p log2 logb lrint lround modf nan nearbyint nextafter pow remainder remquo "
     "rint round scalbln scalbn signbit sin sinh sqrt tan tanh tgamma trunc y0 y1 yn".split()
 )
+MOST_SHORT_CHARACTERS = 28
 
 
 def c_name(name: str) -> str:
@@ -49,3 +50,13 @@ def unique_names(names: Iterable[str], taken: Iterable[str] = ()) -> dict[str, s
         unique[name] = unique_name(name, used)
         used.add(unique[name])
     return unique
+
+
+def short_name(name: str) -> str:
+    """The part of the name of a node or tensor that tells most.
+
+    Of fused nodes the last one; converters join whole paths, of which the first is its own.
+    """
+    last = name.partition("\t")[0].rpartition(" + ")[2].partition(";")[0]
+    last = last.removesuffix("_quantize").removesuffix("_prequant")
+    return last if len(last) <= MOST_SHORT_CHARACTERS else f"...{last[3 - MOST_SHORT_CHARACTERS:]}"

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tinyc.compiler.artifact import Artifact, Port, Report
+from tinyc.compiler.names import short_name
 from tinyc.compiler.running import RunResult, cycles_by_layer
 from tinyc.targets import load_target, target_names
 
@@ -32,12 +33,6 @@ def console_of_output(stderr: bool = False) -> Console:
 def table_of(title: str) -> Table:
     """An empty table, as all of ours look."""
     return Table(title=title, title_justify="left", box=SIMPLE, title_style="bold")
-
-
-def short_name(name: str) -> str:
-    """The end of a node's name that tells most; converters join whole paths into one name."""
-    last = name.rpartition(" + ")[2].rpartition(";")[2]
-    return last if len(last) <= 28 else f"...{last[-25:]}"
 
 
 def show_report(artifact: Artifact, folder: Path) -> None:
