@@ -9,6 +9,8 @@ from tinyc.autotune.tuner import Tuning
 from tinyc.compiler.artifact import Artifact
 from tinyc.compiler.graph import Array, Shape
 from tinyc.compiler.pipeline import IoDtype, Options, compile_model
+from tinyc.compiler.planning import plan_model
+from tinyc.compiler.plans import Plans, Point
 from tinyc.compiler.profiling import LayerProfile, Profile, profile_model
 from tinyc.compiler.running import RunResult, run_artifact
 from tinyc.compiler.tuning import tune_model
@@ -18,11 +20,14 @@ from tinyc.targets.firmware import Io
 
 __all__ = [
     "LayerProfile",
+    "Plans",
+    "Point",
     "Profile",
     "RunResult",
     "Tuning",
     "Verification",
     "compile",
+    "plan",
     "profile",
     "run",
     "tune",
@@ -40,6 +45,7 @@ def compile(
     optimize: Optimize = "balanced",
     input_shapes: Mapping[str, Shape] | None = None,
     dump: str | Path | None = None,
+    html: bool = False,
 ) -> Artifact:
     """Compile an ONNX file to C for a target.
 
@@ -50,12 +56,12 @@ def compile(
     optimize      "latency", "balanced" or "size": what kernels are chosen for
     input_shapes  shapes by input name, for dimensions that the model leaves open
     dump          folder for the graph after every pass
+    html          whether there is a report.html too: memory map, layers, modes
 
     Raises CompileError with a code, what is wrong, where, and what to do.
     """
-    options = Options(
-        name, io, io_dtype, optimize, input_shapes or {}, None if dump is None else Path(dump)
-    )
+    folder = None if dump is None else Path(dump)
+    options = Options(name, io, io_dtype, optimize, input_shapes or {}, folder, html)
     return compile_model(Path(model), _target(target), options)
 
 
@@ -101,6 +107,23 @@ def profile(
         clock_hz=clock_hz,
         seed=seed,
     )
+
+
+def plan(
+    model: str | Path,
+    target: str | Target,
+    *,
+    io: Io = "caller",
+    io_dtype: IoDtype = "model",
+    optimize: Optimize = "balanced",
+    input_shapes: Mapping[str, Shape] | None = None,
+) -> Plans:
+    """The plans of a model that are worth a choice: RAM against cycles against flash.
+
+    optimize  whose plan the memory map is of
+    """
+    options = Options(io=io, io_dtype=io_dtype, optimize=optimize, input_shapes=input_shapes or {})
+    return plan_model(Path(model), _target(target), options)
 
 
 def verify(

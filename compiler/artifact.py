@@ -164,6 +164,26 @@ class Artifact:
             ) from error
 
 
+def write_file(path: Path, text: str) -> None:
+    """Write a file whole or not at all, in a folder that is there.
+
+    Raises CompileError("cannot-write").
+    """
+    try:
+        if not path.parent.is_dir():
+            raise FileNotFoundError(2, f"there is no folder '{path.parent}'")
+        if path.is_dir():
+            raise IsADirectoryError(21, "is a folder")
+        _write_whole(path.parent, {path.name: text})
+    except OSError as error:
+        raise CompileError(
+            "cannot-write",
+            f"the file cannot be written: {error.strerror or error}",
+            f"file '{path}'",
+            "choose another place, or make room on the disk",
+        ) from error
+
+
 def _write_whole(folder: Path, files: Files) -> None:
     """Files are complete in a folder beside `folder` before the first one moves into it."""
     staged = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))

@@ -135,7 +135,7 @@ def _buffers(program: Program) -> list[Buffer]:
 
 
 def _periods(program: Program, buffers: Sequence[Buffer]) -> dict[int, Period]:
-    """By stage; the caller's, where it has something in the arena, is -1 or the number of stages."""
+    """By stage; where the caller has something in the arena, it is -1 and the number of stages."""
     claimed = {stage for b in buffers for stage in b.claims}
     periods: dict[int, Period] = {}
     now = 0

@@ -1,7 +1,7 @@
 """Names of the model as names of C: valid, unique, never a keyword; and short ones for people."""
 
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 
 KEYWORDS = frozenset(
     # C11 6.4.1, C++11 2.12, and what the headers we include define
@@ -20,6 +20,7 @@ KEYWORDS = frozenset(
     "rint round scalbln scalbn signbit sin sinh sqrt tan tanh tgamma trunc y0 y1 yn".split()
 )
 MOST_SHORT_CHARACTERS = 28
+MOST_LISTED = 3  # of several names
 
 
 def c_name(name: str) -> str:
@@ -59,4 +60,10 @@ def short_name(name: str) -> str:
     """
     last = name.partition("\t")[0].rpartition(" + ")[2].partition(";")[0]
     last = last.removesuffix("_quantize").removesuffix("_prequant")
-    return last if len(last) <= MOST_SHORT_CHARACTERS else f"...{last[3 - MOST_SHORT_CHARACTERS:]}"
+    return last if len(last) <= MOST_SHORT_CHARACTERS else f"...{last[3 - MOST_SHORT_CHARACTERS :]}"
+
+
+def short_names(names: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    listed, more = ", ".join(map(short_name, names[:MOST_LISTED])), len(names) - MOST_LISTED
+    return f"{listed} and {more} more" if more > 0 else listed

@@ -15,6 +15,7 @@ from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Graph, Shape, to_text
 from tinyc.compiler.names import c_name
 from tinyc.compiler.onnx_import.reading import read_onnx
+from tinyc.compiler.pages.report_page import report_page
 from tinyc.compiler.program import Program, build_program
 from tinyc.compiler.reporting import ports_of, report_of
 from tinyc.passes import FLOAT_PASSES, INT8_PASSES, run_passes
@@ -38,6 +39,7 @@ class Options:
     optimize      what kernels are chosen for: "latency", "balanced", "size" (of flash) or "ram"
     input_shapes  by input name, for dimensions that the model leaves open
     dump          folder for the graph after every pass; None: no dump
+    html          whether there is a report.html too
     """
 
     name: str = ""
@@ -46,6 +48,7 @@ class Options:
     optimize: Optimize = "balanced"
     input_shapes: Mapping[str, Shape] = field(default_factory=dict)
     dump: Path | None = None
+    html: bool = False
 
     def __post_init__(self) -> None:
         """Raises CompileError("wrong-option")."""
@@ -94,7 +97,7 @@ def compile_program(
     choices = choices_of(graph, target, options.io, records)
     choice = choices[options.optimize]
     program = plan_program(graph, target, options.io, choice.schedules, choice.fusion.streams)
-    return program, emit_artifact(program, choice, choices)
+    return program, emit_artifact(program, choice, choices, options.html)
 
 
 def read_graph(model: Path, target: Target, options: Options = DEFAULTS) -> Graph:
@@ -128,11 +131,15 @@ def plan_program(
 
 
 def emit_artifact(
-    program: Program, choice: Choice | None = None, choices: Mapping[Optimize, Choice] = {}
+    program: Program,
+    choice: Choice | None = None,
+    choices: Mapping[Optimize, Choice] = {},
+    html: bool = False,
 ) -> Artifact:
     """The C files and the report of a program that fits its target.
 
     choice, choices  why its kernels are what they are, and what the others would be
+    html             whether there is a report.html too
     """
     name = program.graph.name
     ports = ports_of(program)
@@ -141,6 +148,8 @@ def emit_artifact(
     check_fits(report, program.target)
     files = emit_c(program, name, ports, functions)
     files["report.json"] = report.to_json()
+    if html:
+        files["report.html"] = report_page(program, report)
     return Artifact(name, program.io, report, files, tuple(program.calls))
 
 

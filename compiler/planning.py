@@ -50,9 +50,7 @@ def plan_model(
     return Plans(graph.name, target.name, options.io, options.optimize, points, map_of(chosen))
 
 
-def front_of(
-    graph: Graph, target: Target, io: Io, records: Sequence[Record]
-) -> tuple[Point, ...]:
+def front_of(graph: Graph, target: Target, io: Io, records: Sequence[Record]) -> tuple[Point, ...]:
     """The plans that the modes choose, and those that no other one beats; least arena first."""
     return tuple(point for point, _ in _front_of(graph, target, io, records))
 
@@ -75,9 +73,7 @@ def _front_of(
     return sorted(front, key=lambda found: (found[0].arena_bytes, found[0].cycles))
 
 
-def _candidates(
-    graph: Graph, target: Target, io: Io, records: Sequence[Record]
-) -> list[Choice]:
+def _candidates(graph: Graph, target: Target, io: Io, records: Sequence[Record]) -> list[Choice]:
     """For every set of layers that may stream, what a few wishes choose."""
     wishes = (
         worth(LATENCY_WORTH),

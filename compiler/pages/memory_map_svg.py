@@ -14,7 +14,6 @@ LAYER_WIDTHS = 16, 90
 LEFT, TOP, RIGHT, BOTTOM = 100, 64, 24, 190
 CHARACTER_WIDTH, CHARACTER_HEIGHT = 6.9, 11  # of the small text, about
 MOST_TICKS = 10
-MOST_PEAK_LAYERS = 3  # that are named in the heading
 # ColorBrewer's Set3, without those that are too light for white paper
 COLORS = "#80b1d3 #fdb462 #b3de69 #bebada #8dd3c7 #fb8072 #fccde5 #bc80bd".split()
 
@@ -80,16 +79,8 @@ def memory_map_svg(memory: MemoryMap) -> str:
         "shapes": _shapes(memory, scale),
         "colors": COLORS,
         "peak_x": scale.x((peak.begin + peak.end) / 2),
-        "peak_layers": peak_text(memory.peak_layers),
     }
     return filled("memory_map.svg.jinja", values)
-
-
-def peak_text(layers: Sequence[str]) -> str:
-    """The layers that set the peak, the first of them by name."""
-    named = [short_name(layer) for layer in layers[:MOST_PEAK_LAYERS]]
-    more = len(layers) - len(named)
-    return ", ".join(named) + (f" and {more} more" if more else "")
 
 
 def _ticks(size: int) -> list[int]:
@@ -175,7 +166,7 @@ def _label(area: Area, runs: Sequence[Sequence[_Piece]]) -> _Label | None:
 
 
 def _free(run: Sequence[_Piece], piece: _Piece) -> tuple[float, float, float]:
-    """From where to where a line of text at the middle of a piece lies inside the run, and its y."""
+    """The left and right end of the room for a line of text at the middle of a piece, and its y."""
     y = (piece.top + piece.bottom) / 2
     holds = [
         p.top <= y - CHARACTER_HEIGHT / 2 and y + CHARACTER_HEIGHT / 2 <= p.bottom for p in run

@@ -5,16 +5,16 @@ from importlib.resources import files
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-from tinyc.compiler.names import short_name
+from tinyc.compiler.names import short_name, short_names
 
 
 def _source(template: str) -> str:
     return (files("tinyc.compiler.pages") / template).read_text("utf-8")
 
 
-def _number(value: float) -> str:
-    """A coordinate in few characters, or an integer as it is."""
-    return f"{round(value, 1):g}" if isinstance(value, float) else str(value)
+def _printed(value: object) -> object:
+    """Coordinates in few characters, anything else as it is."""
+    return f"{round(value, 1):g}" if isinstance(value, float) else value
 
 
 def _thousands(value: int) -> str:
@@ -28,9 +28,9 @@ ENVIRONMENT = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
     keep_trailing_newline=True,
+    finalize=_printed,
 )
-ENVIRONMENT.filters |= {"short": short_name, "thousands": _thousands}
-ENVIRONMENT.finalize = _number
+ENVIRONMENT.filters |= {"short": short_name, "listed": short_names, "thousands": _thousands}
 
 
 def filled(template: str, values: Mapping[str, object]) -> str:
