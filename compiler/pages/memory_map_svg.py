@@ -11,9 +11,11 @@ from tinyc.compiler.pages.templates import filled
 # Pixels, but for the colours
 PLOT_WIDTH, PLOT_HEIGHT = 960, 400
 LAYER_WIDTHS = 16, 90
-LEFT, TOP, RIGHT, BOTTOM = 100, 64, 24, 190
+LEFT, TOP, RIGHT = 100, 64, 24
+LEGEND_WIDTH, LEGEND_HEIGHT = 420, 50
 CHARACTER_WIDTH, CHARACTER_HEIGHT = 6.9, 11  # of the small text, about
 MOST_TICKS = 10
+SLOPE = 0.87  # sine of the 60 degrees by which the names of layers are turned
 # ColorBrewer's Set3, without those that are too light for white paper
 COLORS = "#80b1d3 #fdb462 #b3de69 #bebada #8dd3c7 #fb8072 #fccde5 #bc80bd".split()
 
@@ -64,7 +66,8 @@ def memory_map_svg(memory: MemoryMap) -> str:
     layers = memory.periods[-1].end if memory.periods else 1
     narrow, wide = LAYER_WIDTHS
     scale = _Scale(min(max(PLOT_WIDTH / layers, narrow), wide), memory.arena_bytes)
-    peak = memory.moments[memory.peak]
+    peak, names = memory.moments[memory.peak], list(_layer_labels(memory, scale))
+    longest = max(len(name.text) for name in names)
     values = {
         "memory": memory,
         "scale": scale,
@@ -72,10 +75,10 @@ def memory_map_svg(memory: MemoryMap) -> str:
         "top": TOP,
         "right": scale.x(layers),
         "bottom": TOP + PLOT_HEIGHT,
-        "width": scale.x(layers) + RIGHT,
-        "height": TOP + PLOT_HEIGHT + BOTTOM,
+        "width": LEFT + max(layers * scale.layer_width, LEGEND_WIDTH) + RIGHT,
+        "height": TOP + PLOT_HEIGHT + CHARACTER_WIDTH * longest * SLOPE + LEGEND_HEIGHT,
         "ticks": _ticks(memory.arena_bytes),
-        "names": list(_layer_labels(memory, scale)),
+        "names": names,
         "shapes": _shapes(memory, scale),
         "colors": COLORS,
         "peak_x": scale.x((peak.begin + peak.end) / 2),
