@@ -107,7 +107,7 @@ class Report:
     arena_bytes        working memory of one inference, exact
     arena_bound_bytes  no plan for this schedule is smaller
     weights_bytes      tables in flash, exact; code comes on top
-    peak               the layers at whose step the arena's bound is reached
+    peak               the layers at which most bytes of the arena are in use
     optimize           the mode that the kernels were chosen for, of `modes`
     """
 

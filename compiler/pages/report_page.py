@@ -21,7 +21,7 @@ class _Row:
 def report_page(program: Program, report: Report) -> str:
     """Totals, the memory map, a row for each layer, and what other modes would cost."""
     rows = [
-        _Row(layer, program.arena_in_use(step), _stage_text(program, step))
+        _Row(layer, program.arena_in_use(step), _stage_text(report, layer))
         for step, layer in enumerate(report.layers)
     ]
     values = {
@@ -33,10 +33,8 @@ def report_page(program: Program, report: Report) -> str:
     return filled("report.html.jinja", values)
 
 
-def _stage_text(program: Program, step: int) -> str:
+def _stage_text(report: Report, layer: Layer) -> str:
     """`stage 2, 4 rows a call`; nothing where the layer runs alone."""
-    number, stage = next((i, s) for i, s in enumerate(program.stages) if step in s.steps)
-    if not stage.streams:
+    if sum(other.stage == layer.stage for other in report.layers) == 1:
         return ""
-    rows = stage.units[stage.steps.index(step)]
-    return f"stage {number}, {rows} row{'s' if rows > 1 else ''} a call"
+    return f"stage {layer.stage}, {layer.rows_per_call} row{'s' * (layer.rows_per_call > 1)} a call"
