@@ -9,8 +9,10 @@ from tinyc.autotune.tuner import Tuning
 from tinyc.compiler.artifact import Artifact
 from tinyc.compiler.bundle import Bundle
 from tinyc.compiler.bundle import compile_bundle as compile_paths
+from tinyc.compiler.front import plan_model
 from tinyc.compiler.graph import Array, Shape
 from tinyc.compiler.pipeline import IoDtype, Options, compile_model
+from tinyc.compiler.plans import Plans, Point
 from tinyc.compiler.profiling import LayerProfile, Profile, profile_model
 from tinyc.compiler.running import RunResult, run_artifact
 from tinyc.compiler.tuning import tune_model
@@ -20,12 +22,15 @@ from tinyc.targets.firmware import Io, Weights
 
 __all__ = [
     "LayerProfile",
+    "Plans",
+    "Point",
     "Profile",
     "RunResult",
     "Tuning",
     "Verification",
     "compile",
     "compile_bundle",
+    "plan",
     "profile",
     "run",
     "tune",
@@ -46,6 +51,7 @@ def compile(
     input_shapes: Mapping[str, Shape] | None = None,
     dump: str | Path | None = None,
     weights: Weights = "c",
+    html: bool = False,
 ) -> Artifact:
     """Compile an ONNX file to C for a target.
 
@@ -60,6 +66,7 @@ def compile(
     dump          folder for the graph after every pass
     weights       "c": the tables as C; "incbin": as a binary that an assembly source includes;
                   "bin": as a binary that the firmware puts anywhere and gives to each run
+    html          whether there is a report.html too: memory map, layers, modes
 
     Raises CompileError with a code, what is wrong, where, and what to do.
     """
@@ -68,6 +75,7 @@ def compile(
         input_shapes=input_shapes or {},
         dump=None if dump is None else Path(dump),
         weights=weights,
+        html=html,
     )  # fmt: skip
     return compile_model(Path(model), _target(target), options)
 
@@ -144,6 +152,23 @@ def profile(
         clock_hz=clock_hz,
         seed=seed,
     )
+
+
+def plan(
+    model: str | Path,
+    target: str | Target,
+    *,
+    io: Io = "caller",
+    io_dtype: IoDtype = "model",
+    optimize: Optimize = "balanced",
+    input_shapes: Mapping[str, Shape] | None = None,
+) -> Plans:
+    """The plans of a model that are worth a choice: RAM against cycles against flash.
+
+    optimize  whose plan the memory map is of
+    """
+    options = Options(io=io, io_dtype=io_dtype, optimize=optimize, input_shapes=input_shapes or {})
+    return plan_model(Path(model), _target(target), options)
 
 
 def verify(

@@ -15,6 +15,7 @@ examples:
   tinyc run     kws.onnx --target cortex-m4 --input samples.npz
   tinyc profile kws.onnx --target cortex-m4 --clock 120MHz
   tinyc verify  kws.onnx --target rv32imc --data eval.npz
+  tinyc plan    kws.onnx --target cortex-m4 --io arena
   tinyc tune    kws.onnx --target cortex-m4 --minutes 5
   tinyc doctor
 """
@@ -88,6 +89,7 @@ def make_parser(run: Mapping[str, Verb]) -> argparse.ArgumentParser:
     _add_run(verb("run", "run the compiled model on the emulated core: outputs, cycles, stack"))
     _add_profile(verb("profile", "say what each layer takes: cycles, RAM, flash"))
     _add_verify(verb("verify", "compare the compiled model with onnxruntime on data"))
+    _add_plan(verb("plan", "show the plans to choose from: RAM, cycles, flash; and the memory map"))
     _add_tune(verb("tune", "measure schedules of the model's kernels; compile uses the best"))
     verb("targets", "list the targets")
     verb("ops", "list the ONNX operators that are read, and tinyc's own")
@@ -124,6 +126,9 @@ def _add_compile(parser: argparse.ArgumentParser) -> None:
         default=Path("out"),
         metavar="DIR",
         help="folder (default: out)",
+    )
+    parser.add_argument(
+        "--html", action="store_true", help="write report.html too: memory map, layers, modes"
     )
 
 
@@ -165,6 +170,14 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
         "--data", type=Path, required=True, metavar="NPZ", help="inputs, and labels as 'y'"
     )
     parser.add_argument("--limit", type=_positive, metavar="N", help="only the first N samples")
+
+
+def _add_plan(parser: argparse.ArgumentParser) -> None:
+    _add_model_arguments(parser)
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="write the memory map")
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="write a page with the plans and the memory map"
+    )
 
 
 def _add_tune(parser: argparse.ArgumentParser) -> None:

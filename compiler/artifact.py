@@ -107,7 +107,7 @@ class Report:
     arena_bytes        working memory of one inference, exact
     arena_bound_bytes  no plan for this schedule is smaller
     weights_bytes      tables, exact: in flash, where code comes on top, or in a file of their own
-    peak               the layers at whose step the arena's bound is reached
+    peak               the layers at which most bytes of the arena are in use
     optimize           the mode that the kernels were chosen for, of `modes`
     weights            "c", "incbin": tables are linked; "bin": they are in <model>_weights.bin
     """
@@ -167,6 +167,26 @@ def write_files(folder: Path, files: Files) -> None:
             f"the output folder cannot be written: {error.strerror or error}",
             f"folder '{folder}'",
             "choose another folder with --output, or make room on the disk",
+        ) from error
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write a file whole or not at all, in a folder that is there.
+
+    Raises CompileError("cannot-write").
+    """
+    try:
+        if not path.parent.is_dir():
+            raise FileNotFoundError(2, f"there is no folder '{path.parent}'")
+        if path.is_dir():
+            raise IsADirectoryError(21, "is a folder")
+        _write_whole(path.parent, {path.name: text})
+    except OSError as error:
+        raise CompileError(
+            "cannot-write",
+            f"the file cannot be written: {error.strerror or error}",
+            f"file '{path}'",
+            "choose another place, or make room on the disk",
         ) from error
 
 

@@ -41,7 +41,7 @@ def _compile(args: argparse.Namespace) -> int:
     from tinyc.compiler.show import show_report, show_written
     from tinyc.targets import load_target
 
-    options = replace(_options(args), name="".join(args.name), weights=args.weights)
+    options = replace(_options(args), name="".join(args.name), weights=args.weights, html=args.html)
     artifact = compile_model(args.models[0], load_target(args.target), options)
     artifact.write(args.output)
     if args.json:
@@ -134,6 +134,27 @@ def _verify(args: argparse.Namespace) -> int:
     return 0
 
 
+def _plan(args: argparse.Namespace) -> int:
+    from tinyc.compiler.artifact import write_file
+    from tinyc.compiler.front import plan_model
+    from tinyc.compiler.pages.memory_map_svg import memory_map_svg
+    from tinyc.compiler.pages.plan_page import plan_page
+    from tinyc.compiler.show_plans import planning_status, plans_json, show_plans
+    from tinyc.targets import load_target
+
+    with planning_status(quiet=args.json):
+        plans = plan_model(args.model, load_target(args.target), _options(args))
+    if args.svg is not None:
+        write_file(args.svg, memory_map_svg(plans.map))
+    if args.html is not None:
+        write_file(args.html, plan_page(plans))
+    if args.json:
+        print(json.dumps(plans_json(plans), indent=2))
+    else:
+        show_plans(plans)
+    return 0
+
+
 def _tune(args: argparse.Namespace) -> int:
     from tinyc.autotune.records import user_file
     from tinyc.compiler.show_tuning import progress_bar, show_tuning, tuning_json
@@ -220,6 +241,7 @@ VERBS: Mapping[str, Verb] = {
     "run": _run,
     "profile": _profile,
     "verify": _verify,
+    "plan": _plan,
     "tune": _tune,
     "targets": _targets,
     "ops": _ops,

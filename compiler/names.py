@@ -1,7 +1,7 @@
-"""Names of the model as names of C: valid, unique, never a keyword."""
+"""Names of the model as names of C: valid, unique, never a keyword; and short ones for people."""
 
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 
 KEYWORDS = frozenset(
     # C11 6.4.1, C++11 2.12, and what the headers we include define
@@ -19,6 +19,8 @@ KEYWORDS = frozenset(
     "log log10 log1p log2 logb lrint lround modf nan nearbyint nextafter pow remainder remquo "
     "rint round scalbln scalbn signbit sin sinh sqrt tan tanh tgamma trunc y0 y1 yn".split()
 )
+MOST_SHORT_CHARACTERS = 28
+MOST_LISTED = 3  # of several names
 
 
 def c_name(name: str) -> str:
@@ -49,3 +51,19 @@ def unique_names(names: Iterable[str], taken: Iterable[str] = ()) -> dict[str, s
         unique[name] = unique_name(name, used)
         used.add(unique[name])
     return unique
+
+
+def short_name(name: str) -> str:
+    """The part of the name of a node or tensor that tells most.
+
+    Of fused nodes the last one; converters join whole paths, of which the first is its own.
+    """
+    last = name.partition("\t")[0].rpartition(" + ")[2].partition(";")[0]
+    last = last.removesuffix("_quantize").removesuffix("_prequant")
+    return last if len(last) <= MOST_SHORT_CHARACTERS else f"...{last[3 - MOST_SHORT_CHARACTERS :]}"
+
+
+def short_names(names: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    listed, more = ", ".join(map(short_name, names[:MOST_LISTED])), len(names) - MOST_LISTED
+    return f"{listed} and {more} more" if more > 0 else listed

@@ -16,6 +16,7 @@ from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Graph, Shape, to_text
 from tinyc.compiler.names import c_name
 from tinyc.compiler.onnx_import.reading import read_onnx
+from tinyc.compiler.pages.report_page import report_page
 from tinyc.compiler.planning import limits_of, plan_best
 from tinyc.compiler.program import Program
 from tinyc.compiler.reporting import ports_of, report_of
@@ -44,6 +45,7 @@ class Options:
                   that the firmware finds by address
     input_shapes  by input name, for dimensions that the model leaves open
     dump          folder for the graph after every pass; None: no dump
+    html          whether there is a report.html too
     """
 
     name: str = ""
@@ -55,6 +57,7 @@ class Options:
     input_shapes: Mapping[str, Shape] = field(default_factory=dict)
     dump: Path | None = None
     weights: Weights = "c"
+    html: bool = False
 
     def __post_init__(self) -> None:
         """Raises CompileError("wrong-option")."""
@@ -111,7 +114,8 @@ def compile_program(
     limits = limits_of(target, options.max_ram, options.max_flash)
     program, choice = plan_best(graph, target, options.io, problems, options.mode, limits)
     choices = choices_of(problems, limits)
-    return program, emit_artifact(program, choice, choices, limits, options.weights)
+    artifact = emit_artifact(program, choice, choices, limits, options.weights, options.html)
+    return program, artifact
 
 
 def read_graph(model: Path, target: Target, options: Options = DEFAULTS) -> Graph:
@@ -149,11 +153,13 @@ def emit_artifact(
     choices: Mapping[Optimize, Choice] = {},
     limits: Limits | None = None,
     weights: Weights = "c",
+    html: bool = False,
 ) -> Artifact:
     """The C files and the report of a program that fits its target.
 
     choice, choices  why its kernels are what they are, and what the others would be
     limits           bytes that it may use; None: those of the target
+    html             whether there is a report.html too
     """
     name = program.graph.name
     ports = ports_of(program)
@@ -163,6 +169,8 @@ def emit_artifact(
     check_fits(report, program.target, limits or limits_of(program.target))
     files = emit_c(program, name, ports, functions, tables)
     files["report.json"] = report.to_json()
+    if html:
+        files["report.html"] = report_page(program, report)
     return Artifact(name, program.io, report, files, tuple(program.calls))
 
 

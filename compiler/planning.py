@@ -72,11 +72,11 @@ def _best_exact(
     found.sort(key=lambda choice: objective(choice.cost))
     worst = objective(found[0].cost) + NEAR
     near = [c for c in found if objective(c.cost) <= worst][:MOST_COMPARED]
-    plans = [(_planned(graph, target, io, choice, objective), choice) for choice in near]
-    return min(plans, key=lambda plan: objective(_exact(*plan)))
+    plans = [(plan_choice(graph, target, io, choice, objective), choice) for choice in near]
+    return min(plans, key=lambda plan: objective(exact_cost(*plan)))
 
 
-def _exact(program: Program, choice: Choice) -> Cost:
+def exact_cost(program: Program, choice: Choice) -> Cost:
     """With the arena of the plan, and the cycles of running upwards."""
     steps = [program.steps[s.steps[0]].node for s in program.stages if s.upwards and not s.streams]
     up = sum(_up_cycles(program.graph, choice, node, program.kernels[node]) for node in steps)
@@ -84,7 +84,11 @@ def _exact(program: Program, choice: Choice) -> Cost:
     return replace(choice.cost, cycles=choice.cost.cycles + up, ram_bytes=arena)
 
 
-def _planned(graph: Graph, target: Target, io: Io, choice: Choice, objective: Objective) -> Program:
+def plan_choice(
+    graph: Graph, target: Target, io: Io, choice: Choice, objective: Objective
+) -> Program:
+    """The exact plan of a choice that was made for `objective`."""
+
     def up_cycles(node: str, kernel: Kernel) -> int:
         return _up_cycles(graph, choice, node, kernel)
 

@@ -9,6 +9,7 @@ from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.artifact import FloatNode, Layer, Mode, Port, Report, Source
 from tinyc.compiler.emit_functions import Functions
 from tinyc.compiler.emit_tables import Tables
+from tinyc.compiler.memory_map import map_of
 from tinyc.compiler.names import unique_names
 from tinyc.compiler.ops import OPS
 from tinyc.compiler.ops.op import call_of
@@ -62,7 +63,7 @@ def report_of(
         arena_bound_bytes=program.plan.bound_bytes,
         weights_bytes=tables.bytes,
         macs=sum(layer.macs for layer in layers),
-        peak=_peak(program, layers),
+        peak=map_of(program).peak_layers,
         layers=layers,
         float_nodes=tuple(FloatNode(n.name, n.op, why) for n, why in stays_float(graph)),
         notes=graph.notes,
@@ -124,13 +125,3 @@ def _choices(schedule: Schedule) -> dict[str, str | int]:
     """What a schedule says beside its defaults."""
     defaults = asdict(Schedule())
     return {key: v for key, v in asdict(schedule).items() if v != defaults[key]}
-
-
-def _peak(program: Program, layers: tuple[Layer, ...]) -> tuple[str, ...]:
-    """The layers whose activations and scratch end highest in the arena."""
-    ends = [max((end for _, end in layer.arena.values()), default=0) for layer in layers]
-    return tuple(
-        layer.name
-        for layer, end in zip(layers, ends, strict=True)
-        if end == program.plan.arena_bytes
-    )

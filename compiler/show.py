@@ -12,6 +12,7 @@ from rich.table import Table
 
 from tinyc.compiler.artifact import Artifact, Port, Report
 from tinyc.compiler.bundle import Bundle
+from tinyc.compiler.names import short_name
 from tinyc.compiler.running import RunResult, cycles_by_layer
 from tinyc.targets import load_target, target_names
 from tinyc.targets.toolchain import encoded
@@ -34,12 +35,6 @@ def console_of_output(stderr: bool = False) -> Console:
 def table_of(title: str) -> Table:
     """An empty table, as all of ours look."""
     return Table(title=title, title_justify="left", box=SIMPLE, title_style="bold")
-
-
-def short_name(name: str) -> str:
-    """The end of a node's name that tells most; converters join whole paths into one name."""
-    last = name.rpartition(" + ")[2].rpartition(";")[2]
-    return last if len(last) <= 28 else f"...{last[-25:]}"
 
 
 def show_report(artifact: Artifact) -> None:

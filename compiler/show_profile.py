@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from tinyc.compiler.names import short_name
 from tinyc.compiler.profiling import LayerProfile, Profile
-from tinyc.compiler.show import console_of_output, short_name, table_of
+from tinyc.compiler.show import console_of_output, table_of
 
 Order = Literal["order", "cycles"]
 BAR_WIDTH = 8

@@ -1,0 +1,162 @@
+"""The front of plans: arena against cycles against flash, each arena planned exactly."""
+
+import math
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import get_args
+
+from tinyc.autotune.choice import (
+    BALANCED_WORTH,
+    FIRMWARE_FLASH,
+    FIRMWARE_RAM,
+    LATENCY_WORTH,
+    Choice,
+    Limits,
+    Optimize,
+    Problem,
+    choose,
+    problems_of,
+    worth,
+)
+from tinyc.autotune.records import Record, known_records
+from tinyc.autotune.selection import Cost, Objective
+from tinyc.compiler.graph import Graph
+from tinyc.compiler.memory_map import layer_name, map_of
+from tinyc.compiler.pipeline import DEFAULTS, Options, read_graph
+from tinyc.compiler.planning import exact_cost, limits_of, plan_best, plan_choice
+from tinyc.compiler.plans import Plans, Point
+from tinyc.compiler.program import Program
+from tinyc.passes.storage import materialize_outputs
+from tinyc.targets import Target
+from tinyc.targets.firmware import Io
+
+MOST_PLANNED = 8  # an exact plan may take seconds
+LEAST_ARENA: Objective = lambda cost: math.log(cost.ram_bytes) + 1e-10 * cost.cycles  # noqa: E731
+CLOSE = 0.02  # plans that differ by a smaller part in everything are one to a user
+
+
+def plan_model(
+    model: Path,
+    target: Target,
+    options: Options = DEFAULTS,
+    records: Sequence[Record] | None = None,
+) -> Plans:
+    """The plans of an ONNX file that are worth a choice, and the map of the one asked for.
+
+    records  what was measured; None takes the package's records, the user's and the project's
+
+    Raises CompileError when the model cannot be compiled.
+    """
+    graph = materialize_outputs(read_graph(model, target, options))
+    records = known_records(target) if records is None else records
+    limits = limits_of(target, options.max_ram, options.max_flash)
+    front = _front_of(graph, target, options.io, records, limits)
+    chosen = next(program for point, program in front if options.mode in point.modes)
+    points = tuple(point for point, _ in front)
+    return Plans(graph.name, target.name, options.io, options.mode, points, map_of(chosen))
+
+
+def front_of(graph: Graph, target: Target, io: Io, records: Sequence[Record]) -> tuple[Point, ...]:
+    """The plans that the modes choose, and those that no other one beats; least arena first."""
+    found = _front_of(graph, target, io, records, limits_of(target))
+    return tuple(point for point, _ in found)
+
+
+def _front_of(
+    graph: Graph, target: Target, io: Io, records: Sequence[Record], limits: Limits
+) -> list[tuple[Point, Program]]:
+    problems = problems_of(graph, target, io, records)
+    chosen = {
+        mode: plan_best(graph, target, io, problems, mode, limits) for mode in get_args(Optimize)
+    }
+    candidates = _distinct([*(c for _, c in chosen.values()), *_candidates(problems)])
+    modes = [tuple(m for m, (_, c) in chosen.items() if _same(c, other)) for other in candidates]
+    fixed = [i for i, names in enumerate(modes) if names]
+    planned = []
+    for i in _worth_planning([choice.cost for choice in candidates], fixed):
+        choice = candidates[i]
+        known = (program for program, other in chosen.values() if _same(choice, other))
+        program = next(known, None) or plan_choice(graph, target, io, choice, LEAST_ARENA)
+        planned.append((_point(choice, modes[i], program), program))
+    costs = [Cost(p.cycles, p.flash_bytes, p.arena_bytes) for p, _ in planned]
+    fixed = [i for i, (point, _) in enumerate(planned) if point.modes]
+    front = [planned[i] for i in _unbeaten(costs, fixed, 0.0)]
+    return sorted(front, key=lambda found: (found[0].arena_bytes, found[0].cycles))
+
+
+def _candidates(problems: Sequence[Problem]) -> list[Choice]:
+    """For every set of layers that may stream, what a few wishes choose."""
+    wishes = (
+        worth(LATENCY_WORTH),
+        worth(BALANCED_WORTH),
+        *(_ram_worth(percent) for percent in (4.0, 1.0, 0.3)),
+    )
+    return [choose("balanced", problem, wish) for problem in problems for wish in wishes]
+
+
+def _ram_worth(percent: float) -> Objective:
+    """A percent of cycles is worth `percent` of RAM; ten percent of flash as much as one of RAM."""
+
+    def objective(cost: Cost) -> float:
+        flash, ram = cost.flash_bytes + FIRMWARE_FLASH, cost.ram_bytes + FIRMWARE_RAM
+        return percent * math.log(cost.cycles) + 0.1 * math.log(flash) + math.log(ram)
+
+    return objective
+
+
+def _distinct(choices: Sequence[Choice]) -> list[Choice]:
+    """Without those that are the same as one before."""
+    return [c for i, c in enumerate(choices) if not any(_same(c, b) for b in choices[:i])]
+
+
+def _same(one: Choice, other: Choice) -> bool:
+    return one.fusion.streams == other.fusion.streams and one.schedules == other.schedules
+
+
+def _worth_planning(costs: Sequence[Cost], fixed: Collection[int]) -> list[int]:
+    """By the estimates; what is closest to others is left out until few are left."""
+    close = CLOSE
+    while len(found := _unbeaten(costs, fixed, close)) > max(MOST_PLANNED, len(fixed)):
+        close *= 1.5
+    return found
+
+
+def _unbeaten(costs: Sequence[Cost], fixed: Collection[int], close: float) -> list[int]:
+    """The numbers of the costs that no kept one beats, or comes close to; `fixed` ones are kept."""
+    kept = list(fixed)
+    for i in sorted(range(len(costs)), key=lambda i: _product(costs[i])):
+        if i not in kept and not any(_beats(costs[k], costs[i], close) for k in kept):
+            kept.append(i)
+    return kept
+
+
+def _product(cost: Cost) -> int:
+    return cost.cycles * cost.flash_bytes * max(cost.ram_bytes, 1)
+
+
+def _beats(one: Cost, other: Cost, close: float) -> bool:
+    """Whether it needs no more of anything, but for the part `close`."""
+    return (
+        one.cycles <= other.cycles * (1 + close)
+        and one.flash_bytes <= other.flash_bytes * (1 + close)
+        and one.ram_bytes <= other.ram_bytes * (1 + close)
+    )
+
+
+def _point(choice: Choice, modes: tuple[str, ...], program: Program) -> Point:
+    plan, target, cost = program.plan, program.target, exact_cost(program, choice)
+    return Point(
+        plan.arena_bytes,
+        plan.bound_bytes,
+        cost.cycles,
+        choice.source,
+        cost.flash_bytes,
+        plan.arena_bytes <= target.ram_bytes and cost.flash_bytes <= target.flash_bytes,
+        tuple(
+            tuple(layer_name(program, step) for step in stage.steps)
+            for stage in program.stages
+            if stage.streams
+        ),
+        map_of(program).peak_layers,
+        modes,
+    )
