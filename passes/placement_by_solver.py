@@ -38,6 +38,7 @@ def solved(
     solver.parameters.num_workers = 1
     solver.parameters.random_seed = 0
     solver.parameters.max_deterministic_time = MOST_EFFORT
+    solver.parameters.catch_sigint_signal = False  # else Ctrl-C kills Python from then on
     status = solver.solve(model)
     proved = int((solver.best_objective_bound - sum(upwards.values())) // price) * unit
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):

@@ -11,7 +11,8 @@ from tests.harness import STRICT_HOST
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.cprint import C_TYPES
 from tinyc.compiler.graph import Array, Graph
-from tinyc.compiler.pipeline import emit_artifact, plan_program
+from tinyc.compiler.pipeline import emit_artifact
+from tinyc.compiler.planning import plan_program
 from tinyc.targets import load_target
 from tinyc.targets.firmware.program import Port, Program
 from tinyc.targets.runner import run_program
