@@ -17,7 +17,7 @@ from tinyc.compiler.ops.op import ROW, Call, Window, call_of
 from tinyc.compiler.ops.pad import PadAttrs
 from tinyc.compiler.ops.slice import SliceAttrs
 from tinyc.compiler.ops.unary import UnaryAttrs
-from tinyc.compiler.pipeline import plan_program
+from tinyc.compiler.planning import plan_program
 from tinyc.passes.storage import Step
 from tinyc.targets import load_target
 
