@@ -129,7 +129,7 @@ def _mode_table(report: Report) -> Table:
 def _print_totals(console: Console, artifact: Artifact) -> None:
     report = artifact.report
     rows = {
-        "arena": _arena_text(report),
+        "arena": f"{_arena_text(report)} (exact{_bound_text(report)})",
         "weights": _weights_text(artifact),
         "MACs": f"{report.macs:,}",
         "RAM peak": ", ".join(map(short_name, report.peak)),
@@ -142,9 +142,12 @@ def _print_totals(console: Console, artifact: Artifact) -> None:
 
 def _arena_text(report: Report) -> str:
     arenas = [f"{m.arena_bytes:,} B in {m.name}" for m in report.memories if m.arena]
-    if len(arenas) > 1:
-        return f"{', '.join(arenas)} (exact)"
-    return f"{report.arena_bytes:,} B (exact; no plan below {report.arena_bound_bytes:,} B)"
+    return ", ".join(arenas) if len(arenas) > 1 else f"{report.arena_bytes:,} B"
+
+
+def _bound_text(report: Report) -> str:
+    several = sum(bool(memory.arena) for memory in report.memories) > 1
+    return "" if several else f"; no plan below {report.arena_bound_bytes:,} B"
 
 
 def _weights_text(artifact: Artifact) -> str:
@@ -180,7 +183,7 @@ def cost_rows(artifact: Artifact, result: RunResult) -> dict[str, str]:
     """The measured cost of one inference, for people; each with how it was obtained."""
     how = f"measured in the emulator, {result.compiler}"
     rows = {
-        "arena": f"{artifact.report.arena_bytes:,} B (exact)",
+        "arena": f"{_arena_text(artifact.report)} (exact)",
         "flash": f"{result.text_bytes + result.rodata_bytes:,} B (measured: {result.text_bytes:,} "
         f"of code, {result.rodata_bytes:,} of tables, {result.compiler})",
     }
