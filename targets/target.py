@@ -177,6 +177,9 @@ def _parse(name: str, table: Mapping[str, object], file: str) -> Target:
     for feature in sorted(features - FEATURES.keys()):
         known = ", ".join(sorted(FEATURES))
         raise _bad(f"'{feature}' is not a feature; known are {known}", "features", file)
+    regions = tuple(_region(t, file) for t in _tables(table, "regions", file))
+    if len({region.name.casefold() for region in regions}) < len(regions):
+        raise _bad("two regions have the same name", "regions", file)
     return Target(
         name=name,
         isa=_typed(table, "isa", str, file),
@@ -186,7 +189,7 @@ def _parse(name: str, table: Mapping[str, object], file: str) -> Target:
         timing=_typed(table, "timing", str, file),
         cycles_per_mac_limit=_limit(table, file),
         cflags=_strings(table, "cflags", file),
-        regions=tuple(_region(t, file) for t in _tables(table, "regions", file)),
+        regions=regions,
         compilers=tuple(_compiler(t, file) for t in _tables(table, "compilers", file)),
     )
 

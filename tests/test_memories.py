@@ -89,6 +89,12 @@ def test_the_targets_file_may_say_how_slow_a_memory_is(tmp_path: Path) -> None:
     path.write_text(f'base = "cortex-m4"\n{region}7\n')
     assert load_target(str(path)).rams[0].wait_cycles == 7
 
+    path.write_text(f'base = "cortex-m4"\n{region}1\n{region}2\n'.replace("psram", "ram", 1))
+    assert len(load_target(str(path)).rams) == 2
+    path.write_text(f'base = "cortex-m4"\n{region}1\n{region}2\n'.replace("psram", "PSRAM", 1))
+    with pytest.raises(tinyc.CompileError, match="two regions have the same name"):
+        load_target(str(path))
+
     path.write_text(f'base = "cortex-m4"\n{region}-1\n')
     with pytest.raises(tinyc.CompileError, match="wait_cycles is -1, not 0 or more"):
         load_target(str(path))
