@@ -39,7 +39,7 @@ class Candidate:
 def candidate(call: Call, target: Target, schedule: Schedule, prefix: str) -> Candidate:
     """The C of a call by one schedule; `prefix` keeps it apart from others of the same image."""
     graph = graph_alone(call)
-    planned = plan_program(graph, target, "caller", {call.node.name: schedule})
+    planned = plan_program(graph, target.flat, "caller", {call.node.name: schedule})
     program = replace(planned, graph=replace(graph, name=prefix))
     ports = ports_of(program)
     functions = functions_of(program, [p.c_name for side in ports for p in side])

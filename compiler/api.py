@@ -52,6 +52,7 @@ def compile(
     dump: str | Path | None = None,
     weights: Weights = "c",
     html: bool = False,
+    memory: str = "",
 ) -> Artifact:
     """Compile an ONNX file to C for a target.
 
@@ -67,6 +68,8 @@ def compile(
     weights       "c": the tables as C; "incbin": as a binary that an assembly source includes;
                   "bin": as a binary that the firmware puts anywhere and gives to each run
     html          whether there is a report.html too: memory map, layers, modes
+    memory        the memories that the model may use, as in "sram=64K,psram=8M:slow"; the
+                  target's when empty
 
     Raises CompileError with a code, what is wrong, where, and what to do.
     """
@@ -76,6 +79,7 @@ def compile(
         dump=None if dump is None else Path(dump),
         weights=weights,
         html=html,
+        memory=memory,
     )  # fmt: skip
     return compile_model(Path(model), _target(target), options)
 
@@ -93,6 +97,7 @@ def compile_bundle(
     max_flash: int | None = None,
     input_shapes: Mapping[str, Shape] | None = None,
     weights: Weights = "c",
+    memory: str = "",
 ) -> Bundle:
     """Compile ONNX files for one firmware: their files side by side.
 
@@ -105,6 +110,7 @@ def compile_bundle(
         "", io, io_dtype, optimize, max_ram, max_flash,
         input_shapes=input_shapes or {},
         weights=weights,
+        memory=memory,
     )  # fmt: skip
     paths = [Path(model) for model in models]
     return compile_paths(paths, _target(target), options, names=names, share_arena=share_arena)

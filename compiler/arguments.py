@@ -216,6 +216,7 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_choosing_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_memory_argument(parser)
     parser.add_argument(
         "--io",
         choices=("caller", "arena"),
@@ -232,6 +233,16 @@ def _add_choosing_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             option, type=_bytes, metavar="BYTES", help=f"the most bytes of {what}, as in 24K or 1M"
         )
+
+
+def _add_memory_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--memory",
+        default="",
+        metavar="LIST",
+        help="memories that the model may use, as in sram=64K,dtcm=16K,psram=8M:slow,"
+        "flash=1M:wait=5 (default: the target's)",
+    )
 
 
 def _add_reading_arguments(parser: argparse.ArgumentParser) -> None:

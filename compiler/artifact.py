@@ -23,6 +23,7 @@ class Port:
 
     name    in the model; c_name is the parameter's (caller) or accessor's (arena) name
     offset  bytes into the arena with --io arena, else None
+    arena   the arena's name in C
     """
 
     name: str
@@ -32,6 +33,7 @@ class Port:
     quant: QParams | None
     elements: int
     offset: int | None = None
+    arena: str = "arena"
 
     @property
     def bytes(self) -> int:
@@ -50,6 +52,7 @@ class Layer:
     scratch_bytes   working memory in the arena during the call
     arena           bytes [begin, end) of each activation and of the scratch that lie in the arena;
                     of an activation between layers of a stage, those of its window
+    regions         the memory of each of those, where they are in several
     blocks          C functions that the kernel calls, which other layers may call too
     stage           number of the stage that it belongs to; layers of one stage run row by row
     rows_per_call   output rows of one call; 0: all of them
@@ -73,6 +76,30 @@ class Layer:
     schedule: Mapping[str, str | int] = field(default_factory=dict)
     cycles: int | None = None
     cycles_source: Source = "unknown"
+    regions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """A memory of the target, and what the model has in it.
+
+    kind         "ram" or "flash"
+    wait_cycles  that an access takes on top of the core's own, about
+    arena        the arena's name in C; "" where there is none
+    arena_bytes, tables_bytes  exact; code, which lies in flash, comes on top
+    accesses     bytes of both that a run reads and writes, estimated from shapes
+    waits        cycles that a run waits for them, about
+    """
+
+    name: str
+    kind: str
+    bytes: int
+    wait_cycles: int
+    arena: str
+    arena_bytes: int
+    tables_bytes: int
+    accesses: int
+    waits: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +131,8 @@ class FloatNode:
 class Report:
     """What the model costs, as far as it is known without running it.
 
-    arena_bytes        working memory of one inference, exact
+    arena_bytes        working memory of one inference, exact; of that in the fastest memory, where
+                       there are several: see `memories`
     arena_bound_bytes  no plan for this schedule is smaller
     weights_bytes      tables, exact: in flash, where code comes on top, or in a file of their own
     peak               the layers at which most bytes of the arena are in use
@@ -127,6 +155,7 @@ class Report:
     optimize: str = ""
     modes: tuple[Mode, ...] = ()
     weights: Weights = "c"
+    memories: tuple[Memory, ...] = ()
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"

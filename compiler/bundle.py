@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from tinyc.autotune.records import known_records
-from tinyc.compiler.artifact import Artifact, Report, write_files
+from tinyc.compiler.artifact import Artifact, Memory, Report, write_files
 from tinyc.compiler.emit_arena import ARENA, arena_header
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Shape
@@ -14,6 +14,7 @@ from tinyc.compiler.onnx_import.inputs import input_names
 from tinyc.compiler.onnx_import.loading import load_model
 from tinyc.compiler.pipeline import DEFAULTS, Options, compile_model, prefix_of
 from tinyc.targets import Target
+from tinyc.targets.memories import with_memory
 from tinyc.targets.toolchain import Files
 
 
@@ -22,8 +23,10 @@ class BundleReport:
     """What the models cost together.
 
     share_arena    whether they use the same bytes, one after the other
-    arena_bytes    exact: the largest model's where they share it, else the sum
+    arena_bytes    exact: the largest model's where they share it, else the sum; of those in the
+                   fastest memory, where there are several
     weights_bytes  the tables of all, exact
+    memories       what all models together have in each memory
     """
 
     target: str
@@ -31,6 +34,7 @@ class BundleReport:
     arena_bytes: int
     weights_bytes: int
     models: tuple[Report, ...]
+    memories: tuple[Memory, ...]
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"
@@ -68,6 +72,7 @@ def compile_bundle(
 
     Raises CompileError when a model cannot be compiled, two have one name, or they do not fit.
     """
+    target = with_memory(target, options.memory)
     prefixes = _prefixes(models, names)
     shapes = _shapes_of(models, options.input_shapes)
     records = known_records(target)
@@ -76,17 +81,18 @@ def compile_bundle(
         for model, name, own_shapes in zip(models, prefixes, shapes, strict=True)
     )
     reports = tuple(artifact.report for artifact in artifacts)
-    arenas = {report.model: report.arena_bytes for report in reports}
+    together = max if share_arena else sum
     report = BundleReport(
         target.name,
         share_arena,
-        max(arenas.values()) if share_arena else sum(arenas.values()),
+        together(report.arena_bytes for report in reports),
         sum(report.weights_bytes for report in reports),
         reports,
+        _memories(reports, share_arena),
     )
     _check_fits(report, target, options)
     files = {name: content for a in artifacts for name, content in a.files.items()}
-    header = {f"{ARENA}.h": arena_header(options.io, arenas)} if share_arena else {}
+    header = {f"{ARENA}.h": arena_header(options.io, _arenas(reports))} if share_arena else {}
     return Bundle(report, artifacts, {**files, **header, "report.json": report.to_json()})
 
 
@@ -137,6 +143,33 @@ def _own(options: Options, name: str, shapes: Mapping[str, Shape]) -> Options:
     return replace(options, name=name, input_shapes=shapes, dump=dump)
 
 
+def _arenas(reports: Sequence[Report]) -> Mapping[str, Mapping[str, int]]:
+    """Bytes of every arena, by its name in C and by model."""
+    arenas: dict[str, dict[str, int]] = {"arena": {}}
+    for report in reports:
+        for memory in report.memories:
+            if memory.arena:
+                arenas.setdefault(memory.arena, {})[report.model] = memory.arena_bytes
+    return arenas
+
+
+def _memories(reports: Sequence[Report], share_arena: bool) -> tuple[Memory, ...]:
+    """Of all models together; each runs once."""
+    together = max if share_arena else sum
+
+    def memory(of: Sequence[Memory]) -> Memory:
+        return replace(
+            of[0],
+            arena=next((m.arena for m in of if m.arena), ""),
+            arena_bytes=together(m.arena_bytes for m in of),
+            tables_bytes=sum(m.tables_bytes for m in of),
+            accesses=sum(m.accesses for m in of),
+            waits=sum(m.waits for m in of),
+        )
+
+    return tuple(map(memory, zip(*(report.memories for report in reports), strict=True)))
+
+
 def _check_fits(report: BundleReport, target: Target, options: Options) -> None:
     """What each model alone has passed: raises CompileError when all together do not fit."""
     where = ", ".join(f"model '{model.model}'" for model in report.models)
@@ -150,12 +183,16 @@ def _check_fits(report: BundleReport, target: Target, options: Options) -> None:
             "choose a target with more flash, or keep the weights in external flash with "
             "--weights bin",
         )
-    if report.arena_bytes > target.ram_bytes:
-        over = report.arena_bytes - target.ram_bytes
-        raise CompileError(
-            "out-of-ram",
-            f"the arenas need {report.arena_bytes} bytes of RAM, "
-            f"{over} more than the {target.ram_bytes} of {target.name}",
-            where,
-            "run one model after the other on one arena with --share-arena",
-        )
+    for memory in (m for m in report.memories if m.kind == "ram"):
+        need = memory.arena_bytes + memory.tables_bytes
+        if need > memory.bytes:
+            several = len(target.rams) > 1
+            raise CompileError(
+                "out-of-ram",
+                f"the arenas need {need} bytes of RAM, {need - memory.bytes} more than the "
+                f"{memory.bytes} of {memory.name if several else target.name}",
+                where,
+                "run one model after the other on one arena with --share-arena"
+                if not report.share_arena
+                else "give each model less of it with --memory, and compile them apart",
+            )

@@ -224,7 +224,7 @@ def _options(args: argparse.Namespace) -> "Options":
     reading = _reading_options(args)
     return replace(
         reading, io=args.io, optimize=args.optimize, max_ram=args.max_ram,
-        max_flash=args.max_flash,
+        max_flash=args.max_flash, memory=args.memory,
     )  # fmt: skip
 
 

@@ -6,7 +6,8 @@ from importlib.resources import files
 from tinyc.compiler.artifact import Port
 from tinyc.compiler.cprint import C_TYPES
 from tinyc.compiler.emit_functions import Functions
-from tinyc.compiler.emit_header import header_text
+from tinyc.compiler.emit_header import accessor, header_text, run_prototype
+from tinyc.compiler.emit_memory import arena_parameters, arena_types, memory_files
 from tinyc.compiler.emit_run import run_lines
 from tinyc.compiler.emit_tables import LICENCE, Tables
 from tinyc.compiler.emit_weights import weights_api, weights_files, weights_source
@@ -23,7 +24,7 @@ def emit_c(
     functions: Functions,
     tables: Tables,
 ) -> dict[str, str | bytes]:
-    """The files `<name>.h`, `<name>.c`, those of the weights and the shared `tinyc.h`."""
+    """The files `<name>.h`, `<name>.c`, those of weights and memories, and the shared `tinyc.h`."""
     licence = LICENCE.format
     source = [licence(file=f"{name}.c"), f'#include "{name}.h"', ""]
     source += ["#include <math.h>"] if any(k.float_code for k in program.kernels.values()) else []
@@ -37,11 +38,17 @@ def emit_c(
         *run_lines(program, name, ports, functions, tables),
     ]
     runtime = (files("tinyc.targets") / "runtime" / "tinyc.h").read_text("utf-8")
-    api = weights_api(tables, name)
+    api, arenas = weights_api(tables, name), arena_parameters(program, name)
+    prototype = run_prototype(name, program.io, arenas, tables.separate, *ports)
+    header = header_text(
+        name, program.io, program.plan.arena_bytes, arena_types(program, name), api, prototype,
+        *ports,
+    )  # fmt: skip
     return {
-        f"{name}.h": header_text(name, program.io, program.plan.arena_bytes, api, *ports),
+        f"{name}.h": header,
         f"{name}.c": "\n".join(source),
         **weights_files(tables, name),
+        **memory_files(program, name, tables.copied),
         "tinyc.h": runtime,
     }
 
@@ -72,15 +79,16 @@ def _accessors(
     lines = []
     for port in ports[0]:
         lines += [
-            f"{C_TYPES[port.dtype]} *{name}_{port.c_name}({name}_arena *arena) {{",
-            f"  return ({C_TYPES[port.dtype]} *)(void *)&arena->bytes[{port.offset}];",
+            f"{accessor(name, port)} {{",
+            f"  return ({C_TYPES[port.dtype]} *)(void *)&{port.arena}->bytes[{port.offset}];",
             "}",
             "",
         ]
     for port in ports[1]:
+        place = f"(const void *)&{port.arena}->bytes[{port.offset}]"
         lines += [
-            f"const {C_TYPES[port.dtype]} *{name}_{port.c_name}(const {name}_arena *arena) {{",
-            f"  return (const {C_TYPES[port.dtype]} *)(const void *)&arena->bytes[{port.offset}];",
+            f"{accessor(name, port, 'const ')} {{",
+            f"  return (const {C_TYPES[port.dtype]} *){place};",
             "}",
             "",
         ]

@@ -1,4 +1,4 @@
-"""The header of an arena that several models share."""
+"""The header of an arena that several models share, or of one in each memory."""
 
 from collections.abc import Mapping
 
@@ -10,21 +10,22 @@ HEADER = """\
  *
  * One arena for models that run one after the other:
  *
- *   static tinyc_arena arena;
-{calls} *
+{arenas}{calls} *
 {rule} */
 #ifndef TINYC_ARENA_H
 #define TINYC_ARENA_H
 
 {includes}
-#define TINYC_ARENA_BYTES {bytes}u /* of the largest: {largest} */
-
-/* Working memory of one inference of any of the models; holds nothing between two calls. */
-typedef union {{
-{members}}} tinyc_arena;
-
+{unions}
 #endif /* TINYC_ARENA_H */
 """
+UNION = """#define TINYC_{ARENA}_BYTES {bytes}u /* of the largest: {largest} */
+
+/* {comment} */
+typedef union {{
+{members}}} tinyc_{arena};
+"""
+WHAT_FOR = "Working memory of one inference of any of the models; holds nothing between two calls."
 RULES = {  # by what lives in the arena
     "caller": """\
  * Two calls at the same time need two arenas.
@@ -36,15 +37,31 @@ RULES = {  # by what lives in the arena
 }
 
 
-def arena_header(io: str, arena_bytes: Mapping[str, int]) -> str:
-    """`tinyc_arena.h`, by the arena of each model."""
-    largest = max(arena_bytes, key=lambda name: arena_bytes[name])
+def arena_header(io: str, arenas: Mapping[str, Mapping[str, int]]) -> str:
+    """`tinyc_arena.h`, by the bytes of each arena and model; "arena" is the first of them."""
+    models = arenas[next(iter(arenas))]
     more = ", ..." if io == "caller" else ""
+
+    def call(model: str) -> str:
+        own = ", ".join(f"&{arena}.{model}" for arena, sizes in arenas.items() if model in sizes)
+        return f" *   {model}_run({own}{more});\n"
+
     return HEADER.format(
-        calls="".join(f" *   {name}_run(&arena.{name}{more});\n" for name in arena_bytes),
+        arenas="".join(f" *   static tinyc_{arena} {arena};\n" for arena in arenas),
+        calls="".join(map(call, models)),
         rule=RULES[io],
-        includes="".join(f'#include "{name}.h"\n' for name in arena_bytes),
-        bytes=max(arena_bytes[largest], 1),
+        includes="".join(f'#include "{name}.h"\n' for name in models),
+        unions="\n".join(_union(arena, sizes) for arena, sizes in arenas.items()),
+    )
+
+
+def _union(arena: str, sizes: Mapping[str, int]) -> str:
+    largest = max(sizes, key=lambda name: sizes[name])
+    return UNION.format(
+        arena=arena,
+        ARENA=arena.upper(),
+        bytes=max(sizes[largest], 1),
         largest=largest,
-        members="".join(f"  {name}_arena {name};\n" for name in arena_bytes),
+        comment=WHAT_FOR if arena == "arena" else "The same in another memory.",
+        members="".join(f"  {name}_{arena} {name};\n" for name in sizes),
     )

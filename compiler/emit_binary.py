@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from zlib import crc32
 
+from tinyc.compiler.emit_memory import table_section
 from tinyc.compiler.emit_tables import LICENCE, Tables, alignment
 
 MAGIC = int.from_bytes(b"tncw", "little")
@@ -43,6 +44,11 @@ def weights_file(tables: Tables) -> WeightsFile:
     return WeightsFile(offsets, check, header + bytes(body))
 
 
+def _section(tables: Tables, name: str, array_name: str) -> str:
+    region = tables.regions.get(array_name)
+    return table_section(name, region) if region else f".rodata.{array_name}"
+
+
 def assembly(tables: Tables, name: str, file: WeightsFile) -> str:
     """`<name>_weights.S` for GNU as and clang: names for the parts of `<name>_weights.bin`.
 
@@ -61,7 +67,7 @@ def assembly(tables: Tables, name: str, file: WeightsFile) -> str:
     for array_name, table in tables.arrays.items():
         lines += [
             "",
-            f'  .section .rodata.{array_name},"a",%progbits',
+            f'  .section {_section(tables, name, array_name)},"a",%progbits',
             f"  .balign {alignment(table)}",
             f"  .global {array_name}",
             f"  .type {array_name}, %object",

@@ -30,7 +30,7 @@ typedef struct {{
   alignas(16) uint8_t bytes[{NAME}_ARENA_BYTES];
 }} {name}_arena;
 
-{weights}{functions}
+{arenas}{weights}{functions}
 #ifdef __cplusplus
 }}
 #endif
@@ -43,13 +43,17 @@ def header_text(
     name: str,
     io: str,
     arena_bytes: int,
+    arenas: str,
     weights: str,
+    prototype: str,
     inputs: Sequence[Port],
     outputs: Sequence[Port],
 ) -> str:
     """`<name>.h`: sizes, quantization, the arena's type and the functions.
 
-    weights  what it says of weights that are a file of their own; "" when they are linked
+    arenas     what it says of arenas in other memories; "" where there is one
+    weights    what it says of weights that are a file of their own; "" when they are linked
+    prototype  of the run function
     """
     interface = [f" * {side} {_describe(p)}\n" for side, ps in _sides(inputs, outputs) for p in ps]
     macros = [
@@ -64,24 +68,37 @@ def header_text(
         interface="".join(interface),
         arena=max(arena_bytes, 1),
         macros="\n".join(macros) + "\n",
+        arenas=arenas,
         weights=weights,
-        functions=_functions(name, io, bool(weights), inputs, outputs),
+        functions=_functions(name, io, prototype, inputs, outputs),
     )
 
 
 def run_prototype(
-    name: str, io: str, separate: bool, inputs: Sequence[Port], outputs: Sequence[Port]
+    name: str,
+    io: str,
+    arenas: Sequence[str],
+    separate: bool,
+    inputs: Sequence[Port],
+    outputs: Sequence[Port],
 ) -> str:
     """`void kws_run(kws_arena *arena, ...)` without the semicolon.
 
+    arenas    the parameters that they are
     separate  the weights are not linked: their address is an argument
     """
-    parameters = [f"{name}_arena *arena"]
+    parameters = [*arenas]
     parameters += [f"const {name}_weights *weights"] if separate else []
     if io == "caller":
         parameters += [f"const {port_declaration(p)}" for p in inputs]
         parameters += [port_declaration(p) for p in outputs]
     return f"void {name}_run({', '.join(parameters)})"
+
+
+def accessor(name: str, port: Port, constant: str = "") -> str:
+    """`int8_t *kws_input_1(kws_arena *arena)`: with --io arena, says where a port lies."""
+    arena = f"{constant}{name}_{port.arena} *{port.arena}"
+    return f"{constant}{C_TYPES[port.dtype]} *{name}_{port.c_name}({arena})"
 
 
 def port_declaration(port: Port) -> str:
@@ -112,18 +129,15 @@ def _macros(prefix: str, port: Port) -> list[str]:
 
 
 def _functions(
-    name: str, io: str, separate: bool, inputs: Sequence[Port], outputs: Sequence[Port]
+    name: str, io: str, run: str, inputs: Sequence[Port], outputs: Sequence[Port]
 ) -> str:
-    run = run_prototype(name, io, separate, inputs, outputs)
     if io == "caller":
         return f"/* Run the model once. Reentrant: two calls need two arenas. */\n{run};\n"
     lines = [
         "/* Where the inputs lie; write all of them before each run, which overwrites them. */"
     ]
-    lines += [f"{C_TYPES[p.dtype]} *{name}_{p.c_name}({name}_arena *arena);" for p in inputs]
+    lines += [f"{accessor(name, p)};" for p in inputs]
     lines += ["", "/* Where the outputs lie after a run, until the next one. */"]
-    lines += [
-        f"const {C_TYPES[p.dtype]} *{name}_{p.c_name}(const {name}_arena *arena);" for p in outputs
-    ]
+    lines += [f"{accessor(name, p, 'const ')};" for p in outputs]
     lines += ["", "/* Run the model once. Reentrant: two calls need two arenas. */", f"{run};", ""]
     return "\n".join(lines)

@@ -1,5 +1,6 @@
 """The public function of a model: pointers into the arena, then one call a layer."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ from tinyc.compiler.artifact import Port
 from tinyc.compiler.cprint import C_TYPES
 from tinyc.compiler.emit_functions import Functions
 from tinyc.compiler.emit_header import port_declaration, run_prototype
+from tinyc.compiler.emit_memory import arena_of, arena_parameters, arena_place, arenas_of
 from tinyc.compiler.emit_stages import StreamNames, stream_lines
 from tinyc.compiler.emit_tables import Tables
 from tinyc.compiler.graph import Node, Tensor
@@ -33,16 +35,20 @@ def run_lines(
             function = f"{name}_rows_{number}"
             streams += _stream(calls, name, function, number)
             passed = [port.c_name for port in calls.passed(stage.steps)]
-            own = ["arena", *(["weights"] if calls.takes_weights(stage.steps) else [])]
+            own = [*calls.arenas(stage.steps)]
+            own += ["weights"] if calls.takes_weights(stage.steps) else []
             body.append(f"  {function}({', '.join([*own, *passed])});")
         else:
             (step,) = stage.steps
             body += [f"  /* {calls.comment(step)} */", f"  {calls.whole(step)}"]
     alone = [stage.steps[0] for stage in program.stages if not stage.loops]
     declarations = calls.declarations(alone)
-    lines = [f"{run_prototype(name, program.io, tables.separate, *ports)} {{", *declarations]
-    if not any("arena" in line for line in (*declarations, *body)):
-        lines.append("  (void)arena;")
+    arenas = arena_parameters(program, name)
+    prototype = run_prototype(name, program.io, arenas, tables.separate, *ports)
+    lines = [f"{prototype} {{", *declarations]
+    for arena in arenas_of(program).values():
+        if not any(re.search(rf"\b{arena}\b", line) for line in (*declarations, *body)):
+            lines.append(f"  (void){arena};")
     if tables.separate and not tables.arrays:
         lines.append("  (void)weights;")
     for port in ports[0]:
@@ -57,7 +63,7 @@ def _stream(calls: "_Calls", name: str, function: str, number: int) -> list[str]
     stage = program.stages[number]
     run = streamed(stage, program.steps, {s.name: s.bytes for s in program.storages})
     inputs = {port.name for port in calls.ports[0]}
-    parameters = [f"{name}_arena *arena"]
+    parameters = [f"{name}_{arena} *{arena}" for arena in calls.arenas(stage.steps)]
     parameters += [f"const {name}_weights *weights"] if calls.takes_weights(stage.steps) else []
     for port in calls.passed(stage.steps):
         constant = "const " if port.name in inputs else ""
@@ -119,6 +125,17 @@ class _Calls:
         every = {port.name: port for side in self.ports for port in side}.values()
         return [p for p in every if self.program.storage(p.name).name in storages]
 
+    def arenas(self, steps: Iterable[int]) -> list[str]:
+        """The arenas that some steps use; where there is one, that one."""
+        every = list(arenas_of(self.program).values())
+        used = set(every) if len(every) == 1 else set[str]()
+        for step in steps:
+            call = self.program.steps[step]
+            buffers = (*call.reads, *call.writes, scratch_name(call.node))
+            planned = [b for b in buffers if b in self.program.plan.offsets]
+            used |= {arena_of(self.program, buffer) for buffer in planned}
+        return [arena for arena in every if arena in used]
+
     def takes_weights(self, steps: Iterable[int]) -> bool:
         """Whether some steps read tables that are not linked."""
         nodes = (self.nodes[step].name for step in steps)
@@ -164,10 +181,10 @@ class _Calls:
         kernel = self.program.kernels[node.name]
         if not kernel.scratch_bytes:
             return []
-        offset = self.program.plan.offsets[scratch_name(node.name)]
+        place = arena_place(self.program, scratch_name(node.name))
         params = list(kernel.function.params)
         scratch = params[-3] if kernel.rows else params[-1]
-        return [f"({C_TYPES[str(scratch.dtype)]} *)(void *)&arena->bytes[{offset}]"]
+        return [f"({C_TYPES[str(scratch.dtype)]} *)(void *){place}"]
 
 
 def _calls_of(program: Program, ports: Ports, functions: Functions, tables: Tables) -> _Calls:
@@ -182,7 +199,8 @@ def _calls_of(program: Program, ports: Ports, functions: Functions, tables: Tabl
     } | program.plan.windows.keys()
     storages = {t: s for s in program.storages for t in s.tensors}
     own = [t for t in storages if t in used and t not in callers]
-    taken = {*callers.values(), *functions.names.values(), "arena", "weights", program.graph.name}
+    taken = {*callers.values(), *functions.names.values(), "weights", program.graph.name}
+    taken |= {*arenas_of(program).values()}
     names = _pointer_names(program, own, taken)
     lines = {}
     for tensor in own:
@@ -192,8 +210,7 @@ def _calls_of(program: Program, ports: Ports, functions: Functions, tables: Tabl
             constant = "const " if storages[tensor].first < 0 else ""
             lines[tensor] = f"  {constant}{dtype} *const {names[tensor]} = {caller};"
         else:
-            offset = program.plan.offsets[storages[tensor].name]
-            place = f"({dtype} *)(void *)&arena->bytes[{offset}]"
+            place = f"({dtype} *)(void *){arena_place(program, storages[tensor].name)}"
             lines[tensor] = f"  {dtype} *const {names[tensor]} = {place};"
     return _Calls(program, ports, functions, tables, nodes, {**names, **callers}, lines)
 

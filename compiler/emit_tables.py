@@ -1,13 +1,15 @@
 """The constant arrays of a program, and their C source."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tinyc.compiler.cprint import C_TYPES, float_literal
+from tinyc.compiler.emit_memory import region_name, section_macro, table_section
 from tinyc.compiler.graph import Array
 from tinyc.compiler.names import unique_name
 from tinyc.compiler.ops.kernel import Constant
 from tinyc.compiler.program import Program
+from tinyc.passes.accesses import table_name
 from tinyc.targets.firmware import Weights
 
 LICENCE = """\
@@ -28,11 +30,21 @@ class Tables:
     weights  how they reach the firmware
     names    C expressions of the arrays by node, in the order of Kernel.constants
     arrays   by C name, in the order of first use
+    regions  the RAM region of the arrays that are copied to RAM
     """
 
     weights: Weights
     names: Mapping[str, tuple[str, ...]]
     arrays: Mapping[str, Constant]
+    regions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def copied(self) -> Mapping[str, int]:
+        """Bytes of those that are copied to RAM, by region."""
+        sizes: dict[str, int] = {}
+        for name, region in self.regions.items():
+            sizes[region] = sizes.get(region, 0) + self.arrays[name].array.nbytes
+        return sizes
 
     @property
     def separate(self) -> bool:
@@ -48,16 +60,19 @@ def tables_of(program: Program, prefix: str, weights: Weights = "c") -> Tables:
     by_data: dict[tuple[str, bytes], str] = {}
     names: dict[str, tuple[str, ...]] = {}
     arrays: dict[str, Constant] = {}
-    tables = Tables(weights, names, arrays)
+    regions: dict[str, str] = {}
+    tables = Tables(weights, names, arrays, regions)
     where = "weights->" if tables.separate else ""
     for index, (node_name, kernel) in enumerate(program.kernels.items()):
         mine = []
-        for table in kernel.constants:
+        for number, table in enumerate(kernel.constants):
             key = (str(table.array.dtype), table.array.tobytes())
             if key not in by_data:
                 base = f"{prefix}_{kernel.name}_{index}_{table.role}"
                 by_data[key] = unique_name(base, by_data.values())
                 arrays[by_data[key]] = table
+                region = program.plan.copies.get(table_name(node_name, number))
+                regions |= {by_data[key]: region} if region and not tables.separate else {}
             mine.append(f"{where}{by_data[key]}")
         names[node_name] = tuple(mine)
     return tables
@@ -78,12 +93,20 @@ def c_source(tables: Tables, name: str) -> str:
     head = LICENCE.format(file=f"{name}_weights.c")
     lines = [head, "#include <stdalign.h>", "#include <stdint.h>", ""]
     lines += [*declarations(tables), ""]
+    for region in tables.copied:
+        lines.append(section_macro(_macro(name, region), table_section(name, region)))
     for array_name, table in tables.arrays.items():
         values = [_literal(v) for v in table.array.ravel().tolist()]
         rows = [f"  {', '.join(values[i : i + 16])}," for i in range(0, len(values), 16)]
         align = f"alignas({alignment(table)})"
+        if array_name in tables.regions:
+            align = f"{_macro(name, tables.regions[array_name])} {align}"
         lines += [f"{align} const {declarator(array_name, table)} = {{", *rows, "};", ""]
     return "\n".join(lines)
+
+
+def _macro(name: str, region: str) -> str:
+    return f"{name}_tables_{region_name(region)}".upper()
 
 
 def declarator(name: str, table: Constant) -> str:

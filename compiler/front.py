@@ -29,6 +29,7 @@ from tinyc.compiler.program import Program
 from tinyc.passes.storage import materialize_outputs
 from tinyc.targets import Target
 from tinyc.targets.firmware import Io
+from tinyc.targets.memories import with_memory
 
 MOST_PLANNED = 8  # an exact plan may take seconds
 LEAST_ARENA: Objective = lambda cost: math.log(cost.ram_bytes) + 1e-10 * cost.cycles  # noqa: E731
@@ -47,6 +48,7 @@ def plan_model(
 
     Raises CompileError when the model cannot be compiled.
     """
+    target = with_memory(target, options.memory)
     graph = materialize_outputs(read_graph(model, target, options))
     records = known_records(target) if records is None else records
     limits = limits_of(target, options.max_ram, options.max_flash)
@@ -146,12 +148,12 @@ def _beats(one: Cost, other: Cost, close: float) -> bool:
 def _point(choice: Choice, modes: tuple[str, ...], program: Program) -> Point:
     plan, target, cost = program.plan, program.target, exact_cost(program, choice)
     return Point(
-        plan.arena_bytes,
+        plan.total_bytes,
         plan.bound_bytes,
         cost.cycles,
         choice.source,
         cost.flash_bytes,
-        plan.arena_bytes <= target.ram_bytes and cost.flash_bytes <= target.flash_bytes,
+        program.fits and cost.flash_bytes <= target.flash_bytes,
         tuple(
             tuple(layer_name(program, step) for step in stage.steps)
             for stage in program.stages

@@ -72,7 +72,7 @@ class Area:
 
 @dataclass(frozen=True, slots=True)
 class MemoryMap:
-    """Time against addresses.
+    """Time against addresses; the arenas of several memories are one after the other.
 
     bound_bytes  no offsets need less, as far as it is proved
     peak         the first moment at which most bytes are claimed
@@ -108,7 +108,7 @@ def map_of(program: Program) -> MemoryMap:
     peaks = [i for i, total in enumerate(used) if 0 < total == max(used)]
     at_peak = [i for i in peaks if moments[i].layer] or peaks or [0]
     return MemoryMap(
-        program.plan.arena_bytes,
+        program.plan.total_bytes,
         program.plan.bound_bytes,
         tuple(periods.values()),
         moments,
@@ -169,7 +169,7 @@ def _area(
     program: Program, buffer: Buffer, events: Mapping[int, int], starts: Mapping[int, int]
 ) -> Area:
     plan = program.plan
-    offset, late = plan.offsets[buffer.name], plan.slides.get(buffer.name) == "late"
+    offset, late = plan.address(buffer.name), plan.slides.get(buffer.name) == "late"
     ranges = [
         np.broadcast_to(claim.ranges(stage in plan.upwards, late) + offset, (events[stage], 2))
         for stage, claim in sorted(buffer.claims.items())

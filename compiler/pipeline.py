@@ -17,7 +17,8 @@ from tinyc.compiler.graph import Graph, Shape, to_text
 from tinyc.compiler.names import c_name
 from tinyc.compiler.onnx_import.reading import read_onnx
 from tinyc.compiler.pages.report_page import report_page
-from tinyc.compiler.planning import limits_of, plan_best
+from tinyc.compiler.planning import limits_of
+from tinyc.compiler.planning_memories import plan_in_memories
 from tinyc.compiler.program import Program
 from tinyc.compiler.reporting import ports_of, report_of
 from tinyc.passes import FLOAT_PASSES, INT8_PASSES, run_passes
@@ -25,6 +26,7 @@ from tinyc.passes.boundary import strip_boundary_quantization
 from tinyc.passes.storage import materialize_outputs
 from tinyc.targets import Target
 from tinyc.targets.firmware import Io, Weights
+from tinyc.targets.memories import with_memory, without_tables
 
 IoDtype = Literal["model", "int8"]
 
@@ -46,6 +48,7 @@ class Options:
     input_shapes  by input name, for dimensions that the model leaves open
     dump          folder for the graph after every pass; None: no dump
     html          whether there is a report.html too
+    memory        the memories that the model may use, as in `with_memory`; "": the target's
     """
 
     name: str = ""
@@ -58,6 +61,7 @@ class Options:
     dump: Path | None = None
     weights: Weights = "c"
     html: bool = False
+    memory: str = ""
 
     def __post_init__(self) -> None:
         """Raises CompileError("wrong-option")."""
@@ -108,11 +112,14 @@ def compile_program(
     records: Sequence[Record] | None = None,
 ) -> tuple[Program, Artifact]:
     """What `compile_model` gives, and the program it was printed from."""
+    target = with_memory(target, options.memory)
+    if options.weights == "bin":
+        target = without_tables(target)
     graph = materialize_outputs(read_graph(model, target, options))
     records = known_records(target) if records is None else records
     problems = problems_of(graph, target, options.io, records)
     limits = limits_of(target, options.max_ram, options.max_flash)
-    program, choice = plan_best(graph, target, options.io, problems, options.mode, limits)
+    program, choice = plan_in_memories(graph, target, options.io, problems, options.mode, limits)
     choices = choices_of(problems, limits)
     artifact = emit_artifact(program, choice, choices, limits, options.weights, options.html)
     return program, artifact
@@ -186,11 +193,23 @@ def check_fits(report: Report, target: Target, limits: Limits) -> None:
             "allow more with --max-flash, choose a target with more flash, quantize the model to "
             "int8, or keep the weights in external flash with --weights bin",
         )
-    if report.arena_bytes > limits.ram_bytes:
-        over = report.arena_bytes - limits.ram_bytes
+    rams = [memory for memory in report.memories if memory.kind == "ram"]
+    for memory in rams if len(rams) > 1 else ():
+        over = memory.arena_bytes - memory.bytes
+        if over > 0:
+            raise CompileError(
+                "out-of-ram",
+                f"beside what the other memories hold, {memory.name} needs {memory.arena_bytes} "
+                f"bytes for the arena, {over} more than its {memory.bytes}",
+                f"memories of {target.name}: {', '.join(f'{m.name}={m.bytes}' for m in rams)}",
+                f"give the model {memory.name}={memory.arena_bytes}, or make the input smaller",
+            )
+    arena_bytes = max(report.arena_bytes, sum(memory.arena_bytes for memory in rams))
+    if arena_bytes > limits.ram_bytes:
+        over = arena_bytes - limits.ram_bytes
         raise CompileError(
             "out-of-ram",
-            f"the smallest arena that was found needs {report.arena_bytes} bytes of RAM, "
+            f"the smallest arena that was found needs {arena_bytes} bytes of RAM, "
             f"{over} more than {_limit_text(limits.ram_bytes, target.ram_bytes, target)}",
             f"the peak is at {' and '.join(repr(p) for p in report.peak)}",
             "allow more with --max-ram, choose a target with more RAM, or make the input smaller",

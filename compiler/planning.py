@@ -27,6 +27,7 @@ from tinyc.targets import Target
 from tinyc.targets.firmware import Io
 
 MOST_TRIES = 4  # until a plan that was estimated to fit does
+NEXT_RATIO = 0.95  # of limits, where the sum of several memories is enough and they are not
 MOST_COMPARED = 3  # choices whose exact plans are compared
 NEAR = 0.1  # of the best estimate, in logarithms: what may be better when planned exactly
 
@@ -51,12 +52,13 @@ def plan_best(
     for _ in range(MOST_TRIES):
         objective = objectives_of(problems, within)[optimize]
         tried.append(_best_exact(graph, target, io, problems, optimize, objective))
-        arena_bytes = tried[-1][0].plan.arena_bytes
-        if arena_bytes <= limits.ram_bytes:
+        program = tried[-1][0]
+        arena_bytes = program.plan.total_bytes
+        if program.fits and arena_bytes <= limits.ram_bytes:
             return tried[-1]
-        ratio = limits.ram_bytes / arena_bytes
+        ratio = limits.ram_bytes / arena_bytes if arena_bytes > limits.ram_bytes else NEXT_RATIO
         within = replace(within, ram_bytes=max(int(within.ram_bytes * ratio), 1))
-    return min(tried, key=lambda plan: plan[0].plan.arena_bytes)
+    return min(tried, key=lambda plan: plan[0].plan.total_bytes)
 
 
 def _best_exact(
@@ -80,7 +82,7 @@ def exact_cost(program: Program, choice: Choice) -> Cost:
     """With the arena of the plan, and the cycles of running upwards."""
     steps = [program.steps[s.steps[0]].node for s in program.stages if s.upwards and not s.streams]
     up = sum(_up_cycles(program.graph, choice, node, program.kernels[node]) for node in steps)
-    arena = max(program.plan.arena_bytes, 1)
+    arena = max(program.plan.total_bytes, 1)
     return replace(choice.cost, cycles=choice.cost.cycles + up, ram_bytes=arena)
 
 
@@ -120,6 +122,6 @@ def plan_program(
     """Kernels chosen and memory planned, and the plan proved; see `build_program`."""
     graph = materialize_outputs(graph)
     program = build_program(graph, target, io, schedules, streams, byte_cycles, up_cycles)
-    if program.plan.arena_bytes <= target.ram_bytes:  # else emit_artifact refuses it, at once
+    if program.fits:  # else emit_artifact refuses it, at once
         check_plan(program.plan, program.stages, program.steps, program.storages, target.alignment)
     return program

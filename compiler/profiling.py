@@ -60,6 +60,7 @@ class Profile:
     measured        how cycles, instructions and stack were obtained, and with which compiler
     data            what the model ran on
     cycles_per_mac_limit  of the target; 0 when it has none
+    arena_bytes     of the arenas in all memories
     rest_cycles     of the run function itself, which calls the layers
     rest_code_bytes of the run function, and what no layer executed
     clock_hz, time_ms  None when no clock was given; time is cycles / clock
@@ -119,7 +120,7 @@ def profile_model(
         cycles=result.cycles,
         instructions=result.instructions,
         stack_bytes=result.stack_bytes,
-        arena_bytes=artifact.report.arena_bytes,
+        arena_bytes=program.plan.total_bytes,
         code_bytes=result.text_bytes,
         table_bytes=result.rodata_bytes,
         macs=artifact.report.macs,

@@ -8,8 +8,10 @@ from tinyc.compiler.graph import Graph
 from tinyc.compiler.ops import OPS
 from tinyc.compiler.ops.kernel import Kernel
 from tinyc.compiler.ops.op import Call, call_of
+from tinyc.passes.accesses import accesses_of, tables_of
 from tinyc.passes.claims import buffers_of, scratch_name, streamed
 from tinyc.passes.memory_plan import MemoryPlan, directed, plan_memory
+from tinyc.passes.memory_regions import plan_regions
 from tinyc.passes.placement import LEAST_RAM, Trade
 from tinyc.passes.stages import Stage, stage_of
 from tinyc.passes.storage import Step, Storage, steps_of, storages_of
@@ -35,6 +37,19 @@ class Program:
     storages: tuple[Storage, ...]
     plan: MemoryPlan
 
+    @property
+    def fits(self) -> bool:
+        """Whether every arena fits its region."""
+        rooms = {region.name: region.bytes for region in self.target.rams}
+        first = next(iter(rooms.values()), 0)
+        others = self.plan.more_bytes.items()
+        return self.plan.arena_bytes <= first and all(rooms[name] >= size for name, size in others)
+
+    def region(self, buffer: str) -> str:
+        """The RAM region that a buffer of the plan lies in."""
+        fastest = self.target.rams[0].name if self.target.rams else ""
+        return self.plan.regions.get(buffer, fastest)
+
     def storage(self, tensor: str) -> Storage:
         """The storage that holds an activation."""
         return next(s for s in self.storages if tensor in s.tensors)
@@ -55,11 +70,11 @@ class Program:
         live = {s.name: s.bytes for s in self.storages if s.first <= step <= s.last}
         live |= {n: size for n, size in self.plan.windows.items() if n in live}
         live[scratch_name(self.steps[step].node)] = self.steps[step].scratch_bytes
-        offsets = self.plan.offsets
+        plan = self.plan
         total = end = 0
-        for offset, name in sorted((offsets[name], name) for name in live if name in offsets):
-            total += max(offset + live[name] - max(offset, end), 0)
-            end = max(end, offset + live[name])
+        for at, name in sorted((plan.address(name), name) for name in live if name in plan.offsets):
+            total += max(at + live[name] - max(at, end), 0)
+            end = max(end, at + live[name])
         return total
 
 
@@ -92,7 +107,13 @@ def build_program(
     buffers = buffers_of(stages, steps, storages, target.alignment, callers)
     alone = {i: steps[s.steps[0]].node for i, s in enumerate(stages) if not s.streams}
     costs = {i: up_cycles(node, kernels[node]) for i, node in alone.items()}
-    plan = plan_memory(buffers, target.alignment, Trade(byte_cycles, costs))
+    trade = Trade(byte_cycles, costs)
+    fastest = target.rams[0].wait_cycles if target.rams else 0
+    if len(target.rams) > 1 or target.flash_wait_cycles > fastest:
+        tables, accesses = tables_of(graph, kernels), accesses_of(graph, steps, storages)
+        plan = plan_regions(buffers, tables, accesses, target, trade)
+    else:
+        plan = plan_memory(buffers, target.alignment, trade)
     return Program(graph, target, io, kernels, steps, directed(stages, plan), storages, plan)
 
 
@@ -125,7 +146,7 @@ def graph_alone(call: Call) -> Graph:
 def arena_alone(call: Call, target: Target, schedule: Schedule) -> int:
     """Bytes of the arena that a call alone needs, its inputs and outputs in it."""
     schedules = {call.node.name: schedule}
-    program = build_program(graph_alone(call), target, "arena", schedules)
+    program = build_program(graph_alone(call), target.flat, "arena", schedules)
     (kernel,) = program.kernels.values()
     if kernel.in_place:  # which the arrays of a model's caller are not
         return call.inputs[0].bytes + kernel.scratch_bytes

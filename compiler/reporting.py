@@ -8,31 +8,36 @@ from tinyc.autotune.options import Option
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.artifact import FloatNode, Layer, Mode, Port, Report, Source
 from tinyc.compiler.emit_functions import Functions
+from tinyc.compiler.emit_memory import arena_of, arenas_of
 from tinyc.compiler.emit_tables import Tables
 from tinyc.compiler.memory_map import map_of
 from tinyc.compiler.names import unique_names
 from tinyc.compiler.ops import OPS
 from tinyc.compiler.ops.op import call_of
 from tinyc.compiler.program import Program
+from tinyc.compiler.reporting_memories import memories_of
 from tinyc.passes.claims import scratch_name
 from tinyc.passes.float_report import stays_float
+
+OWN_NAMES = ("arena", "run", "weights", "weights_at", "weights_intact")  # as in kws_run
 
 
 def ports_of(program: Program) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
     """The inputs and the outputs as C sees them."""
     graph = program.graph
-    own = ("arena", "run", "weights", "weights_at", "weights_intact")
+    own = {*OWN_NAMES, *arenas_of(program).values()}
     taken = {graph.name, *own, *(f"{graph.name}_{name}" for name in own)}
     names = unique_names(dict.fromkeys((*graph.inputs, *graph.outputs)), taken)
 
     def port(tensor_name: str) -> Port:
         tensor = graph.tensors[tensor_name]
-        offset = None
+        offset, arena = None, "arena"
         if program.io == "arena":
-            offset = program.plan.offsets[program.storage(tensor_name).name]
+            storage = program.storage(tensor_name).name
+            offset, arena = program.plan.offsets[storage], arena_of(program, storage)
         return Port(
             tensor.name, names[tensor.name], tensor.shape, tensor.dtype, tensor.quant,
-            tensor.elements, offset,
+            tensor.elements, offset, arena,
         )  # fmt: skip
 
     return tuple(map(port, graph.inputs)), tuple(map(port, graph.outputs))
@@ -72,6 +77,7 @@ def report_of(
         optimize="" if choice is None else choice.optimize,
         modes=tuple(map(_mode, choices.values())),
         weights=tables.weights,
+        memories=memories_of(program, tables),
     )
 
 
@@ -86,14 +92,17 @@ def _layer(program: Program, step: int, functions: Functions, option: Option | N
     node = next(n for n in program.graph.nodes if n.name == node_name)
     call, kernel, plan = call_of(program.graph, node), program.kernels[node_name], program.plan
     arena: dict[str, tuple[int, int]] = {}
+    regions: dict[str, str] = {}
     for tensor in (*call.inputs, *call.outputs):
-        if tensor.data is None and program.storage(tensor.name).name in plan.offsets:
-            storage = program.storage(tensor.name).name
+        storage = program.storage(tensor.name).name if tensor.data is None else ""
+        if storage in plan.offsets:
             offset = plan.offsets[storage]
             arena[tensor.name] = (offset, offset + plan.windows.get(storage, tensor.bytes))
+            regions[tensor.name] = program.region(storage)
     if kernel.scratch_bytes:
         offset = plan.offsets[scratch_name(node_name)]
         arena["scratch"] = (offset, offset + kernel.scratch_bytes)
+        regions["scratch"] = program.region(scratch_name(node_name))
     return Layer(
         name=" + ".join(node.origin) or node.name,
         op=node.op,
@@ -110,6 +119,7 @@ def _layer(program: Program, step: int, functions: Functions, option: Option | N
         schedule={} if option is None else _choices(option.schedule),
         cycles=None if option is None or option.source == "unknown" else option.cycles,
         cycles_source=_source(option, functions.hashes[node_name]),
+        regions=regions if plan.more_bytes else {},
     )
 
 

@@ -63,6 +63,7 @@ def run_artifact(
         tuple(map(_port, artifact.report.outputs)),
         artifact.io,
         artifact.report.weights,
+        tuple(memory.arena for memory in artifact.report.memories if memory.arena),
     )
     execution = runner.run_program(program, target, samples, compiler=compiler)
     outputs = {
@@ -171,7 +172,7 @@ def _samples_of(port: Port, inputs: Mapping[str, Array]) -> list[bytes]:
 
 
 def _port(port: Port) -> firmware.Port:
-    return firmware.Port(port.c_name, C_TYPES[port.dtype], port.bytes)
+    return firmware.Port(port.c_name, C_TYPES[port.dtype], port.bytes, port.arena)
 
 
 def _array(port: Port, data: bytes) -> Array:

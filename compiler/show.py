@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tinyc.compiler.artifact import Artifact, Port, Report
+from tinyc.compiler.artifact import Artifact, Memory, Port, Report
 from tinyc.compiler.bundle import Bundle
 from tinyc.compiler.names import short_name
 from tinyc.compiler.running import RunResult, cycles_by_layer
@@ -45,6 +45,8 @@ def show_report(artifact: Artifact) -> None:
         console.print(_mode_table(report))
     elif report.modes:
         console.print("kernels by the rule of thumb: nothing is on record, `tinyc tune` measures")
+    if _has_choice(report.memories):
+        console.print(_memory_table(report.memories, report.model))
     _print_totals(console, artifact)
     for note in report.notes:
         console.print(f"note: {escape(note)}", soft_wrap=True)
@@ -62,6 +64,8 @@ def show_bundle(bundle: Bundle) -> None:
     console.print(f"together  {len(report.models)} models", style="bold")
     console.print(f"arenas    {report.arena_bytes:,} B ({how}: {escape(arenas)})", soft_wrap=True)
     console.print(f"weights   {report.weights_bytes:,} B (exact)")
+    if _has_choice(report.memories):
+        console.print(_memory_table(report.memories, "tinyc" if report.share_arena else "..."))
 
 
 def show_written(files: Iterable[str], folder: Path) -> None:
@@ -75,11 +79,37 @@ def _layer_table(report: Report) -> Table:
         table.add_column(heading, no_wrap=True)
     for heading in ("MACs", "weights B", "scratch B"):
         table.add_column(heading, justify="right", no_wrap=True)
+    several = any(layer.regions for layer in report.layers)
+    if several:
+        table.add_column("RAM", no_wrap=True)
     for layer in report.layers:
+        regions = [", ".join(dict.fromkeys(layer.regions.values()))] if several else []
         shape = "x".join(map(str, layer.output_shape))
         numbers = (layer.macs, layer.weights_bytes, layer.scratch_bytes)
         texts = (escape(short_name(layer.name)), layer.op, shape, layer.kernel)
-        table.add_row(*texts, *(f"{n:,}" if n else "" for n in numbers))
+        table.add_row(*texts, *(f"{n:,}" if n else "" for n in numbers), *regions)
+    return table
+
+
+def _has_choice(memories: Sequence[Memory]) -> bool:
+    """Whether buffers or tables may lie in one memory or another."""
+    rams = [memory for memory in memories if memory.kind == "ram"]
+    return len(rams) > 1 or any(memory.tables_bytes for memory in rams)
+
+
+def _memory_table(memories: Sequence[Memory], prefix: str) -> Table:
+    """What is in each memory; the C names of arenas begin with `prefix`."""
+    table = table_of("memories: accesses and waits are estimated from shapes")
+    for heading in ("memory", "arena"):
+        table.add_column(heading)
+    for heading in ("B", "arena B", "tables B", "in use", "wait cycles", "accessed B", "waits"):
+        table.add_column(heading, justify="right")
+    for m in memories:
+        numbers = (m.bytes, m.arena_bytes, m.tables_bytes)
+        used = f"{(m.arena_bytes + m.tables_bytes) / max(m.bytes, 1):.0%}"
+        rest = (str(m.wait_cycles), f"{m.accesses:,}", f"{m.waits:,}")
+        arena = f"{prefix}_{m.arena}" if m.arena else ""
+        table.add_row(m.name, escape(arena), *(f"{n:,}" for n in numbers), used, *rest)
     return table
 
 
@@ -99,7 +129,7 @@ def _mode_table(report: Report) -> Table:
 def _print_totals(console: Console, artifact: Artifact) -> None:
     report = artifact.report
     rows = {
-        "arena": f"{report.arena_bytes:,} B (exact; no plan below {report.arena_bound_bytes:,} B)",
+        "arena": f"{_arena_text(report)} (exact{_bound_text(report)})",
         "weights": _weights_text(artifact),
         "MACs": f"{report.macs:,}",
         "RAM peak": ", ".join(map(short_name, report.peak)),
@@ -108,6 +138,16 @@ def _print_totals(console: Console, artifact: Artifact) -> None:
     }
     for name, text in rows.items():
         console.print(f"{name:9} {escape(text)}", soft_wrap=True)
+
+
+def _arena_text(report: Report) -> str:
+    arenas = [f"{m.arena_bytes:,} B in {m.name}" for m in report.memories if m.arena]
+    return ", ".join(arenas) if len(arenas) > 1 else f"{report.arena_bytes:,} B"
+
+
+def _bound_text(report: Report) -> str:
+    several = sum(bool(memory.arena) for memory in report.memories) > 1
+    return "" if several else f"; no plan below {report.arena_bound_bytes:,} B"
 
 
 def _weights_text(artifact: Artifact) -> str:
@@ -143,7 +183,7 @@ def cost_rows(artifact: Artifact, result: RunResult) -> dict[str, str]:
     """The measured cost of one inference, for people; each with how it was obtained."""
     how = f"measured in the emulator, {result.compiler}"
     rows = {
-        "arena": f"{artifact.report.arena_bytes:,} B (exact)",
+        "arena": f"{_arena_text(artifact.report)} (exact)",
         "flash": f"{result.text_bytes + result.rodata_bytes:,} B (measured: {result.text_bytes:,} "
         f"of code, {result.rodata_bytes:,} of tables, {result.compiler})",
     }

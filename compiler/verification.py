@@ -17,6 +17,7 @@ from tinyc.compiler.pipeline import DEFAULTS, Options, emit_artifact, read_graph
 from tinyc.compiler.planning import plan_program
 from tinyc.compiler.running import run_artifact
 from tinyc.targets import Target
+from tinyc.targets.memories import with_memory
 
 LABELS = ("y", "label", "labels")
 TOLERANCE = 1e-5  # relative, for a float tensor to count as the same
@@ -71,6 +72,7 @@ def verify_model(
     options: Options = DEFAULTS,
 ) -> Verification:
     """Compile `model`, run it and onnxruntime on `data`, and compare."""
+    target = with_memory(target, options.memory)
     graph = read_graph(model, target, options)
     artifact = emit_artifact(plan_program(graph, target, options.io))
     arrays = load_arrays(data) if isinstance(data, str | Path) else data

@@ -49,6 +49,7 @@ def check_plan(
 class _Arena:
     """The tagged bytes. State is the point here: it is a machine being simulated.
 
+    ends     where the arena of each RAM region ends; "" is the fastest one
     starts   by window, the first byte of the tensor that it holds
     upwards  windows of stages that run upwards: `starts` count from the tensor's end, and so do
              the places in the window
@@ -58,13 +59,25 @@ class _Arena:
         self.plan = plan
         self.alignment = alignment
         self.sizes = {s.name: s.bytes for s in storages}
-        self.tags = np.full(plan.arena_bytes, POISON, np.int64)
+        sizes = {"": plan.arena_bytes, **plan.more_bytes}
+        ends = np.cumsum([*sizes.values()]).tolist()
+        self.ends: Mapping[str, int] = dict(zip(sizes, ends, strict=True))
+        self.begins = {region: self.ends[region] - size for region, size in sizes.items()}
+        self.tags = np.full(sum(sizes.values()), POISON, np.int64)
         starts = np.cumsum([0, *self.sizes.values()])
         self.first_tag: Mapping[str, int] = dict(zip(self.sizes, starts.tolist(), strict=False))
         self.starts = dict.fromkeys(plan.windows, 0)
         self.upwards: set[str] = set()
         for name, offset in plan.offsets.items():
             assert offset >= 0 and offset % alignment == 0, f"'{name}' at {offset} is not aligned"
+
+    def at(self, name: str) -> int:
+        """The first byte of a buffer."""
+        return self.begins[self.plan.regions.get(name, "")] + self.plan.offsets[name]
+
+    def end(self, name: str) -> int:
+        """The end of the arena that it lies in."""
+        return self.ends[self.plan.regions.get(name, "")]
 
     def holds(self, name: str) -> bool:
         return name in self.sizes and name in self.plan.offsets
@@ -75,8 +88,8 @@ class _Arena:
         room = self.plan.windows.get(name, size)
         first = size - start - room if name in self.upwards else start
         assert first <= begin and end - first <= room, f"'{name}' has no byte {begin} to {end}"
-        at = self.plan.offsets[name] - first
-        assert at + end <= len(self.tags), f"'{name}' ends behind the arena"
+        at = self.at(name) - first
+        assert at + end <= self.end(name), f"'{name}' ends behind the arena"
         assert first % self.alignment == 0, f"the window of '{name}' is not aligned"
         return slice(at + begin, at + end)
 
@@ -108,9 +121,11 @@ class _Arena:
 
     def mark(self, step: Step, tag: int) -> tuple[int, int]:
         """Put `tag` on the scratch of `step`; its range in the arena."""
-        begin = self.plan.offsets.get(scratch_name(step.node), 0)
+        if not step.scratch_bytes:
+            return 0, 0
+        begin = self.at(scratch_name(step.node))
         end = begin + step.scratch_bytes
-        assert end <= len(self.tags) or not step.scratch_bytes, "the scratch ends behind the arena"
+        assert end <= self.end(scratch_name(step.node)), "the scratch ends behind the arena"
         self.tags[begin:end] = tag
         return begin, end
 
@@ -213,7 +228,7 @@ def _run_rows(arena: _Arena, step: Step, begin: int, end: int, writes: bool = Tr
     scratch = slice(*arena.mark(step, tag)) if tag == POISON or begin == 0 else None
     _read_rows(arena, step, begin, end)
     if scratch is None:
-        at = arena.plan.offsets[scratch_name(step.node)]
+        at = arena.at(scratch_name(step.node))
         scratch = slice(at, at + step.scratch_bytes)
         assert (arena.tags[scratch] == STATE).all(), f"the sums of '{step.node}' are overwritten"
     for name in step.writes if writes else ():
@@ -239,7 +254,7 @@ def _run_elements(arena: _Arena, step: Step) -> None:
         arena.read(name, 0, arena.sizes[name], step.node)
         if not (arena.holds(name) and arena.holds(output)) or name == output:
             continue
-        behind = arena.plan.offsets[output] - arena.plan.offsets[name]
+        behind = arena.at(output) - arena.at(name)
         overlap = -arena.sizes[output] < behind < arena.sizes[name]
         ascending = name in step.aligned_reads and behind <= 0
         assert ascending or not overlap, f"'{step.node}' overwrites '{name}' before reading it"

@@ -28,10 +28,16 @@ from tinyc.passes.stages import Stage
 class MemoryPlan:
     """Byte offsets into the arena by buffer name.
 
+    Where a target has several RAM regions, each has an arena, and the fields `arena_bytes` and
+    `bound_bytes` are those of the fastest one.
+
     bound_bytes  no plan of these claims is smaller, as far as it is proved
     windows      the bytes of every tensor that has a window only
     slides       when they move
     upwards      numbers of the stages that run from the last row to the first
+    regions      by buffer, the RAM region of those that are not in the fastest one
+    more_bytes   by RAM region, the arena of those others that hold something
+    copies       by table of constants, the RAM region of those that are copied to RAM
     """
 
     offsets: Mapping[str, int]
@@ -40,6 +46,21 @@ class MemoryPlan:
     windows: Mapping[str, int] = field(default_factory=dict)
     slides: Mapping[str, Slide] = field(default_factory=dict)
     upwards: frozenset[int] = frozenset()
+    regions: Mapping[str, str] = field(default_factory=dict)
+    more_bytes: Mapping[str, int] = field(default_factory=dict)
+    copies: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def total_bytes(self) -> int:
+        """Of all arenas."""
+        return self.arena_bytes + sum(self.more_bytes.values())
+
+    def address(self, buffer: str) -> int:
+        """Its offset, were the arenas one after the other."""
+        starts, end = {}, self.arena_bytes
+        for region, size in self.more_bytes.items():
+            starts[region], end = end, end + size
+        return starts.get(self.regions.get(buffer, ""), 0) + self.offsets[buffer]
 
 
 def plan_memory(buffers: Sequence[Buffer], alignment: int, trade: Trade = LEAST_RAM) -> MemoryPlan:
@@ -52,7 +73,7 @@ def plan_memory(buffers: Sequence[Buffer], alignment: int, trade: Trade = LEAST_
     if best.bytes > bound:
         known = [best, searched(problem, bound, problem.two_ways)]
         best, bound = solved(problem, bound, known, trade)
-    return _plan(problem, best, bound)
+    return plan_of(problem, best, bound)
 
 
 def directed(stages: Sequence[Stage], plan: MemoryPlan) -> tuple[Stage, ...]:
@@ -60,7 +81,7 @@ def directed(stages: Sequence[Stage], plan: MemoryPlan) -> tuple[Stage, ...]:
     return tuple(replace(stage, upwards=i in plan.upwards) for i, stage in enumerate(stages))
 
 
-def _plan(problem: Problem, placement: Placement, bound: int) -> MemoryPlan:
+def plan_of(problem: Problem, placement: Placement, bound: int) -> MemoryPlan:
     buffers = problem.buffers
     slides: dict[str, Slide] = {
         b.name: "late" if late else "early"

@@ -3,7 +3,7 @@
 import difflib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from math import inf
 from pathlib import Path
@@ -23,6 +23,7 @@ FEATURES = {
 }
 KINDS = ("ram", "flash")
 REGION_KEYS = ("name", "kind", "origin", "bytes")
+REGION_OPTIONS = ("wait_cycles",)
 COMPILER_KEYS = ("name", "flags")
 TARGET_KEYS = (
     *("isa", "features", "alignment", "emulator", "timing", "cycles_per_mac_limit", "cflags"),
@@ -34,12 +35,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A memory of the target: kind "ram" or "flash", first address, size."""
+    """A memory of the target.
+
+    kind         "ram" or "flash"
+    origin       first address; None: not known
+    wait_cycles  that an access takes on top of the core's own, about
+    """
 
     name: str
     kind: str
-    origin: int
+    origin: int | None
     bytes: int
+    wait_cycles: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +93,24 @@ class Target:
     @property
     def flash_bytes(self) -> int:
         return sum(r.bytes for r in self.regions if r.kind == "flash")
+
+    @property
+    def rams(self) -> tuple[Region, ...]:
+        """The RAM regions, the fastest first."""
+        rams = (r for r in self.regions if r.kind == "ram")
+        return tuple(sorted(rams, key=lambda region: region.wait_cycles))
+
+    @property
+    def flash_wait_cycles(self) -> int:
+        """Of the slowest flash: where the linker puts tables is not known."""
+        return max((r.wait_cycles for r in self.regions if r.kind == "flash"), default=0)
+
+    @property
+    def flat(self) -> "Target":
+        """The same with one RAM and one flash, neither of them slow: nothing to place."""
+        ram = Region("ram", "ram", None, self.ram_bytes)
+        flash = Region("flash", "flash", None, self.flash_bytes)
+        return replace(self, regions=(flash, ram))
 
 
 def target_names() -> list[str]:
@@ -152,6 +177,9 @@ def _parse(name: str, table: Mapping[str, object], file: str) -> Target:
     for feature in sorted(features - FEATURES.keys()):
         known = ", ".join(sorted(FEATURES))
         raise _bad(f"'{feature}' is not a feature; known are {known}", "features", file)
+    regions = tuple(_region(t, file) for t in _tables(table, "regions", file))
+    if len({region.name.casefold() for region in regions}) < len(regions):
+        raise _bad("two regions have the same name", "regions", file)
     return Target(
         name=name,
         isa=_typed(table, "isa", str, file),
@@ -161,7 +189,7 @@ def _parse(name: str, table: Mapping[str, object], file: str) -> Target:
         timing=_typed(table, "timing", str, file),
         cycles_per_mac_limit=_limit(table, file),
         cflags=_strings(table, "cflags", file),
-        regions=tuple(_region(t, file) for t in _tables(table, "regions", file)),
+        regions=regions,
         compilers=tuple(_compiler(t, file) for t in _tables(table, "compilers", file)),
     )
 
@@ -174,15 +202,19 @@ def _limit(table: Mapping[str, object], file: str) -> float:
 
 
 def _region(table: Mapping[str, object], file: str) -> Region:
-    _check_keys(table, REGION_KEYS, file)
+    _check_keys(table, REGION_KEYS, file, REGION_OPTIONS)
     kind = _typed(table, "kind", str, file)
     if kind not in KINDS:
         raise _bad(f"kind is '{kind}', not one of {', '.join(KINDS)}", "kind", file)
+    wait_cycles = _typed(table, "wait_cycles", int, file) if "wait_cycles" in table else 0
+    if wait_cycles < 0:
+        raise _bad(f"wait_cycles is {wait_cycles}, not 0 or more", "wait_cycles", file)
     return Region(
         name=_typed(table, "name", str, file),
         kind=kind,
         origin=_typed(table, "origin", int, file),
         bytes=_typed(table, "bytes", int, file),
+        wait_cycles=wait_cycles,
     )
 
 
@@ -191,10 +223,14 @@ def _compiler(table: Mapping[str, object], file: str) -> CompilerChoice:
     return CompilerChoice(_typed(table, "name", str, file), _strings(table, "flags", file))
 
 
-def _check_keys(table: Mapping[str, object], keys: tuple[str, ...], file: str) -> None:
+def _check_keys(
+    table: Mapping[str, object], keys: tuple[str, ...], file: str, options: tuple[str, ...] = ()
+) -> None:
+    """`keys` must be there, `options` may."""
+    known = (*keys, *options)
     for key in table:
-        if key not in keys:
-            raise _bad(f"there is no field '{key}'; known are {', '.join(keys)}", key, file)
+        if key not in known:
+            raise _bad(f"there is no field '{key}'; known are {', '.join(known)}", key, file)
     for key in keys:
         if key not in table:
             raise _bad(f"the field '{key}' is missing", key, file)

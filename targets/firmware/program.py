@@ -12,11 +12,15 @@ Weights = Literal["c", "incbin", "bin"]  # C, an included binary, or a binary th
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """One input or output: its C name, element type and size in bytes."""
+    """One input or output: its C name, element type and size in bytes.
+
+    arena  the one that it lies in with `io` "arena", of Program.arenas
+    """
 
     c_name: str
     c_type: str
     bytes: int
+    arena: str = "arena"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,6 +31,7 @@ class Program:
     inputs, outputs  in the order of the arguments of <prefix>_run
     io       "caller": arguments are arrays; "arena": accessors give pointers into the arena
     weights  "bin": <prefix>_weights.bin is an argument too
+    arenas   one in each memory: `arena_psram` has the type <prefix>_arena_psram
     """
 
     prefix: str
@@ -35,6 +40,7 @@ class Program:
     outputs: tuple[Port, ...]
     io: Io
     weights: Weights = "c"
+    arenas: tuple[str, ...] = ("arena",)
 
 
 BEGIN, END = "bench_begin", "bench_end"  # the calls around the inference, by symbol
@@ -58,7 +64,6 @@ DEVICE_MAIN = """\
 #include <stdalign.h>
 #include <string.h>
 
-static {prefix}_arena arena;
 {arrays}{file}
 __attribute__((noinline)) void bench_begin(void) {{
   __asm volatile("");
@@ -84,7 +89,6 @@ HOST_MAIN = """\
 #include <stdio.h>
 #include <string.h>
 
-static {prefix}_arena arena;
 {arrays}{file}
 int main(void) {{
 {find}  for (;;) {{
@@ -170,16 +174,19 @@ def _weights_source(program: Program) -> dict[str, str | bytes]:
 
 
 def _arrays(program: Program, place: str) -> str:
+    """Of the arenas, inputs and outputs."""
+    arenas = "".join(f"static {program.prefix}_{arena} {arena};\n" for arena in program.arenas)
     inputs = [(input_symbol(i), port, place) for i, port in enumerate(program.inputs)]
     outputs = [(output_symbol(i), port, "") for i, port in enumerate(program.outputs)]
-    return "".join(
+    return arenas + "".join(
         f"{where}alignas(16) {port.c_type} {name}[{port.bytes}u / sizeof({port.c_type})];\n"
         for name, port, where in inputs + outputs
     )
 
 
 def _arguments(program: Program) -> str:
-    own = ["&arena", *(["weights"] if program.weights == "bin" else [])]
+    arenas = [f"&{arena}" for arena in program.arenas]
+    own = [*arenas, *(["weights"] if program.weights == "bin" else [])]
     if program.io == "arena":
         return ", ".join(own)
     inputs = [input_symbol(i) for i in range(len(program.inputs))]
@@ -191,13 +198,16 @@ def _copies(program: Program, indent: str) -> tuple[str, str]:
     """The statements before and after the call: nothing when the arrays are the arguments."""
     if program.io == "caller":
         return "", ""
-    prefix = program.prefix
+
+    def place(port: Port) -> str:
+        return f"{program.prefix}_{port.c_name}(&{port.arena})"
+
     before = "".join(
-        f"{indent}memcpy({prefix}_{port.c_name}(&arena), {input_symbol(i)}, {port.bytes}u);\n"
+        f"{indent}memcpy({place(port)}, {input_symbol(i)}, {port.bytes}u);\n"
         for i, port in enumerate(program.inputs)
     )
     after = "".join(
-        f"{indent}memcpy({output_symbol(i)}, {prefix}_{port.c_name}(&arena), {port.bytes}u);\n"
+        f"{indent}memcpy({output_symbol(i)}, {place(port)}, {port.bytes}u);\n"
         for i, port in enumerate(program.outputs)
     )
     return before, after
