@@ -160,8 +160,8 @@ def _moments(program: Program, stage: int, period: Period, events: int) -> list[
     layers = [*period.layers, ""][:1] * events
     if period.streams:
         sizes = {s.name: s.bytes for s in program.storages}
-        order = streamed(program.stages[stage], program.steps, sizes).events
-        layers = [period.layers[event.place] for event in order]
+        run = streamed(program.stages[stage], program.steps, sizes)
+        layers = [period.layers[e.place] for e in run.events for _ in range(run.phases)]
     return [Moment(n, *time) for n, time in zip(layers, pairwise(times), strict=True)]
 
 
