@@ -7,12 +7,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
 
 from tinyc.autotune.options import Option, options_of, streaming_options
 from tinyc.autotune.records import Record
 from tinyc.autotune.schedule import Schedule
-from tinyc.autotune.selection import Cost, Group, Objective, cost_of, least_cost, select
+from tinyc.autotune.selection import Cost, Group, Groups, Objective, cost_of, least_cost, select
 from tinyc.compiler.artifact import Source
 from tinyc.compiler.graph import Graph
 from tinyc.compiler.ops import OPS
@@ -40,9 +42,11 @@ class Limits:
     ram_bytes: int
     flash_bytes: int
 
-    def over(self, cost: Cost) -> float:
+    def over(self, cost: Cost) -> Any:
         """1 within the limits, else by what factor they are passed."""
-        return max(cost.ram_bytes / self.ram_bytes, cost.flash_bytes / self.flash_bytes, 1.0)
+        return np.maximum(
+            np.maximum(cost.ram_bytes / self.ram_bytes, cost.flash_bytes / self.flash_bytes), 1.0
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +84,23 @@ class Problem:
     """
 
     fusion: Fusion
-    groups: tuple[Group, ...]
+    groups: Groups
     least: Cost
 
     def whole(self, cost: Cost) -> Cost:
-        """With the RAM of layers without a choice."""
-        ram = max(cost.ram_bytes, self.fusion.bytes)
+        """With the RAM of layers without a choice; of numbers or arrays."""
+        ram = np.maximum(cost.ram_bytes, self.fusion.bytes)
         return replace(cost, ram_bytes=ram)
 
 
 def choose(optimize: Optimize, problem: Problem, objective: Objective) -> Choice:
     """The best schedules for one fusion."""
     picks = select(problem.groups, lambda cost: objective(problem.whole(cost)))
-    nodes = {n: g.options[p] for g, p in zip(problem.groups, picks, strict=True) for n in g.nodes}
-    return Choice(optimize, nodes, problem.fusion, problem.whole(cost_of(problem.groups, picks)))
+    chosen = zip(problem.groups.groups, picks, strict=True)
+    nodes = {name: group.options[pick] for group, pick in chosen for name in group.nodes}
+    cost = cost_of(problem.groups, picks)
+    ram = max(cost.ram_bytes, problem.fusion.bytes)
+    return Choice(optimize, nodes, problem.fusion, replace(cost, ram_bytes=ram))
 
 
 def choices_of(problems: Sequence[Problem], limits: Limits) -> Mapping[Optimize, Choice]:
@@ -106,12 +113,12 @@ def objectives_of(problems: Sequence[Problem], limits: Limits) -> Mapping[Optimi
     """What each mode wants least of; beyond the limits everything costs too much."""
 
     def limited(objective: Objective) -> Objective:
-        return lambda cost: objective(cost) + 1e3 * math.log(limits.over(cost))
+        return lambda cost: objective(cost) + 1e3 * np.log(limits.over(cost))
 
     def within(slowdown: float, objective: Objective) -> Objective:
         most = max(fastest.cost.cycles * slowdown, 1.0)
         return limited(
-            lambda cost: objective(cost) + STEEP * max(math.log(cost.cycles / most), 0.0)
+            lambda cost: objective(cost) + STEEP * np.maximum(np.log(cost.cycles / most), 0.0)
         )
 
     latency = limited(worth(LATENCY_WORTH))
@@ -119,8 +126,8 @@ def objectives_of(problems: Sequence[Problem], limits: Limits) -> Mapping[Optimi
     return {
         "latency": latency,
         "balanced": within(BALANCED_SLOWDOWN, balance),
-        "size": within(SIZE_SLOWDOWN, lambda c: math.log(c.flash_bytes) + c.cycles * 1e-12),
-        "ram": within(RAM_SLOWDOWN, lambda c: math.log(c.ram_bytes) + c.cycles * 1e-10),
+        "size": within(SIZE_SLOWDOWN, lambda c: np.log(c.flash_bytes) + c.cycles * 1e-12),
+        "ram": within(RAM_SLOWDOWN, lambda c: np.log(c.ram_bytes) + c.cycles * 1e-10),
     }
 
 
@@ -143,21 +150,21 @@ def byte_cycles(objective: Objective, cost: Cost) -> float:
     slower = replace(cost, cycles=math.ceil(cost.cycles * (1 + percent)))
     of_byte = (objective(more_ram) - at) / (more_ram.ram_bytes - cost.ram_bytes)
     of_cycle = (objective(slower) - at) / (slower.cycles - cost.cycles)
-    return min(max(of_byte, 0.0) / max(of_cycle, 1e-18), LEAST_RAM.byte_cycles)
+    return float(min(max(of_byte, 0.0) / max(of_cycle, 1e-18), LEAST_RAM.byte_cycles))
 
 
-def balance(cost: Cost) -> float:
+def balance(cost: Cost) -> Any:
     """A percent of cycles is worth BALANCED_WORTH of flash, or half of that of RAM."""
-    flash = math.log(cost.flash_bytes + FIRMWARE_FLASH)
-    return BALANCED_WORTH * math.log(cost.cycles) + flash + 2 * math.log(cost.ram_bytes)
+    flash = np.log(cost.flash_bytes + FIRMWARE_FLASH)
+    return BALANCED_WORTH * np.log(cost.cycles) + flash + 2 * np.log(cost.ram_bytes)
 
 
 def worth(percent: float) -> Objective:
     """A percent of cycles is worth `percent` of flash, or of RAM."""
 
-    def objective(cost: Cost) -> float:
+    def objective(cost: Cost) -> Any:
         flash, ram = cost.flash_bytes + FIRMWARE_FLASH, cost.ram_bytes + FIRMWARE_RAM
-        return percent * math.log(cost.cycles) + math.log(flash) + math.log(ram)
+        return percent * np.log(cost.cycles) + np.log(flash) + np.log(ram)
 
     return objective
 
@@ -193,7 +200,9 @@ def problems_of(
         alike: dict[tuple[str, bool], list[str]] = {}
         for name, text in texts.items():
             alike.setdefault((text, name in fusion.layers), []).append(name)
-        groups = tuple(group(text, tuple(same), fusion) for (text, _), same in alike.items())
+        groups = Groups(
+            tuple(group(text, tuple(same), fusion) for (text, _), same in alike.items())
+        )
         open_ = Problem(fusion, groups, least_cost(groups))
         return replace(open_, least=open_.whole(open_.least))
 

@@ -6,10 +6,15 @@ whoever calls them. So options are not chosen one by one but by local search, fr
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
 
 from tinyc.autotune.options import Option
+from tinyc.compiler.graph import Array
 from tinyc.passes.fusions import Streamable
 
 OTHER_CODE_BYTES = 2048  # what no option changes: pools, softmax, the run function
@@ -55,103 +60,133 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What the nodes with a choice cost together; flash with their tables and code."""
+    """What the nodes with a choice cost together; flash with their tables and code.
 
-    cycles: int
-    flash_bytes: int
-    ram_bytes: int
+    The numbers of one set of options, or arrays of those of many.
+    """
+
+    cycles: Any
+    flash_bytes: Any
+    ram_bytes: Any
 
 
-Objective = Callable[[Cost], float]
+Objective = Callable[[Cost], Any]  # of arrays, an array
 
 
-def select(groups: Sequence[Group], objective: Objective) -> Picks:
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Groups to choose for, and the costs of their options as arrays."""
+
+    groups: tuple[Group, ...]
+
+    @cached_property
+    def blocks(self) -> dict[str, int]:
+        """A number for every block."""
+        names = (name for g in self.groups for option in g.options for name in option.blocks)
+        return {name: i for i, name in enumerate(dict.fromkeys(names))}
+
+    @cached_property
+    def block_bytes(self) -> Array:
+        sizes = np.zeros(len(self.blocks), np.int64)
+        for group in self.groups:
+            for option in group.options:
+                for name, size in option.blocks.items():
+                    sizes[self.blocks[name]] = max(sizes[self.blocks[name]], size)
+        return sizes
+
+    @cached_property
+    def columns(self) -> tuple["Columns", ...]:
+        stages = max((s.stream for g in self.groups for s in g.streamed), default=-1) + 1
+        return tuple(Columns.of(group, self.blocks, stages) for group in self.groups)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Columns:
+    """What the options of a group cost; arrays [options], or [options, blocks or stages].
+
+    flash     without blocks
+    uses      the blocks that each calls
+    at_calls  of each stage that streams, the most bytes at a call
+    added     what the bands add to the windows of each stage
+    """
+
+    cycles: Array
+    flash: Array
+    ram: Array
+    uses: Array
+    at_calls: Array
+    added: Array
+
+    @staticmethod
+    def of(group: Group, blocks: dict[str, int], stages: int) -> "Columns":
+        options = group.options
+        uses = np.zeros((len(options), len(blocks)), np.int64)
+        at_calls = np.zeros((len(options), stages), np.int64)
+        added = np.zeros((len(options), stages), np.int64)
+        for i, option in enumerate(options):
+            uses[i, [blocks[name] for name in option.blocks]] = 1
+            for stage, most, more in group.streams(option):
+                at_calls[i, stage] = max(at_calls[i, stage], most)
+                added[i, stage] += more
+        flash = [o.tables_bytes * len(group.nodes) + o.own_bytes for o in options]
+        return Columns(
+            np.array([group.cycles(o) for o in options]),
+            np.array(flash),
+            np.array([group.ram_bytes(o) for o in options]),
+            uses, at_calls, added,
+        )  # fmt: skip
+
+
+def select(groups: Groups, objective: Objective) -> Picks:
     """The best of the local optima that the starts lead to."""
     found = [_descend(groups, start, objective) for start in _starts(groups)]
     return min(found, key=lambda picks: objective(cost_of(groups, picks)))
 
 
-def least_cost(groups: Sequence[Group]) -> Cost:
+def least_cost(groups: Groups) -> Cost:
     """No choice costs less of anything: the least of each by itself, blocks left out."""
-
-    def least(value: Callable[[Group, Option], int]) -> list[int]:
-        return [min(value(group, option) for option in group.options) for group in groups]
-
-    def ram(group: Group, option: Option) -> int:
-        return max(group.ram_bytes(option), *(n for _, n, _ in group.streams(option)), 1)
-
+    columns = groups.columns
+    ram = [np.maximum(c.ram, c.at_calls.max(axis=1, initial=0)).min() for c in columns]
     return Cost(
-        max(sum(least(lambda g, o: g.cycles(o))), 1),
-        OTHER_CODE_BYTES + sum(least(lambda g, o: o.tables_bytes * len(g.nodes) + o.own_bytes)),
-        max(least(ram), default=1),
+        max(int(sum(c.cycles.min() for c in columns)), 1),
+        OTHER_CODE_BYTES + int(sum(c.flash.min() for c in columns)),
+        max(int(max(ram, default=0)), 1),
     )
 
 
-def cost_of(groups: Sequence[Group], picks: Picks) -> Cost:
+def cost_of(groups: Groups, picks: Picks) -> Cost:
     """What the groups cost with these options."""
-    return _Sum.of(groups, picks).cost
+    if not picks:
+        return Cost(1, OTHER_CODE_BYTES, 1)
+    cost = _costs(groups, picks, 0)
+    return Cost(*(int(v[picks[0]]) for v in (cost.cycles, cost.flash_bytes, cost.ram_bytes)))
 
 
-@dataclass(frozen=True, slots=True)
-class _Sum:
-    """The cost of some groups, with the blocks that are there already.
-
-    streams  of each stage that streams: the most bytes at a call, and what the bands add, since a
-             window that one layer makes larger is there while the others run
-    """
-
-    cycles: int
-    flash_bytes: int
-    ram_bytes: int
-    blocks: Mapping[str, int]
-    streams: Mapping[int, tuple[int, int]]
-
-    @staticmethod
-    def of(groups: Sequence[Group], picks: Picks, without: int = -1) -> "_Sum":
-        cycles, flash, ram = 0, OTHER_CODE_BYTES, 0
-        blocks: dict[str, int] = {}
-        streams: dict[int, tuple[int, int]] = {}
-        for i, (group, pick) in enumerate(zip(groups, picks, strict=True)):
-            if i == without:
-                continue
-            option = group.options[pick]
-            cycles += group.cycles(option)
-            flash += option.tables_bytes * len(group.nodes) + option.own_bytes
-            ram = max(ram, group.ram_bytes(option))
-            blocks.update(option.blocks)
-            _add(streams, group, option)
-        return _Sum(cycles, flash + sum(blocks.values()), ram, blocks, streams)
-
-    def plus(self, group: Group, option: Option) -> Cost:
-        """With one more group."""
-        more = sum(size for name, size in option.blocks.items() if name not in self.blocks)
-        streams = self.streams
-        if group.streamed:
-            streams = dict(streams)
-            _add(streams, group, option)
-        return Cost(
-            max(self.cycles + group.cycles(option), 1),
-            self.flash_bytes + option.tables_bytes * len(group.nodes) + option.own_bytes + more,
-            max(self.ram_bytes, group.ram_bytes(option), *map(sum, streams.values()), 1),
-        )
-
-    @property
-    def cost(self) -> Cost:
-        ram = max(self.ram_bytes, *map(sum, self.streams.values()), 1)
-        return Cost(max(self.cycles, 1), self.flash_bytes, ram)
+def _costs(groups: Groups, picks: Picks, free: int) -> Cost:
+    """What all cost with each option of the group `free`, and the others as picked."""
+    mine, block_bytes = groups.columns[free], groups.block_bytes
+    rest = [(c, p) for i, (c, p) in enumerate(zip(groups.columns, picks, strict=True)) if i != free]
+    present = np.zeros(len(block_bytes), np.int64)
+    at_calls = np.zeros(mine.at_calls.shape[1], np.int64)
+    added, cycles, flash, ram = at_calls.copy(), 0, OTHER_CODE_BYTES, 0
+    for columns, pick in rest:
+        cycles += columns.cycles[pick]
+        flash += columns.flash[pick]
+        ram = max(ram, columns.ram[pick])
+        present |= columns.uses[pick]
+        at_calls = np.maximum(at_calls, columns.at_calls[pick])
+        added = added + columns.added[pick]
+    blocks = (mine.uses | present) @ block_bytes
+    streams = np.maximum(mine.at_calls, at_calls) + mine.added + added
+    rams = np.maximum(np.maximum(mine.ram, ram), streams.max(axis=1, initial=1))
+    return Cost(np.maximum(mine.cycles + cycles, 1), mine.flash + flash + blocks, rams)
 
 
-def _add(streams: dict[int, tuple[int, int]], group: Group, option: Option) -> None:
-    for stage, at_calls, more in group.streams(option):
-        most, added = streams.get(stage, (0, 0))
-        streams[stage] = max(most, at_calls), added + more
-
-
-def _starts(groups: Sequence[Group]) -> list[Picks]:
+def _starts(groups: Groups) -> list[Picks]:
     """Fewest cycles, least flash, least RAM of every group by itself."""
 
     def by(key: Callable[[Option], tuple[int, int]]) -> Picks:
-        keys = [[key(option) for option in group.options] for group in groups]
+        keys = [[key(option) for option in group.options] for group in groups.groups]
         return tuple(values.index(min(values)) for values in keys)
 
     return [
@@ -161,7 +196,7 @@ def _starts(groups: Sequence[Group]) -> list[Picks]:
     ]
 
 
-def _descend(groups: Sequence[Group], start: Picks, objective: Objective) -> Picks:
+def _descend(groups: Groups, start: Picks, objective: Objective) -> Picks:
     """Change one group while that helps, then all groups that have it to one schedule."""
     picks = start
     while True:
@@ -172,30 +207,29 @@ def _descend(groups: Sequence[Group], start: Picks, objective: Objective) -> Pic
         picks = together
 
 
-def _descend_one_by_one(groups: Sequence[Group], start: Picks, objective: Objective) -> Picks:
+def _descend_one_by_one(groups: Groups, start: Picks, objective: Objective) -> Picks:
     picks, still = start, 0
-    for i in itertools.cycle(range(len(groups))):
+    for i in itertools.cycle(range(len(picks))):
         found = _with_best(groups, picks, i, objective)
         still = still + 1 if found == picks else 1
         picks = found
-        if still >= len(groups):
+        if still >= len(picks):
             break
     return picks
 
 
-def _with_best(groups: Sequence[Group], picks: Picks, i: int, objective: Objective) -> Picks:
+def _with_best(groups: Groups, picks: Picks, i: int, objective: Objective) -> Picks:
     """The best option for group `i`; the one it has when none is better."""
-    others = _Sum.of(groups, picks, without=i)
-    values = [objective(others.plus(groups[i], option)) for option in groups[i].options]
-    best = values.index(min(values))
+    values = objective(_costs(groups, picks, i))
+    best = int(np.argmin(values))
     return picks if values[best] == values[picks[i]] else (*picks[:i], best, *picks[i + 1 :])
 
 
-def _with_best_for_all(groups: Sequence[Group], picks: Picks, objective: Objective) -> Picks:
+def _with_best_for_all(groups: Groups, picks: Picks, objective: Objective) -> Picks:
     """One schedule for all groups that have it, if one of them helps."""
     lowest = objective(cost_of(groups, picks))
     best = picks
-    places = [{o.schedule: i for i, o in enumerate(group.options)} for group in groups]
+    places = [{o.schedule: i for i, o in enumerate(group.options)} for group in groups.groups]
     count = Counter(schedule for place in places for schedule in place)
     for schedule in (s for s in count if count[s] > 1):
         changed = tuple(p.get(schedule, pick) for p, pick in zip(places, picks, strict=True))

@@ -1,9 +1,10 @@
 """The front of plans: arena against cycles against flash, each arena planned exactly."""
 
-import math
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
+
+import numpy as np
 
 from tinyc.autotune.choice import (
     BALANCED_WORTH,
@@ -32,7 +33,7 @@ from tinyc.targets.firmware import Io
 from tinyc.targets.memories import with_memory
 
 MOST_PLANNED = 8  # an exact plan may take seconds
-LEAST_ARENA: Objective = lambda cost: math.log(cost.ram_bytes) + 1e-10 * cost.cycles  # noqa: E731
+LEAST_ARENA: Objective = lambda cost: np.log(cost.ram_bytes) + 1e-10 * cost.cycles  # noqa: E731
 CLOSE = 0.02  # plans that differ by a smaller part in everything are one to a user
 
 
@@ -99,9 +100,9 @@ def _candidates(problems: Sequence[Problem]) -> list[Choice]:
 def _ram_worth(percent: float) -> Objective:
     """A percent of cycles is worth `percent` of RAM; ten percent of flash as much as one of RAM."""
 
-    def objective(cost: Cost) -> float:
+    def objective(cost: Cost) -> Any:
         flash, ram = cost.flash_bytes + FIRMWARE_FLASH, cost.ram_bytes + FIRMWARE_RAM
-        return percent * math.log(cost.cycles) + 0.1 * math.log(flash) + math.log(ram)
+        return percent * np.log(cost.cycles) + 0.1 * np.log(flash) + np.log(ram)
 
     return objective
 
@@ -133,12 +134,12 @@ def _unbeaten(costs: Sequence[Cost], fixed: Collection[int], close: float) -> li
 
 
 def _product(cost: Cost) -> int:
-    return cost.cycles * cost.flash_bytes * max(cost.ram_bytes, 1)
+    return int(cost.cycles) * int(cost.flash_bytes) * max(int(cost.ram_bytes), 1)
 
 
 def _beats(one: Cost, other: Cost, close: float) -> bool:
     """Whether it needs no more of anything, but for the part `close`."""
-    return (
+    return bool(
         one.cycles <= other.cycles * (1 + close)
         and one.flash_bytes <= other.flash_bytes * (1 + close)
         and one.ram_bytes <= other.ram_bytes * (1 + close)

@@ -23,6 +23,9 @@ from tinyc.passes.placement_by_search import searched
 from tinyc.passes.placement_by_solver import solved
 from tinyc.passes.stages import Stage
 
+# Of the local search: before the solver, and where the solver does not prove the least arena
+FEW_TURNS, MANY_TURNS = 100, 2000
+
 
 @dataclass(frozen=True, slots=True)
 class MemoryPlan:
@@ -69,10 +72,14 @@ def plan_memory(buffers: Sequence[Buffer], alignment: int, trade: Trade = LEAST_
     The same buffers give the same plan on every machine: both stop after a number of steps.
     """
     problem, bound = problem_of(buffers, alignment), bound_of(buffers)
-    best = searched(problem, bound, ())
+    best = searched(problem, bound, (), FEW_TURNS)
     if best.bytes > bound:
-        known = [best, searched(problem, bound, problem.two_ways)]
-        best, bound = solved(problem, bound, known, trade)
+        found = [best, searched(problem, bound, problem.two_ways, FEW_TURNS)]
+        best, proved, optimal = solved(problem, bound, found, trade)
+        if not optimal:
+            best = min(best, searched(problem, proved, problem.two_ways, MANY_TURNS),
+                       key=trade.cost)  # fmt: skip
+        bound = max(bound, min(proved, best.bytes))
     return plan_of(problem, best, bound)
 
 

@@ -19,6 +19,8 @@ WORD = 4  # bytes of an access
 TABLE_ALIGNMENT, ARENA_ALIGNMENT = 8, 16  # what the C asks of the linker, at the most
 MOST_TURNS = 16  # in which something that had no room is placed earlier
 
+TURNS = 1000  # of the local search, in each region
+
 
 @dataclass(frozen=True, slots=True)
 class _Item:
@@ -167,7 +169,7 @@ def _arena_bytes(problem: Problem, members: Sequence[int], room: int) -> int:
         if u in place and v in place
     }
     part = Problem(tuple(buffers), problem.alignment, pairs, problem.two_ways)
-    return searched(part, room, ()).bytes
+    return searched(part, room, (), TURNS).bytes
 
 
 def _used(arena_bytes: int, table_bytes: int) -> int:
@@ -184,7 +186,7 @@ def _padded(table: Table | _Item) -> int:
 def _placed(buffers: Sequence[Buffer], alignment: int) -> MemoryPlan:
     """Their arena, by the search that found room for them."""
     problem, bound = problem_of(buffers, alignment), bound_of(buffers)
-    return plan_of(problem, searched(problem, bound, ()), bound)
+    return plan_of(problem, searched(problem, bound, (), TURNS), bound)
 
 
 def _plan(whole: MemoryPlan, task: _Task, filling: _Filling) -> MemoryPlan:

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from tinyc.passes.placement import Gap, Placement, Problem, gaps_of
 
-SEARCH_TURNS = 1000  # the solver goes on from here
-
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -18,8 +16,8 @@ class Layout:
     upwards: frozenset[int] = frozenset()
 
 
-def searched(problem: Problem, bound: int, two_ways: Sequence[int]) -> Placement:
-    """The least arena that is found; the search ends at `bound` bytes.
+def searched(problem: Problem, bound: int, two_ways: Sequence[int], turns: int) -> Placement:
+    """The least arena that is found in so many turns; the search ends at `bound` bytes.
 
     two_ways  stages that may run upwards
     """
@@ -29,7 +27,7 @@ def searched(problem: Problem, bound: int, two_ways: Sequence[int]) -> Placement
         key=lambda found: found[0].bytes,
     )
     chooser = random.Random(0)
-    for _ in range(SEARCH_TURNS if len(problem.buffers) > 2 else 0):
+    for _ in range(turns if len(problem.buffers) > 2 else 0):
         if best.bytes <= bound:
             break
         moved = _moved(problem, layout, two_ways, chooser)

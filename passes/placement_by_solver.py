@@ -8,13 +8,13 @@ from ortools.sat.python import cp_model
 from tinyc.passes.placement import Pair, Placement, Problem, Trade
 
 # Of one thread, counted in the solver's own steps: the same on every machine. A second or two.
-MOST_EFFORT = 2.0
+MOST_EFFORT = 1.0
 
 
 def solved(
     problem: Problem, bound: int, found: Sequence[Placement], trade: Trade
-) -> tuple[Placement, int]:
-    """The best arena by `trade`, and the bytes that no placement is below, as far as is proved.
+) -> tuple[Placement, int, bool]:
+    """The best arena by `trade`, the bytes that no placement is below, and whether it is proved.
 
     found  placements to start from
     """
@@ -42,7 +42,7 @@ def solved(
     status = solver.solve(model)
     proved = int((solver.best_objective_bound - sum(upwards.values())) // price) * unit
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
-        return known, bound
+        return known, bound, False
     placement = Placement(
         max(
             solver.value(o) * unit + b.bytes for o, b in zip(offsets, problem.buffers, strict=True)
@@ -52,7 +52,7 @@ def solved(
         frozenset(stage for stage, bit in up.items() if solver.value(bit)),
     )
     best = min(placement, known, key=trade.cost)
-    return best, max(bound, min(proved, best.bytes))
+    return best, proved, status == cp_model.OPTIMAL
 
 
 def _keep_apart(
