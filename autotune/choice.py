@@ -22,6 +22,7 @@ from tinyc.compiler.ops.op import Call, call_of
 from tinyc.compiler.ops.workload import workload
 from tinyc.passes.fusions import Fusion, fusions_of
 from tinyc.passes.placement import LEAST_RAM
+from tinyc.passes.storage import callers_arrays
 from tinyc.targets import Target
 from tinyc.targets.firmware import Io
 
@@ -214,7 +215,7 @@ Lives = Mapping[str, tuple[int, int]]  # tensors in the arena: the steps that wr
 
 def _lives(graph: Graph, io: Io) -> Lives:
     place = {node.name: i for i, node in enumerate(graph.nodes)}
-    callers = {*graph.inputs, *graph.outputs} if io == "caller" else set[str]()
+    callers = callers_arrays(graph, io)
     lives: dict[str, tuple[int, int]] = {}
     for name, tensor in graph.tensors.items():
         if tensor.data is None and name not in callers:

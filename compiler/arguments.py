@@ -219,9 +219,10 @@ def _add_choosing_arguments(parser: argparse.ArgumentParser) -> None:
     _add_memory_argument(parser)
     parser.add_argument(
         "--io",
-        choices=("caller", "arena"),
+        choices=("caller", "arena", "rows"),
         default="caller",
-        help="inputs and outputs are the caller's arrays, or live in the arena (default: caller)",
+        help="inputs and outputs are the caller's arrays, or live in the arena, or the input is "
+        "handed in row by row (default: caller)",
     )
     parser.add_argument(
         "--optimize",

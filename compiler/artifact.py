@@ -24,6 +24,7 @@ class Port:
     name    in the model; c_name is the parameter's (caller) or accessor's (arena) name
     offset  bytes into the arena with --io arena, else None
     arena   the arena's name in C
+    rows    that the caller hands in one by one; 0: it has the whole
     """
 
     name: str
@@ -34,6 +35,7 @@ class Port:
     elements: int
     offset: int | None = None
     arena: str = "arena"
+    rows: int = 0
 
     @property
     def bytes(self) -> int:
@@ -165,7 +167,8 @@ class Report:
 class Artifact:
     """Generated files. The same input gives the same bytes.
 
-    io     "caller": inputs and outputs are the caller's arrays; "arena": they live in the arena
+    io     "caller": inputs and outputs are the caller's arrays; "arena": they live in the arena;
+           "rows": the outputs do, and the caller hands in the input row by row
     calls  the layer of the report of each kernel call of a run, in order
     """
 

@@ -6,7 +6,7 @@ from importlib.resources import files
 from tinyc.compiler.artifact import Port
 from tinyc.compiler.cprint import C_TYPES
 from tinyc.compiler.emit_functions import Functions
-from tinyc.compiler.emit_header import accessor, header_text, run_prototype
+from tinyc.compiler.emit_header import accessor, header_text, prototypes_of
 from tinyc.compiler.emit_memory import arena_parameters, arena_types, memory_files
 from tinyc.compiler.emit_run import run_lines
 from tinyc.compiler.emit_tables import LICENCE, Tables
@@ -39,9 +39,9 @@ def emit_c(
     ]
     runtime = (files("tinyc.targets") / "runtime" / "tinyc.h").read_text("utf-8")
     api, arenas = weights_api(tables, name), arena_parameters(program, name)
-    prototype = run_prototype(name, program.io, arenas, tables.separate, *ports)
+    prototypes = prototypes_of(name, program.io, arenas, tables.separate, *ports)
     header = header_text(
-        name, program.io, program.plan.arena_bytes, arena_types(program, name), api, prototype,
+        name, program.io, program.plan.arena_bytes, arena_types(program, name), api, prototypes,
         *ports,
     )  # fmt: skip
     return {
@@ -73,11 +73,11 @@ def _microkernels(program: Program) -> Iterator[str]:
 def _accessors(
     program: Program, name: str, ports: tuple[tuple[Port, ...], tuple[Port, ...]]
 ) -> list[str]:
-    """With --io arena: functions that say where an input or output lies."""
-    if program.io != "arena":
+    """Functions that say where an input or output lies in the arena."""
+    if program.io == "caller":
         return []
     lines = []
-    for port in ports[0]:
+    for port in ports[0] if program.io == "arena" else ():
         lines += [
             f"{accessor(name, port)} {{",
             f"  return ({C_TYPES[port.dtype]} *)(void *)&{port.arena}->bytes[{port.offset}];",

@@ -34,6 +34,10 @@ RULES = {  # by what lives in the arena
  * A run overwrites the inputs and outputs of all models: read the outputs of one before you write
  * the inputs of the next. Two calls at the same time need two arenas.
 """,
+    "rows": """\
+ * From begin to finish of a model nothing else may use the arena, and the outputs of all models are
+ * overwritten: read those of one before you begin the next.
+""",
 }
 
 
@@ -44,7 +48,8 @@ def arena_header(io: str, arenas: Mapping[str, Mapping[str, int]]) -> str:
 
     def call(model: str) -> str:
         own = ", ".join(f"&{arena}.{model}" for arena, sizes in arenas.items() if model in sizes)
-        return f" *   {model}_run({own}{more});\n"
+        verbs = ("begin", "finish") if io == "rows" else ("run",)
+        return "".join(f" *   {model}_{verb}({own}{more});\n" for verb in verbs)
 
     return HEADER.format(
         arenas="".join(f" *   static tinyc_{arena} {arena};\n" for arena in arenas),

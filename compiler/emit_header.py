@@ -25,7 +25,7 @@ extern "C" {{
 #define {NAME}_ARENA_BYTES {arena}u
 
 {macros}
-/* Working memory of one inference; holds nothing between two calls. */
+/* Working memory of one inference; holds nothing between two {holds}. */
 typedef struct {{
   alignas(16) uint8_t bytes[{NAME}_ARENA_BYTES];
 }} {name}_arena;
@@ -38,6 +38,26 @@ typedef struct {{
 #endif /* {NAME}_H */
 """
 
+ROWS = """\
+/* One inference: {name}_begin, {rows} times {name}_push_row, {name}_finish.
+ * Reentrant: two inferences at a time need two arenas. */
+
+/* Begin; what came of an inference before is forgotten. */
+{begin};
+
+/* Take the next row of the input, from the top: {elements} elements, channels side by side. Layers
+ * that have their rows run now. `row` is copied, and may be overwritten after the call.
+ * Returns how many rows are still to come; a row too many is ignored. */
+{push_row};
+
+/* Run the rest of the model. Returns false, and does nothing, unless all rows have come since
+ * {name}_begin; the next inference has to begin again. */
+{finish};
+
+/* Where the outputs lie after {name}_finish, until {name}_begin. */
+{places}
+"""
+
 
 def header_text(
     name: str,
@@ -45,7 +65,7 @@ def header_text(
     arena_bytes: int,
     arenas: str,
     weights: str,
-    prototype: str,
+    prototypes: Sequence[str],
     inputs: Sequence[Port],
     outputs: Sequence[Port],
 ) -> str:
@@ -53,7 +73,7 @@ def header_text(
 
     arenas     what it says of arenas in other memories; "" where there is one
     weights    what it says of weights that are a file of their own; "" when they are linked
-    prototype  of the run function
+    prototypes of the run function, or of those that take rows
     """
     interface = [f" * {side} {_describe(p)}\n" for side, ps in _sides(inputs, outputs) for p in ps]
     macros = [
@@ -70,33 +90,42 @@ def header_text(
         macros="\n".join(macros) + "\n",
         arenas=arenas,
         weights=weights,
-        functions=_functions(name, io, prototype, inputs, outputs),
+        holds="inferences" if io == "rows" else "calls",
+        functions=_functions(name, io, prototypes, inputs, outputs),
     )
 
 
-def run_prototype(
+def prototypes_of(
     name: str,
     io: str,
     arenas: Sequence[str],
     separate: bool,
     inputs: Sequence[Port],
     outputs: Sequence[Port],
-) -> str:
-    """`void kws_run(kws_arena *arena, ...)` without the semicolon.
+) -> tuple[str, ...]:
+    """`void kws_run(kws_arena *arena, ...)` without the semicolon, or those that take rows.
 
     arenas    the parameters that they are
     separate  the weights are not linked: their address is an argument
     """
-    parameters = [*arenas]
-    parameters += [f"const {name}_weights *weights"] if separate else []
+    own = [*arenas, *([f"const {name}_weights *weights"] if separate else [])]
+    if io == "rows":
+        (port,) = inputs
+        row = f"const {C_TYPES[port.dtype]} row[{port.elements // port.rows}]"
+        return (
+            f"void {name}_begin({', '.join(arenas)})",
+            f"int32_t {name}_push_row({', '.join([*own, row])})",
+            f"bool {name}_finish({', '.join(own)})",
+        )
+    parameters = own
     if io == "caller":
         parameters += [f"const {port_declaration(p)}" for p in inputs]
         parameters += [port_declaration(p) for p in outputs]
-    return f"void {name}_run({', '.join(parameters)})"
+    return (f"void {name}_run({', '.join(parameters)})",)
 
 
 def accessor(name: str, port: Port, constant: str = "") -> str:
-    """`int8_t *kws_input_1(kws_arena *arena)`: with --io arena, says where a port lies."""
+    """`int8_t *kws_input_1(kws_arena *arena)`: says where a port lies in the arena."""
     arena = f"{constant}{name}_{port.arena} *{port.arena}"
     return f"{constant}{C_TYPES[port.dtype]} *{name}_{port.c_name}({arena})"
 
@@ -122,6 +151,9 @@ def _describe(port: Port) -> str:
 
 def _macros(prefix: str, port: Port) -> list[str]:
     lines = [f"#define {prefix}_ELEMENTS {port.elements}u"]
+    if port.rows:
+        lines.append(f"#define {prefix}_ROWS {port.rows}u")
+        lines.append(f"#define {prefix}_ROW_ELEMENTS {port.elements // port.rows}u")
     if port.quant is not None and port.quant.axis is None:
         lines.append(f"#define {prefix}_SCALE {float_literal(port.quant.scale[0])}")
         lines.append(f"#define {prefix}_ZERO_POINT ({port.quant.zero_point[0]})")
@@ -129,15 +161,31 @@ def _macros(prefix: str, port: Port) -> list[str]:
 
 
 def _functions(
-    name: str, io: str, run: str, inputs: Sequence[Port], outputs: Sequence[Port]
+    name: str, io: str, prototypes: Sequence[str], inputs: Sequence[Port], outputs: Sequence[Port]
 ) -> str:
+    places = [f"{accessor(name, port, 'const ')};" for port in outputs]
+    if io == "rows":
+        return _row_functions(name, prototypes, inputs[0], places)
+    (run,) = prototypes
     if io == "caller":
         return f"/* Run the model once. Reentrant: two calls need two arenas. */\n{run};\n"
     lines = [
         "/* Where the inputs lie; write all of them before each run, which overwrites them. */"
     ]
     lines += [f"{accessor(name, p)};" for p in inputs]
-    lines += ["", "/* Where the outputs lie after a run, until the next one. */"]
-    lines += [f"{accessor(name, p, 'const ')};" for p in outputs]
+    lines += ["", "/* Where the outputs lie after a run, until the next one. */", *places]
     lines += ["", "/* Run the model once. Reentrant: two calls need two arenas. */", f"{run};", ""]
     return "\n".join(lines)
+
+
+def _row_functions(name: str, prototypes: Sequence[str], port: Port, places: Sequence[str]) -> str:
+    begin, push_row, finish = prototypes
+    return ROWS.format(
+        begin=begin,
+        push_row=push_row,
+        finish=finish,
+        places="\n".join(places),
+        name=name,
+        rows=port.rows,
+        elements=port.elements // port.rows,
+    )

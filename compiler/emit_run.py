@@ -1,50 +1,49 @@
 """The public function of a model: pointers into the arena, then one call a layer."""
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
-from tinyc.compiler.artifact import Port
-from tinyc.compiler.cprint import C_TYPES
+from tinyc.compiler.emit_calls import Calls, Ports, calls_of
 from tinyc.compiler.emit_functions import Functions
-from tinyc.compiler.emit_header import port_declaration, run_prototype
+from tinyc.compiler.emit_header import port_declaration, prototypes_of
 from tinyc.compiler.emit_memory import arena_of, arena_parameters, arena_place, arenas_of
-from tinyc.compiler.emit_stages import StreamNames, stream_lines
+from tinyc.compiler.emit_rows import begin_lines, finish_lines, push_row_lines, state_lines
+from tinyc.compiler.emit_stages import StreamNames, push_lines, state_fields, stream_lines
 from tinyc.compiler.emit_tables import Tables
-from tinyc.compiler.graph import Node, Tensor
-from tinyc.compiler.names import c_name, unique_name
-from tinyc.compiler.ops.op import Call, call_of
 from tinyc.compiler.program import Program
-from tinyc.passes.claims import scratch_name, streamed
-from tinyc.passes.stages import Stage
-
-MOST_NAME_CHARACTERS = 32  # of a pointer that is named like its tensor
-
-Ports = tuple[tuple[Port, ...], tuple[Port, ...]]  # inputs and outputs
+from tinyc.passes.claims import streamed
+from tinyc.passes.input_rows import STATE
+from tinyc.passes.stages import Stage, Streamed
 
 
 def run_lines(
     program: Program, name: str, ports: Ports, functions: Functions, tables: Tables
 ) -> list[str]:
-    """`<name>_run`, and before it a function for each stage that streams."""
-    calls = _calls_of(program, ports, functions, tables)
+    """`<name>_run`, and before it a function for each stage that streams.
+
+    With --io rows `_begin`, `_push_row` and `_finish` instead.
+    """
+    calls = calls_of(program, ports, functions, tables)
     streams: list[str] = []
     body: list[str] = []
     for number, stage in enumerate(program.stages):
+        if program.io == "rows" and number == 0:
+            continue
         if stage.loops:
             function = f"{name}_rows_{number}"
             streams += _stream(calls, name, function, number)
             passed = [port.c_name for port in calls.passed(stage.steps)]
-            own = [*calls.arenas(stage.steps)]
-            own += ["weights"] if calls.takes_weights(stage.steps) else []
-            body.append(f"  {function}({', '.join([*own, *passed])});")
+            body.append(f"  {function}({', '.join([*calls.own(stage.steps), *passed])});")
         else:
             (step,) = stage.steps
             body += [f"  /* {calls.comment(step)} */", f"  {calls.whole(step)}"]
     alone = [stage.steps[0] for stage in program.stages if not stage.loops]
     declarations = calls.declarations(alone)
     arenas = arena_parameters(program, name)
-    prototype = run_prototype(name, program.io, arenas, tables.separate, *ports)
+    prototypes = prototypes_of(name, program.io, arenas, tables.separate, *ports)
+    if program.io == "rows":
+        return [*streams, *_pushing(calls, name, prototypes, declarations, body)]
+    (prototype,) = prototypes
     lines = [f"{prototype} {{", *declarations]
     for arena in arenas_of(program).values():
         if not any(re.search(rf"\b{arena}\b", line) for line in (*declarations, *body)):
@@ -57,29 +56,70 @@ def run_lines(
     return [*streams, *lines, *body, "}", ""]
 
 
-def _stream(calls: "_Calls", name: str, function: str, number: int) -> list[str]:
-    """The function of a stage that streams."""
+def _pushing(
+    calls: Calls, name: str, prototypes: Sequence[str], declarations: list[str], body: list[str]
+) -> list[str]:
+    """The functions that take the rows of the input; `body` runs all stages but the first."""
+    program, (port,), (begin, push_row, finish) = calls.program, calls.ports[0], prototypes
+    stage, run, names = program.stages[0], _streamed(program, 0), calls.stream_names(0, "state->")
+    later = [step for other in program.stages[1:] for step in other.steps]
+    place, pushed = arena_place(program, STATE), names.rows(0)
+    state = f"  {name}_state *const state = ({name}_state *)(void *){place};"
+
+    def unused(used: Iterable[str]) -> list[str]:
+        every = [*arenas_of(program).values(), *(["weights"] if calls.tables.separate else [])]
+        return [f"  (void){p};" for p in every if p not in {*used, arena_of(program, STATE)}]
+
+    push = push_lines(program, stage, run, names, lambda step, *_: calls.pushed(step, names))
+    runs = f"{name}_rows_0({', '.join(calls.own(stage.steps))});"
+    before = [*calls.declarations(stage.steps[:1]), state, *unused(calls.own(stage.steps))]
+    return [
+        *state_lines(name, *state_fields(program, stage, run, names)),
+        *_stream(calls, name, f"{name}_rows_0", 0, [state], names),
+        *begin_lines(name, begin, place, [u for u in unused([]) if "weights" not in u]),
+        *push_row_lines(push_row, port.rows, before, pushed, [*push, runs]),
+        *finish_lines(
+            finish, port.rows, [*declarations, state, *unused(calls.own(later))], pushed, body
+        ),
+    ]
+
+
+def _streamed(program: Program, number: int) -> Streamed:
+    sizes = {s.name: s.bytes for s in program.storages}
+    return streamed(program.stages[number], program.steps, sizes)
+
+
+def _stream(
+    calls: Calls,
+    name: str,
+    function: str,
+    number: int,
+    own: Sequence[str] = (),
+    names: StreamNames | None = None,
+) -> list[str]:
+    """The function of a stage that streams.
+
+    own    further declarations
+    names  of its variables, where they are not its own
+    """
     program = calls.program
-    stage = program.stages[number]
-    run = streamed(stage, program.steps, {s.name: s.bytes for s in program.storages})
+    stage, names = program.stages[number], names or calls.stream_names(number)
     inputs = {port.name for port in calls.ports[0]}
     parameters = [f"{name}_{arena} *{arena}" for arena in calls.arenas(stage.steps)]
     parameters += [f"const {name}_weights *weights"] if calls.takes_weights(stage.steps) else []
     for port in calls.passed(stage.steps):
         constant = "const " if port.name in inputs else ""
         parameters.append(f"{constant}{port_declaration(port)}")
-    names = StreamNames(
-        {n: calls.names[n] for step in run.calls for n in step.writes if n in program.plan.windows},
-        tuple(calls.names[calls.nodes[step].outputs[0]] for step in stage.steps),
-    )
 
     def by_rows(step: int, begin: str, end: str) -> str:
         return calls.by_rows(step, begin, end, names, stage.upwards)
 
+    run = _streamed(program, number)
     return [
         f"/* {_described(stage)} */",
         f"TINYC_STREAM void {function}({', '.join(parameters)}) {{",
         *calls.declarations(stage.steps),
+        *own,
         *stream_lines(program, stage, run, names, by_rows, calls.comment),
         "}",
         "",
@@ -91,142 +131,3 @@ def _described(stage: Stage) -> str:
     if not stage.streams:
         return f"A layer, {way}."
     return f"{len(stage.steps)} layers, {way}: the last one that has its rows runs next."
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Calls:
-    """What the calls of a program are made of.
-
-    nodes         by step
-    names         C expression of each activation's address, by tensor
-    declarations_of  the line that declares a name, for tensors that are no caller's arrays
-    """
-
-    program: Program
-    ports: Ports
-    functions: Functions
-    tables: Tables
-    nodes: tuple[Node, ...]
-    names: Mapping[str, str]
-    lines: Mapping[str, str]
-
-    def call(self, step: int) -> Call:
-        return call_of(self.program.graph, self.nodes[step])
-
-    def activations(self, step: int) -> list[Tensor]:
-        call = self.call(step)
-        return [t for t in (*call.inputs, *call.outputs) if t.data is None]
-
-    def passed(self, steps: Iterable[int]) -> list[Port]:
-        """The caller's arrays that some steps use, directly or as another view."""
-        if self.program.io != "caller":
-            return []
-        storages = {self.program.storage(t.name).name for s in steps for t in self.activations(s)}
-        every = {port.name: port for side in self.ports for port in side}.values()
-        return [p for p in every if self.program.storage(p.name).name in storages]
-
-    def arenas(self, steps: Iterable[int]) -> list[str]:
-        """The arenas that some steps use; where there is one, that one."""
-        every = list(arenas_of(self.program).values())
-        used = set(every) if len(every) == 1 else set[str]()
-        for step in steps:
-            call = self.program.steps[step]
-            buffers = (*call.reads, *call.writes, scratch_name(call.node))
-            planned = [b for b in buffers if b in self.program.plan.offsets]
-            used |= {arena_of(self.program, buffer) for buffer in planned}
-        return [arena for arena in every if arena in used]
-
-    def takes_weights(self, steps: Iterable[int]) -> bool:
-        """Whether some steps read tables that are not linked."""
-        nodes = (self.nodes[step].name for step in steps)
-        return self.tables.separate and any(self.tables.names[node] for node in nodes)
-
-    def declarations(self, steps: Iterable[int]) -> list[str]:
-        """Of the pointers that some steps use."""
-        used = {t.name for step in steps for t in self.activations(step)}
-        windows = {self.program.storage(t).name for t in used} & self.program.plan.windows.keys()
-        return [line for tensor, line in self.lines.items() if tensor in used | windows]
-
-    def comment(self, step: int) -> str:
-        node = self.nodes[step]
-        return comment_text(" + ".join(node.origin) or node.name)
-
-    def whole(self, step: int) -> str:
-        """The call that computes all rows."""
-        kernel = self.program.kernels[self.nodes[step].name]
-        rows = ["0", str(kernel.rows)] if kernel.rows else []
-        return self._text(step, [self.names[t.name] for t in self.activations(step)], rows)
-
-    def by_rows(self, step: int, begin: str, end: str, names: StreamNames, upwards: bool) -> str:
-        """The call that computes some rows, of tensors in windows among others."""
-        places = []
-        for tensor in self.activations(step):
-            storage = self.program.storage(tensor.name)
-            window = self.program.plan.windows.get(storage.name)
-            if window is None:
-                places.append(self.names[tensor.name])
-                continue
-            first = names.first(storage.name)
-            gone = f"{storage.bytes - window} - {first}" if upwards else first
-            places.append(f"tinyc_base({names.pointers[storage.name]}, {gone})")
-        kernel = self.program.kernels[self.nodes[step].name]
-        return self._text(step, places, [begin, end] if kernel.rows else [])
-
-    def _text(self, step: int, places: list[str], rows: list[str]) -> str:
-        node = self.nodes[step]
-        arguments = [*places, *self.tables.names[node.name], *self._scratch(node), *rows]
-        return f"{self.functions.names[node.name]}({', '.join(arguments)});"
-
-    def _scratch(self, node: Node) -> list[str]:
-        kernel = self.program.kernels[node.name]
-        if not kernel.scratch_bytes:
-            return []
-        place = arena_place(self.program, scratch_name(node.name))
-        params = list(kernel.function.params)
-        scratch = params[-3] if kernel.rows else params[-1]
-        return [f"({C_TYPES[str(scratch.dtype)]} *)(void *){place}"]
-
-
-def _calls_of(program: Program, ports: Ports, functions: Functions, tables: Tables) -> _Calls:
-    by_name = {node.name: node for node in program.graph.nodes}
-    nodes = tuple(by_name[step.node] for step in program.steps)
-    callers = {p.name: p.c_name for side in ports for p in side} if program.io == "caller" else {}
-    used = {
-        t.name
-        for node in nodes
-        for t in (*call_of(program.graph, node).inputs, *call_of(program.graph, node).outputs)
-        if t.data is None
-    } | program.plan.windows.keys()
-    storages = {t: s for s in program.storages for t in s.tensors}
-    own = [t for t in storages if t in used and t not in callers]
-    taken = {*callers.values(), *functions.names.values(), "weights", program.graph.name}
-    taken |= {*arenas_of(program).values()}
-    names = _pointer_names(program, own, taken)
-    lines = {}
-    for tensor in own:
-        dtype = C_TYPES[program.graph.tensors[tensor].dtype]
-        caller = next((callers[t] for t in storages[tensor].tensors if t in callers), None)
-        if caller is not None:  # another view of the caller's array
-            constant = "const " if storages[tensor].first < 0 else ""
-            lines[tensor] = f"  {constant}{dtype} *const {names[tensor]} = {caller};"
-        else:
-            place = f"({dtype} *)(void *){arena_place(program, storages[tensor].name)}"
-            lines[tensor] = f"  {dtype} *const {names[tensor]} = {place};"
-    return _Calls(program, ports, functions, tables, nodes, {**names, **callers}, lines)
-
-
-def _pointer_names(program: Program, tensors: list[str], taken: set[str]) -> dict[str, str]:
-    """The model's names where they are short; converters join whole paths into one name."""
-    numbers = {name: i for i, name in enumerate(program.kernels)}
-    names: dict[str, str] = {}
-    for tensor in tensors:
-        producer, name = program.graph.producer(tensor), c_name(tensor)
-        if len(name) > MOST_NAME_CHARACTERS and producer is not None:
-            name = f"{producer.op.lower()}_{numbers.get(producer.name, len(numbers))}"
-        names[tensor] = unique_name(name, {*taken, *names.values()})
-    return names
-
-
-def comment_text(text: str) -> str:
-    """`text` so that it cannot end or nest a C comment."""
-    return text.replace("*/", "* /").replace("/*", "/ *").replace("\n", " ").replace("\\", "/")

@@ -1,7 +1,7 @@
 """A stage that streams as a C function: a loop in which the last layer that has its rows runs."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tinyc.compiler.ops.op import Window
 from tinyc.compiler.program import Program
@@ -13,21 +13,25 @@ Call = Callable[[int, str, str], str]  # step, the rows it begins and ends with 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StreamNames:
-    """C expressions: of the pointer to each window, and of a layer, by its place."""
+    """C expressions: of the pointer to each window, and of a layer, by its place.
+
+    state  what its variables are members of, as in `state->`; "": they are the function's own
+    """
 
     pointers: Mapping[str, str]
     layers: tuple[str, ...]
+    state: str = ""
 
     def rows(self, place: int) -> str:
         """The variable with the rows that a layer has computed."""
-        return f"{self.layers[place]}_rows"
+        return f"{self.state}{self.layers[place]}_rows"
 
     def first(self, storage: str) -> str:
         """The variable with the first byte of a tensor that its window holds.
 
         Counted from the tensor's end where the stage runs upwards.
         """
-        return f"{self.pointers[storage]}_first"
+        return f"{self.state}{self.pointers[storage]}_first"
 
 
 def stream_lines(
@@ -38,16 +42,19 @@ def stream_lines(
     call: Call,
     comment: Callable[[int], str],
 ) -> Iterator[str]:
-    """The body of the function: counters, then the loop.
+    """The body of the function: counters, unless they are a state's, then the loop.
+
+    Where the caller hands in the rows of the input, the loop ends when it needs the next one.
 
     call     the C call of a step for rows begin..end
     comment  which layers of the model a step is
     """
     printer = _Printer(program, stage, run, names)
-    yield "  /* rows that are computed */"
-    yield from (f"  int32_t {names.rows(place)} = 0;" for place in range(len(run.calls)))
-    yield "  /* bytes that the windows begin with */"
-    yield from (f"  int32_t {names.first(storage)} = 0;" for storage in printer.windows())
+    if not names.state:
+        yield "  /* rows that are computed */"
+        yield from (f"  int32_t {names.rows(place)} = 0;" for place in range(len(run.calls)))
+        yield "  /* bytes that the windows begin with */"
+        yield from (f"  int32_t {names.first(storage)} = 0;" for storage in printer.windows())
     last = run.events[-1].place
     yield f"  while ({names.rows(last)} < {run.calls[last].rows}) {{"
     if len(run.calls) == 1:
@@ -56,11 +63,31 @@ def stream_lines(
         yield "  }"
         return
     for number, place in enumerate(reversed(range(len(run.calls)))):
-        yield "    " + ("} else " if number else "") + printer.branch(place)
-        yield f"      /* {comment(stage.steps[place])} */"
-        yield from (f"      {line}" for line in printer.turn(place, call))
+        if run.calls[place].pushed:
+            yield "    } else {"
+            yield f"      break; /* until the next of the {comment(stage.steps[place])} */"
+        else:
+            yield "    " + ("} else " if number else "") + printer.branch(place)
+            yield f"      /* {comment(stage.steps[place])} */"
+            yield from (f"      {line}" for line in printer.turn(place, call))
     yield "    }"
     yield "  }"
+
+
+def state_fields(
+    program: Program, stage: Stage, run: Streamed, names: StreamNames
+) -> tuple[list[str], list[str]]:
+    """The variables that a state holds: rows of the layers, and first bytes of the windows."""
+    fields = replace(names, state="")
+    windows = _Printer(program, stage, run, names).windows()
+    return [fields.rows(p) for p in range(len(run.calls))], [fields.first(w) for w in windows]
+
+
+def push_lines(
+    program: Program, stage: Stage, run: Streamed, names: StreamNames, call: Call
+) -> Iterator[str]:
+    """The next row of the input comes into its window."""
+    return _Printer(program, stage, run, names).turn(0, call)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,7 +184,8 @@ class _Printer:
 def _times(value: str, factor: int) -> str:
     if factor == 1:
         return value
-    alone = value.isidentifier() or (value.startswith("tinyc_") and value.endswith(")"))
+    simple = value.removeprefix("state->").isidentifier()
+    alone = simple or (value.startswith("tinyc_") and value.endswith(")"))
     return f"{value} * {factor}" if alone else f"({value}) * {factor}"
 
 

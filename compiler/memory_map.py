@@ -9,6 +9,7 @@ import numpy as np
 
 from tinyc.compiler.program import Program
 from tinyc.passes.claims import Buffer, buffers_of, scratch_name, streamed
+from tinyc.passes.input_rows import STATE
 
 Kind = Literal["tensor", "window", "scratch"]
 
@@ -176,8 +177,9 @@ def _area(
     ]
     scratch = {scratch_name(step.node): i for i, step in enumerate(program.steps)}
     kind: Kind = "window" if buffer.window else "scratch" if buffer.name in scratch else "tensor"
+    named = layer_name(program, scratch[buffer.name]) if kind == "scratch" else buffer.name
     return Area(
-        layer_name(program, scratch[buffer.name]) if kind == "scratch" else buffer.name,
+        "remembered between rows" if buffer.name == STATE else named,
         kind,
         offset,
         buffer.bytes,

@@ -23,6 +23,7 @@ from tinyc.compiler.program import Program
 from tinyc.compiler.reporting import ports_of, report_of
 from tinyc.passes import FLOAT_PASSES, INT8_PASSES, run_passes
 from tinyc.passes.boundary import strip_boundary_quantization
+from tinyc.passes.input_rows import push_rows
 from tinyc.passes.storage import materialize_outputs
 from tinyc.targets import Target
 from tinyc.targets.firmware import Io, Weights
@@ -36,7 +37,8 @@ class Options:
     """What a user may ask of a compilation; the defaults are the command line's.
 
     name          prefix of the C names; "" takes the file's stem
-    io            "caller": inputs and outputs are the caller's arrays; "arena": they live there
+    io            "caller": inputs and outputs are the caller's arrays; "arena": they live there;
+                  "rows": the outputs do, and the caller hands in the input row by row
     io_dtype      "model": the interface as in the file; "int8": without the Quantize at the
                   inputs and the Dequantize at the outputs
     optimize      what the plan is chosen for: "latency", "balanced", "size" (of flash) or "ram";
@@ -135,6 +137,9 @@ def read_graph(model: Path, target: Target, options: Options = DEFAULTS) -> Grap
     if options.io_dtype == "int8":
         graph = strip_boundary_quantization(graph, target)
         dump.write("strip_boundary_quantization", graph)
+    if options.io == "rows":
+        graph = push_rows(graph, target)
+        dump.write("push_rows", graph)
     return graph
 
 

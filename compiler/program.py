@@ -10,13 +10,16 @@ from tinyc.compiler.ops.kernel import Kernel
 from tinyc.compiler.ops.op import Call, call_of
 from tinyc.passes.accesses import accesses_of, tables_of
 from tinyc.passes.claims import buffers_of, scratch_name, streamed
+from tinyc.passes.input_rows import STATE, state_of
 from tinyc.passes.memory_plan import MemoryPlan, directed, plan_memory
 from tinyc.passes.memory_regions import plan_regions
 from tinyc.passes.placement import LEAST_RAM, Trade
 from tinyc.passes.stages import Stage, stage_of
-from tinyc.passes.storage import Step, Storage, steps_of, storages_of
+from tinyc.passes.storage import Step, Storage, callers_arrays, steps_of, storages_of
 from tinyc.targets import Target
 from tinyc.targets.firmware import Io
+
+STATE_ACCESSES = 64  # bytes read and written of it for each row of a layer, about
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,7 +27,8 @@ class Program:
     """A graph with its kernels chosen and its memory planned.
 
     kernels  by node name; aliases (Reshape) have none
-    io       "caller": inputs and outputs are the caller's arrays; "arena": they are planned too
+    io       "caller": inputs and outputs are the caller's arrays; "arena": they are planned too;
+             "rows": the outputs are, and the caller hands in the input row by row
     stages   the steps that run together
     """
 
@@ -103,7 +107,11 @@ def build_program(
     steps = steps_of(graph, kernels, names)
     stages = _stages_of(steps, streams)
     storages = storages_of(graph, steps, kernels, names)
-    callers = set() if io == "arena" else _callers(graph, storages)
+    if io == "rows":
+        assert steps[0].pushed and stages[0].streams, "the first stage takes the input's rows"
+        storages = (state_of(stages[0], storages, len(steps)), *storages)
+    arrays = callers_arrays(graph, io)
+    callers = {s.name for s in storages if not arrays.isdisjoint(s.tensors)}
     buffers = buffers_of(stages, steps, storages, target.alignment, callers)
     alone = {i: steps[s.steps[0]].node for i, s in enumerate(stages) if not s.streams}
     costs = {i: up_cycles(node, kernels[node]) for i, node in alone.items()}
@@ -111,6 +119,8 @@ def build_program(
     fastest = target.rams[0].wait_cycles if target.rams else 0
     if len(target.rams) > 1 or target.flash_wait_cycles > fastest:
         tables, accesses = tables_of(graph, kernels), accesses_of(graph, steps, storages)
+        if io == "rows":  # the state is asked before each call
+            accesses = {**accesses, STATE: STATE_ACCESSES * sum(s.rows for s in steps)}
         plan = plan_regions(buffers, tables, accesses, target, trade)
     else:
         plan = plan_memory(buffers, target.alignment, trade)
@@ -128,12 +138,6 @@ def _stages_of(steps: Sequence[Step], streams: Sequence[Sequence[str]]) -> tuple
         stages.append(stage_of(steps, members, [steps[m].band for m in members]))
         i += len(members)
     return tuple(stages)
-
-
-def _callers(graph: Graph, storages: Sequence[Storage]) -> set[str]:
-    """The storages that are the caller's arrays."""
-    arrays = {*graph.inputs, *graph.outputs}
-    return {s.name for s in storages if not arrays.isdisjoint(s.tensors)}
 
 
 def graph_alone(call: Call) -> Graph:

@@ -19,7 +19,10 @@ from tinyc.compiler.reporting_memories import memories_of
 from tinyc.passes.claims import scratch_name
 from tinyc.passes.float_report import stays_float
 
-OWN_NAMES = ("arena", "run", "weights", "weights_at", "weights_intact")  # as in kws_run
+OWN_NAMES = (  # as in kws_run
+    "arena", "run", "begin", "push_row", "finish", "state", "weights", "weights_at",
+    "weights_intact",
+)  # fmt: skip
 
 
 def ports_of(program: Program) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
@@ -31,13 +34,12 @@ def ports_of(program: Program) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
 
     def port(tensor_name: str) -> Port:
         tensor = graph.tensors[tensor_name]
-        offset, arena = None, "arena"
-        if program.io == "arena":
-            storage = program.storage(tensor_name).name
-            offset, arena = program.plan.offsets[storage], arena_of(program, storage)
+        storage = program.storage(tensor_name).name
+        offset = program.plan.offsets.get(storage)
+        rows = program.steps[0].rows if offset is None and program.io == "rows" else 0
         return Port(
             tensor.name, names[tensor.name], tensor.shape, tensor.dtype, tensor.quant,
-            tensor.elements, offset, arena,
+            tensor.elements, offset, arena_of(program, storage), rows,
         )  # fmt: skip
 
     return tuple(map(port, graph.inputs)), tuple(map(port, graph.outputs))

@@ -11,12 +11,10 @@ from tinyc.compiler.cprint import C_TYPES
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array
 from tinyc.targets import Target, firmware, runner
-from tinyc.targets.firmware.program import AROUND
+from tinyc.targets.firmware.program import AROUND, callers_of
 
 if TYPE_CHECKING:  # this imports packages of the emulator's extra
     from tinyc.targets.emulator.cost import FunctionCost
-
-MOVES = {"tinyc_move_down", "tinyc_move_up"}  # of windows that slide, by the run function
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,9 +86,14 @@ def _cycles_by_function(execution: runner.Execution) -> dict[str, int]:
     """By the name in the C; a compiler's clone `f.constprop.0` counts as `f`."""
     cycles: dict[str, int] = {}
     for symbol, cost in execution.functions.items():
-        name = symbol.partition(".")[0]
+        name = _function(symbol)
         cycles[name] = cycles.get(name, 0) + cost.cycles
     return cycles
+
+
+def _function(symbol: str) -> str:
+    """The C function of a symbol, which a compiler may have made a clone of."""
+    return symbol.partition(".")[0]
 
 
 def calls_of_layers(
@@ -101,13 +104,13 @@ def calls_of_layers(
     () on the host. What is missing to the whole is the function that calls the layers, and the
     moves of windows.
     """
-    order = artifact.calls
-    around = AROUND | {f"{artifact.name}_run"}
+    order, kernels = artifact.calls, {layer.function for layer in artifact.report.layers}
+    around = AROUND.union(callers_of(artifact.name, artifact.io))
     inside = [{s: cost for s, cost in call.items() if s not in around} for call in result.calls]
-    calls = [call for call in inside if not {s.partition(".")[0] for s in call} <= MOVES]
+    calls = [call for call in inside if not kernels.isdisjoint(map(_function, call))]
     assert not calls or len(calls) == len(order), f"{len(calls)} calls of {len(order)}"
     layers: list[dict[str, FunctionCost]] = [{} for _ in artifact.report.layers if calls]
-    for layer, call in zip(order, calls, strict=False):
+    for layer, call in zip(order, calls, strict=bool(calls)):
         for symbol, cost in call.items():
             before = layers[layer].get(symbol)
             layers[layer][symbol] = cost if before is None else before.plus(cost)
@@ -172,7 +175,7 @@ def _samples_of(port: Port, inputs: Mapping[str, Array]) -> list[bytes]:
 
 
 def _port(port: Port) -> firmware.Port:
-    return firmware.Port(port.c_name, C_TYPES[port.dtype], port.bytes, port.arena)
+    return firmware.Port(port.c_name, C_TYPES[port.dtype], port.bytes, port.arena, port.rows)
 
 
 def _array(port: Port, data: bytes) -> Array:

@@ -11,13 +11,14 @@ from functools import cache
 
 import numpy as np
 
+from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Graph
 from tinyc.compiler.ops import OPS
 from tinyc.compiler.ops.kernel import Kernel
 from tinyc.compiler.ops.op import call_of
 from tinyc.passes.claims import claims_of_stage, streamed
 from tinyc.passes.stages import stage_of
-from tinyc.passes.storage import Step, Storage, steps_of, storages_of
+from tinyc.passes.storage import Step, Storage, callers_arrays, steps_of, storages_of
 from tinyc.targets import Target
 from tinyc.targets.firmware import Io
 
@@ -63,12 +64,15 @@ class Fusion:
 class _Outline:
     """The steps of a graph whose kernels are open: alone, and as a part of a stage.
 
-    planned  the storages in the arena
+    planned    the storages in the arena
+    first_end  the last step of the first stage at the least: the last one that reads the input,
+               where the caller hands it in row by row; else -1
     """
 
     alone: tuple[Step, ...]
     together: tuple[Step, ...]
     planned: tuple[Storage, ...]
+    first_end: int
 
     @property
     def sizes(self) -> Mapping[str, int]:
@@ -76,14 +80,28 @@ class _Outline:
 
 
 def fusions_of(graph: Graph, target: Target, io: Io) -> tuple[Fusion, ...]:
-    """From no stage that streams to the least RAM; each next one needs less and costs more."""
+    """From no stage that streams to the least RAM; each next one needs less and costs more.
+
+    Where the caller hands in the rows of the input, all of them have the stage that takes them.
+    """
     outline = _outline_of(graph, target, io)
     cost = cache(lambda first, last: _cost(outline, first, last))
     between = _live_between(outline)
     solo = [cost(i, i).bytes for i in range(len(outline.alone))]
-    found = [Fusion(bytes=max(solo, default=0))]
-    while (fusion := _below(outline, solo, between, cost, found[-1].bytes)) is not None:
+    pushed = outline.first_end >= 0
+    found = [] if pushed else [Fusion(bytes=max(solo, default=0))]
+    limit = IMPOSSIBLE.bytes if pushed else found[0].bytes
+    while (fusion := _below(outline, solo, between, cost, limit)) is not None:
         found.append(fusion)
+        limit = fusion.bytes
+    if not found:
+        reader = outline.alone[outline.first_end].node
+        raise CompileError(
+            "cannot-push-rows",
+            "the layers that read the input's rows cannot run together row by row",
+            f"node '{reader}' is the last of them",
+            "use --io arena",
+        )
     return tuple(found)
 
 
@@ -104,9 +122,11 @@ def _outline_of(graph: Graph, target: Target, io: Io) -> _Outline:
     names = set(alone)
     steps = steps_of(graph, alone, names)
     storages = storages_of(graph, steps, alone, names)
-    callers = {*graph.inputs, *graph.outputs} if io == "caller" else set[str]()
+    callers = callers_arrays(graph, io)
     planned = tuple(s for s in storages if callers.isdisjoint(s.tensors))
-    return _Outline(steps, steps_of(graph, together, names), planned)
+    pushed = {name for step in steps if step.pushed for name in step.writes}
+    first_end = max((s.last for s in storages if s.name in pushed), default=-1)
+    return _Outline(steps, steps_of(graph, together, names), planned, first_end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +145,8 @@ def _cost(outline: _Outline, first: int, last: int) -> _Stage:
     """Of the steps first..last as one stage."""
     steps = outline.alone if first == last else outline.together
     numbers = range(first, last + 1)
+    if first == 0 and last < outline.first_end:
+        return IMPOSSIBLE
     if first < last and not _may_stream(steps, numbers):
         return IMPOSSIBLE
     stage = stage_of(steps, numbers, [1] * len(numbers))

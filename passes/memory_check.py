@@ -141,6 +141,7 @@ class _Loop:
         self.rows = [0] * len(calls)
         self.there = {name: 0 for step in calls for name in step.writes}
         if stage.upwards:
+            assert not any(step.pushed for step in calls), "the input's rows come downwards"
             arena.upwards |= self.there.keys() & arena.plan.windows.keys()
 
     def run(self) -> None:

@@ -241,7 +241,7 @@ def can_run_upwards(calls: Sequence[Step]) -> bool:
     """
     if len(calls) == 1 and calls[0].element_order:
         return False
-    return all(s.rows > s.band and s.windows and not s.accumulates for s in calls)
+    return all(s.rows > s.band and s.windows and not (s.accumulates or s.pushed) for s in calls)
 
 
 def mirrored(step: Step) -> Step:

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field, replace
 from tinyc.compiler.graph import Graph, Node
 from tinyc.compiler.ops import OPS
 from tinyc.compiler.ops.concat import ConcatAttrs
+from tinyc.compiler.ops.input_rows import INPUT_ROWS
 from tinyc.compiler.ops.kernel import Kernel
 from tinyc.compiler.ops.op import ROW, Window, call_of
+from tinyc.targets.firmware import Io
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class Step:
                    the output is written with the last
     element_order  element i of the output is written right after element i of the inputs is read
     aligned_reads  the inputs for which `element_order` holds
+    pushed         the caller decides when the next row comes, from the first to the last
     """
 
     node: str
@@ -56,6 +59,13 @@ class Step:
     band: int = 1
     gathers: frozenset[str] = frozenset()
     accumulates: bool = False
+    pushed: bool = False
+
+
+def callers_arrays(graph: Graph, io: Io) -> set[str]:
+    """The tensors that are arrays of the caller's, outside the arena."""
+    inputs = set() if io == "arena" else set(graph.inputs)
+    return inputs | (set(graph.outputs) if io == "caller" else set())
 
 
 def materialize_outputs(graph: Graph) -> Graph:
@@ -180,6 +190,7 @@ def _step(graph: Graph, node: Node, kernel: Kernel, roots: Mapping[str, str]) ->
         base = replace(
             base, rows=kernel.rows, band=kernel.band, windows=rowwise, input_rows=input_rows,
             gathers=frozenset({gathered} if kernel.gathers and once else ()),
+            pushed=op is INPUT_ROWS,
         )  # fmt: skip
     if op.in_place and len(writes) == 1:
         output = call.output

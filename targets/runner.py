@@ -44,8 +44,8 @@ class Execution:
     cycles        by the target's timing table, zero wait states; None when it ran natively
     stack_bytes   deepest stack below that of the caller; None when it ran natively
     functions     by symbol: cycles, instructions, calls
-    calls         the same of each call that <prefix>_run made, in order; the last one is what
-                  came after the last return to it; () where calls were not told apart
+    calls         the same of each call that the program's `callers` made, in order; the last one
+                  is what came after the last return to them; () where calls were not told apart
     text_bytes    code of the program's own objects; rodata_bytes their constants
     code_bytes_by_function  of the same objects, by C name
     compiler      name and version
@@ -127,7 +127,7 @@ def measure_programs(
         image = build_batch(batch, chosen, target, Path(name))
         samples = [(*sample, struct.pack("<I", i)) for i in range(len(programs))]
         job = _job(programs[0], target, image, batch_board_of(target), samples)
-        job = replace(job, inputs=(*job.inputs, SELECTED), caller="", each=True)
+        job = replace(job, inputs=(*job.inputs, SELECTED), callers=(), each=True)
         emulations = _run_job(job, timeout_s)
         if len(emulations) != len(programs):
             raise emulations[0] if isinstance(emulations[0], CompileError) else AssertionError
@@ -192,7 +192,7 @@ def _job(program: Program, target: Target, image: Image, board: Board, samples: 
             Memory(board.ram_origin, board.ram_bytes, writable=True),
         ),
         marks=(BEGIN, END),
-        caller=f"{program.prefix}_run",
+        callers=program.callers,
         exit_symbol="image_exit",
         inputs=tuple(input_symbol(i) for i in range(len(program.inputs))),
         outputs=tuple((output_symbol(i), port.bytes) for i, port in enumerate(program.outputs)),

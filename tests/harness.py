@@ -57,9 +57,9 @@ def run_planned(
     firmware = Program(
         artifact.name,
         artifact.files,
-        tuple(Port(p.c_name, C_TYPES[p.dtype], p.bytes) for p in inputs),
+        tuple(Port(p.c_name, C_TYPES[p.dtype], p.bytes, p.arena, p.rows) for p in inputs),
         tuple(Port(p.c_name, C_TYPES[p.dtype], p.bytes) for p in outputs),
-        "caller",
+        artifact.io,
     )
     data = [tuple(np.ascontiguousarray(s[p.name]).tobytes() for p in inputs) for s in samples]
     machine = STRICT_HOST if on == "host" else load_target(on)

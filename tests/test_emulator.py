@@ -115,8 +115,9 @@ def count(job: Job, callback: Callback | None) -> Counts:
     elf = read_elf(job.image)
     machine = make_machine(elf, job.cpu, job.memories)
     marks = elf.symbols[job.marks[0]], elf.symbols[job.marks[1]]
-    caller, divide = elf.function_at(elf.symbols[job.caller]), load_timing(job.timing).divide
-    return run_counted(machine, job.exit_symbol, marks, caller, divide, callback)
+    callers = [elf.function_at(elf.symbols[symbol]) for symbol in job.callers]
+    divide = load_timing(job.timing).divide
+    return run_counted(machine, job.exit_symbol, marks, callers, divide, callback)
 
 
 def fields(counts: Counts) -> Iterator[object]:

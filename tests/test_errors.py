@@ -49,7 +49,7 @@ def test_unknown_target(capsys) -> None:
 @pytest.mark.parametrize(
     ("option", "known"),
     [
-        ("io", "caller, arena"),
+        ("io", "caller, arena, rows"),
         ("io_dtype", "model, int8"),
         ("optimize", "latency, balanced, size, ram"),
         ("weights", "c, incbin, bin"),

@@ -29,14 +29,17 @@ def compiled(command: list[str], folder: Path) -> "subprocess.CompletedProcess[s
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("io", ["caller", "arena"])
+@pytest.mark.parametrize("io", ["caller", "arena", "rows"])
 @pytest.mark.parametrize("compiler", ["gcc", "clang", "zig"])
 @pytest.mark.parametrize("model", MODELS, ids=lambda p: p.stem)
 def test_the_c_is_clean(model: Path, compiler: str, io: str, tmp_path: Path) -> None:
     command = command_of(compiler)
     if command is None:
         pytest.skip(f"{compiler} is not installed")
-    artifact = tinyc.compile(model, "cortex-m4", io=io)  # on this machine: the portable twins
+    if io == "rows" and model.stem == "motions_conv1d":
+        pytest.skip("its first layer needs the whole input")
+    dtype = "int8" if io == "rows" else "model"  # a Quantize would need the whole input
+    artifact = tinyc.compile(model, "cortex-m4", io=io, io_dtype=dtype)  # here: the portable twins
     artifact.write(tmp_path / "c")
 
     for name in (f"{artifact.name}.c", f"{artifact.name}_weights.c"):

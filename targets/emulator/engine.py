@@ -148,13 +148,13 @@ def run_counted(
     machine: Machine,
     exit_symbol: str,
     marks: tuple[int, int],
-    caller: Function | None,
+    callers: Sequence[Function],
     divide: Divide,
     callback: Callback | None,
 ) -> Counts:
     """Run, and count everything from the first mark to the second.
 
-    caller    the function whose calls are told apart; None tells none apart
+    callers   the functions whose calls are told apart, those of each other left out
     callback  native; None counts in Python
 
     Raises CompileError("run-failed").
@@ -166,7 +166,7 @@ def run_counted(
         _hook(machine.core, callback, counter)
     halfwords = ranges[-1].first + (ranges[-1].high - ranges[-1].low) // 2
     recorder = new_recorder(counter, halfwords)
-    if caller is not None:
+    for caller in callers:
         machine.core.hook_add(
             unicorn.UC_HOOK_CODE, recorder.note_instruction, begin=caller.start, end=caller.end - 1
         )

@@ -22,7 +22,7 @@ class Job:
     cpu      Unicorn's name of the core, without its prefix
     timing   as in Target.timing
     marks    symbols: counting begins and ends when they are called
-    caller   symbol of the function whose calls are told apart; "" tells none apart
+    callers  symbols of the functions whose calls are told apart, those of each other left out
     inputs   symbols that the bytes of a sample are written to, before the reset
     outputs  symbols and how many bytes are read from them, at the end
     aligned  the core cannot access misaligned words
@@ -33,7 +33,7 @@ class Job:
     timing: str
     memories: tuple[Memory, ...]
     marks: tuple[str, str]
-    caller: str
+    callers: tuple[str, ...]
     exit_symbol: str
     inputs: tuple[str, ...]
     outputs: tuple[tuple[str, int], ...]
@@ -48,8 +48,8 @@ class Emulation:
 
     undecoded  executed instructions that were taken for one cycle each
     functions  by name
-    calls      the same of each call that the caller made, in order; the last one is what came
-               after the last return to it
+    calls      the same of each call that the callers made, in order; the last one is what came
+               after the last return to them
     """
 
     outputs: tuple[tuple[bytes, ...], ...]
@@ -96,8 +96,8 @@ def _emulate(job: Job, elf: Elf, timing: Timing) -> Emulation:
 
     marks = elf.symbols[job.marks[0]], elf.symbols[job.marks[1]]
     first = at_reset(job.samples[0])
-    caller = elf.function_at(elf.symbols[job.caller]) if job.caller else None
-    counts = run_counted(first, job.exit_symbol, marks, caller, timing.divide, load_callback())
+    callers = [elf.function_at(elf.symbols[symbol]) for symbol in job.callers]
+    counts = run_counted(first, job.exit_symbol, marks, callers, timing.divide, load_callback())
     if job.aligned and counts.misaligned:
         raise CompileError(
             "run-failed",

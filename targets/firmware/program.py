@@ -6,7 +6,8 @@ from zlib import crc32
 
 from tinyc.targets.toolchain import Files, encoded
 
-Io = Literal["caller", "arena"]  # where inputs and outputs live
+# Where inputs and outputs live; "rows": as "arena", but the caller hands in the input row by row
+Io = Literal["caller", "arena", "rows"]
 Weights = Literal["c", "incbin", "bin"]  # C, an included binary, or a binary that is not linked
 
 
@@ -15,12 +16,14 @@ class Port:
     """One input or output: its C name, element type and size in bytes.
 
     arena  the one that it lies in with `io` "arena", of Program.arenas
+    rows  that it is handed in by, one after the other; 0: it is one piece
     """
 
     c_name: str
     c_type: str
     bytes: int
     arena: str = "arena"
+    rows: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,7 +32,8 @@ class Program:
 
     sources  the files, with <prefix>.h among them
     inputs, outputs  in the order of the arguments of <prefix>_run
-    io       "caller": arguments are arrays; "arena": accessors give pointers into the arena
+    io       "caller": arguments are arrays; "arena": accessors give pointers into the arena;
+             "rows": they do of the outputs, and the input is handed in row by row
     weights  "bin": <prefix>_weights.bin is an argument too
     arenas   one in each memory: `arena_psram` has the type <prefix>_arena_psram
     """
@@ -41,6 +45,17 @@ class Program:
     io: Io
     weights: Weights = "c"
     arenas: tuple[str, ...] = ("arena",)
+
+    @property
+    def callers(self) -> tuple[str, ...]:
+        """The functions that call the kernels, by symbol."""
+        return callers_of(self.prefix, self.io)
+
+
+def callers_of(prefix: str, io: Io) -> tuple[str, ...]:
+    """With io "rows" <prefix>_run is the main.c's."""
+    names = ("run", "begin", "push_row", "finish") if io == "rows" else ("run",)
+    return tuple(f"{prefix}_{name}" for name in names)
 
 
 BEGIN, END = "bench_begin", "bench_end"  # the calls around the inference, by symbol
@@ -57,6 +72,19 @@ def output_symbol(index: int) -> str:
     return f"tinyc_output_{index}"
 
 
+RUN_ROWS = """\
+void {prefix}_run({parameters});
+
+__attribute__((noinline)) void {prefix}_run({parameters}) {{
+  {prefix}_begin({arenas});
+  for (uint32_t row = 0; row < {rows}u; ++row) {{
+    {prefix}_push_row({own}, &{input}[row * ({bytes}u / {rows}u / sizeof({c_type}))]);
+  }}
+  {prefix}_finish({own});
+}}
+
+"""
+
 DEVICE_MAIN = """\
 /* One inference between two marks. Inputs are written to memory before the reset. */
 #include "{prefix}.h"
@@ -65,7 +93,7 @@ DEVICE_MAIN = """\
 #include <string.h>
 
 {arrays}{file}
-__attribute__((noinline)) void bench_begin(void) {{
+{run}__attribute__((noinline)) void bench_begin(void) {{
   __asm volatile("");
 }}
 
@@ -90,7 +118,7 @@ HOST_MAIN = """\
 #include <string.h>
 
 {arrays}{file}
-int main(void) {{
+{run}int main(void) {{
 {find}  for (;;) {{
 {reads}{before}    {prefix}_run({arguments});
 {after}{writes}    fflush(stdout);
@@ -127,6 +155,7 @@ def device_files(program: Program) -> dict[str, str | bytes]:
         arrays=_arrays(program, '__attribute__((section(".noinit"))) '),
         file=WEIGHTS_ARRAY if program.weights == "bin" else "",
         find=_find_weights(program),
+        run=_run_rows(program),
         arguments=_arguments(program),
         before=before,
         after=after,
@@ -152,6 +181,7 @@ def host_files(program: Program) -> dict[str, str | bytes]:
         arrays=_arrays(program, ""),
         file=WEIGHTS_ARRAY if program.weights == "bin" else "",
         find=_find_weights(program),
+        run=_run_rows(program),
         arguments=_arguments(program),
         reads=reads,
         before=before,
@@ -184,10 +214,26 @@ def _arrays(program: Program, place: str) -> str:
     )
 
 
+def _run_rows(program: Program) -> str:
+    """With io "rows" the function that makes one call of it, for `main` and the emulator."""
+    if program.io != "rows":
+        return ""
+    (port,), prefix = program.inputs, program.prefix
+    arenas = [f"own_{arena}" for arena in program.arenas]  # others than main.c's
+    weights = ["weights"] if program.weights == "bin" else []
+    parameters = [f"{prefix}_{arena} *own_{arena}" for arena in program.arenas]
+    parameters += [f"const {prefix}_weights *weights" for _ in weights]
+    return RUN_ROWS.format(
+        prefix=prefix, parameters=", ".join(parameters), arenas=", ".join(arenas),
+        own=", ".join([*arenas, *weights]), input=input_symbol(0), rows=port.rows,
+        bytes=port.bytes, c_type=port.c_type,
+    )  # fmt: skip
+
+
 def _arguments(program: Program) -> str:
     arenas = [f"&{arena}" for arena in program.arenas]
     own = [*arenas, *(["weights"] if program.weights == "bin" else [])]
-    if program.io == "arena":
+    if program.io != "caller":
         return ", ".join(own)
     inputs = [input_symbol(i) for i in range(len(program.inputs))]
     outputs = [output_symbol(i) for i in range(len(program.outputs))]
@@ -204,7 +250,7 @@ def _copies(program: Program, indent: str) -> tuple[str, str]:
 
     before = "".join(
         f"{indent}memcpy({place(port)}, {input_symbol(i)}, {port.bytes}u);\n"
-        for i, port in enumerate(program.inputs)
+        for i, port in enumerate(program.inputs if program.io == "arena" else ())
     )
     after = "".join(
         f"{indent}memcpy({output_symbol(i)}, {place(port)}, {port.bytes}u);\n"

@@ -1,0 +1,444 @@
+"""With --io rows the caller hands in the input row by row: same outputs, no whole input in RAM."""
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx.helper import make_node
+
+import tinyc
+from bench.models import SHARED
+from tests.conftest import NEEDS_MODELS
+from tests.harness import (
+    HOST,
+    STRICT_HOST,
+    onnx_model,
+    optimized,
+    random_constant,
+    random_inputs,
+    read_model,
+    run_planned,
+    stored,
+)
+from tests.test_overlap import add, chain
+from tinyc.compiler.emit_arena import arena_header
+from tinyc.compiler.graph import DType, Graph, Node, QParams, Tensor, verify
+from tinyc.compiler.interpreter import run
+from tinyc.compiler.memory_map import map_of
+from tinyc.compiler.ops import OPS
+from tinyc.compiler.ops.conv2d import Conv2DAttrs
+from tinyc.compiler.ops.elementwise import BinaryAttrs
+from tinyc.compiler.ops.reshape import ReshapeAttrs
+from tinyc.compiler.ops.softmax import SoftmaxAttrs
+from tinyc.compiler.ops.transpose import TransposeAttrs
+from tinyc.compiler.pipeline import Options, emit_artifact, read_graph
+from tinyc.compiler.planning import plan_program
+from tinyc.compiler.profiling import random_inputs as profiled_inputs
+from tinyc.compiler.program import Program
+from tinyc.compiler.running import run_artifact
+from tinyc.passes.fusions import fusions_of
+from tinyc.passes.input_rows import STATE, push_rows
+from tinyc.passes.memory_check import check_plan
+from tinyc.targets import load_target
+from tinyc.targets.toolchain import find_compiler, run_compiler
+
+TARGETS = ["host", "cortex-m4", "cortex-m0plus", "rv32imc"]
+
+
+def conv(
+    height: int, width: int, channels: int, size: int, stride: int, pads: tuple[int, int, int, int]
+) -> Graph:
+    """One convolution of int8, `size` x `size`, and one of 1x1 that reads its rows."""
+    x = stored("x", (1, height, width, channels), QParams((0.05,), (-128,)))
+    tensors, nodes, last = {"x": x}, [], "x"
+    for i, (side, attrs) in enumerate(
+        ((size, Conv2DAttrs((stride, stride), pads)), (1, Conv2DAttrs((1, 1), (0, 0, 0, 0))))
+    ):
+        shape = (4, side, side, tensors[last].shape[3])
+        add(tensors, random_constant(f"w{i}", shape, DType.INT8, i, QParams((0.01,))), i, 4)
+        inputs = (last, f"w{i}", f"b{i}")
+        ((shape, _),) = OPS["Conv2D"].infer(tuple(tensors[n] for n in inputs), attrs)
+        tensors[f"r{i}"] = stored(f"r{i}", shape, QParams((0.4,), (-3,)))
+        nodes.append(Node(f"n{i}", "Conv2D", inputs, (f"r{i}",), attrs, (f"n{i}",)))
+        last = f"r{i}"
+    return Graph("model", ("x",), (last,), tuple(nodes), tensors)
+
+
+def planned(graph: Graph, target: str, fusion: int = -1) -> Program:
+    """Of a graph that takes rows."""
+    machine = load_target(target)
+    streams = fusions_of(graph, machine, "rows")[fusion].streams
+    return plan_program(graph, machine, "rows", streams=streams)
+
+
+def assert_computes_the_meaning(graph: Graph, program: Program, target: str) -> None:
+    samples = [random_inputs(graph, seed) for seed in range(2)]
+
+    computed = run_planned(program, samples, target)
+
+    (name,) = graph.outputs
+    for inputs, outputs in zip(samples, computed, strict=True):
+        np.testing.assert_array_equal(outputs[name], run(graph, inputs)[name])
+
+
+SHAPES = {
+    "3x3": conv(9, 7, 3, 3, 1, (1, 1, 1, 1)),
+    "one channel, one column": conv(6, 1, 1, 1, 1, (0, 0, 0, 0)),
+    "two rows": conv(2, 5, 3, 2, 1, (1, 0, 0, 1)),
+    "odd row bytes, stride 2": conv(11, 5, 1, 3, 2, (1, 1, 1, 1)),
+    "rows that nobody reads": conv(11, 6, 2, 2, 4, (0, 0, 0, 0)),
+    "stride over kernel": conv(10, 5, 3, 1, 3, (0, 0, 0, 0)),
+    "padding above only": conv(7, 6, 3, 3, 1, (2, 1, 0, 1)),
+    "padding below only": conv(7, 6, 3, 4, 2, (0, 1, 3, 1)),
+    "kernel over input": conv(3, 4, 2, 5, 1, (2, 2, 2, 2)),
+}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_rows_give_what_the_whole_gives(shape: str, target: str) -> None:
+    graph = push_rows(SHAPES[shape], load_target(target))
+    verify(graph)
+
+    program = planned(graph, target)
+
+    assert program.steps[0].pushed and program.plan.windows
+    assert_computes_the_meaning(graph, program, target)
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("seed", range(24))
+def test_random_chains_compute_the_meaning(seed: int, target: str) -> None:
+    graph = chain(seed)
+    try:
+        graph = push_rows(graph, load_target(target))
+    except tinyc.CompileError:
+        pytest.skip("the first layer does not work by rows")
+
+    for fusion in {0, -1}:
+        assert_computes_the_meaning(graph, planned(graph, target, fusion), target)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_every_fusion_takes_the_rows_first(seed: int) -> None:
+    try:
+        graph = push_rows(chain(seed), HOST)
+    except tinyc.CompileError:
+        pytest.skip("the first layer does not work by rows")
+
+    fusions = fusions_of(graph, HOST, "rows")
+
+    sizes = [fusion.bytes for fusion in fusions]
+    assert sizes == sorted(set(sizes), reverse=True)
+    (rows,) = (node.name for node in graph.nodes if node.op == "InputRows")
+    for fusion in fusions:
+        assert fusion.streams[0][0] == rows
+        last = max(i for i, n in enumerate(graph.nodes) if graph.nodes[0].output in n.inputs)
+        assert graph.nodes[last].name in fusion.streams[0]
+
+
+def test_the_memory_map_names_what_is_remembered() -> None:
+    program = planned(push_rows(SHAPES["3x3"], HOST), "host")
+
+    areas = {area.name: area.kind for area in map_of(program).areas}
+
+    assert areas["remembered between rows"] == "tensor" and areas["x_window"] == "window"
+
+
+def test_the_checker_sees_a_state_that_is_overwritten() -> None:
+    program = planned(push_rows(SHAPES["3x3"], HOST), "host")
+    offsets = {**program.plan.offsets}
+    offsets[STATE] = offsets[program.graph.outputs[0]]
+    plan = replace(program.plan, offsets=offsets)
+
+    with pytest.raises(AssertionError, match="overwritten"):
+        check_plan(plan, program.stages, program.steps, program.storages, HOST.alignment)
+
+
+MAIN = """
+#include <stdio.h>
+#include <string.h>
+#include "model.h"
+#define ROWS ((int32_t)MODEL_INPUT_0_ROWS)
+static int8_t x[2][MODEL_INPUT_0_ROWS][MODEL_INPUT_0_ROW_ELEMENTS];
+static model_arena a, b;
+static int8_t whole[2][MODEL_OUTPUT_0_ELEMENTS];
+
+static int same(const model_arena *arena, int number) {
+  return memcmp(model_r1(arena), whole[number], sizeof whole[number]) == 0;
+}
+
+int main(void) {
+  for (int n = 0; n < 2; ++n) {
+    for (int32_t i = 0; i < ROWS; ++i) {
+      for (int32_t k = 0; k < (int32_t)MODEL_INPUT_0_ROW_ELEMENTS; ++k) {
+        x[n][i][k] = (int8_t)((7 * n + 31 * i + 11 * k) % 251 - 125);
+      }
+    }
+    model_begin(&a);
+    for (int32_t i = 0; i < ROWS; ++i) {
+      if (model_push_row(&a, x[n][i]) != ROWS - 1 - i) return 1;
+    }
+    if (!model_finish(&a)) return 2;
+    memcpy(whole[n], model_r1(&a), sizeof whole[n]);
+  }
+  if (memcmp(whole[0], whole[1], sizeof whole[0]) == 0) return 3;
+
+  if (model_push_row(&a, x[0][0]) != 0 || !same(&a, 1)) return 4; /* too many: before a begin */
+  if (model_finish(&a) || !same(&a, 1)) return 5;                 /* twice */
+
+  model_begin(&a); /* two at a time, and one that is given up */
+  model_push_row(&a, x[1][0]);
+  if (model_finish(&a)) return 6; /* rows are missing */
+  model_begin(&a);
+  model_begin(&b);
+  for (int32_t i = 0; i < ROWS; ++i) {
+    int8_t row[MODEL_INPUT_0_ROW_ELEMENTS + 1]; /* at any address, and overwritten afterwards */
+    memcpy(row + 1, x[0][i], MODEL_INPUT_0_ROW_ELEMENTS);
+    model_push_row(&a, row + 1);
+    memset(row, 99, sizeof row);
+    model_push_row(&b, x[1][i]);
+  }
+  if (model_push_row(&a, x[1][0]) != 0) return 7; /* too many: before finish */
+  if (!model_finish(&a) || !model_finish(&b)) return 8;
+  return same(&a, 0) && same(&b, 1) ? 0 : 9;
+}
+"""
+
+
+def test_the_functions_do_what_the_header_says(tmp_path: Path) -> None:
+    artifact = emit_artifact(planned(push_rows(SHAPES["3x3"], HOST), "host"))
+    artifact.write(tmp_path / "c")
+    (tmp_path / "c" / "main.c").write_text(MAIN)
+    names = sorted(path.name for path in (tmp_path / "c").glob("*.c"))
+
+    compiler = find_compiler(STRICT_HOST)
+    run_compiler(compiler, [*compiler.flags, *names, "-o", "program"], tmp_path / "c", "linking")
+    done = subprocess.run([str(tmp_path / "c" / "program")])
+
+    assert done.returncode == 0
+
+
+def test_channels_come_last_in_the_rows_of_a_model_that_has_them_first(tmp_path: Path) -> None:
+    weights = np.random.default_rng(0).normal(size=(4, 3, 3, 3)).astype(np.float32)
+    model = onnx_model(
+        [make_node("Conv", ["x", "w"], ["y"], pads=[1] * 4)],
+        {"x": ("float32", (1, 3, 8, 6))},
+        {"y": ("float32", (1, 4, 8, 6))},
+        {"w": weights},
+    )
+    whole = optimized(read_model(model, tmp_path))
+
+    graph = push_rows(whole, HOST)
+
+    assert graph.tensors["x"].shape == (1, 8, 6, 3)
+    assert graph.notes[-1].startswith("rows of the input 'x' have the channels last, [8, 6, 3]")
+    image = random_inputs(graph)["x"]
+    (rows,) = run_planned(planned(graph, "host"), [{"x": image}], "host")
+    expected = run(whole, {"x": np.ascontiguousarray(image.transpose(0, 3, 1, 2))})
+    np.testing.assert_allclose(rows["y"], expected["y"], 1e-5, 1e-5)
+
+
+def test_an_input_without_the_shape_of_rows_is_taken_where_a_reshape_gives_it(
+    tmp_path: Path,
+) -> None:
+    weights = np.random.default_rng(0).normal(size=(2, 1, 3, 3)).astype(np.float32)
+    model = onnx_model(
+        [
+            make_node("Reshape", ["x", "s"], ["r"]),
+            make_node("Conv", ["r", "w"], ["y"], pads=[1] * 4),
+        ],
+        {"x": ("float32", (1, 35))},
+        {"y": ("float32", (1, 2, 7, 5))},
+        {"w": weights, "s": np.array([1, 1, 7, 5], np.int64)},
+    )
+
+    graph = push_rows(optimized(read_model(model, tmp_path)), HOST)
+
+    program = planned(graph, "host")
+    header = emit_artifact(program).files["model.h"]
+    assert "#define MODEL_INPUT_0_ROWS 7u\n#define MODEL_INPUT_0_ROW_ELEMENTS 5u" in header
+    inputs = random_inputs(graph)
+    (computed,) = run_planned(program, [inputs], "host")
+    np.testing.assert_allclose(computed["y"], run(graph, inputs)["y"], 1e-5, 1e-5)
+
+
+@pytest.mark.parametrize("target", ["host", "cortex-m4"])
+def test_weights_that_are_not_linked_are_arguments(target: str) -> None:
+    graph = push_rows(SHAPES["3x3"], load_target(target))
+    linked = emit_artifact(planned(graph, target))
+    apart = emit_artifact(planned(graph, target), weights="bin")
+    x = random_inputs(graph)
+
+    expected, computed = (run_artifact(a, load_target(target), x).outputs for a in (linked, apart))
+
+    np.testing.assert_array_equal(computed["r1"], expected["r1"])
+    assert (
+        "model_push_row(model_arena *arena, const model_weights *weights, "
+        in apart.files["model.h"]
+    )
+
+
+def test_an_arena_that_is_shared_says_how_long_a_model_has_it() -> None:
+    header = arena_header("rows", {"arena": {"kws": 100, "vww": 200}})
+
+    assert " *   kws_begin(&arena.kws);\n *   kws_finish(&arena.kws);\n *   vww_begin" in header
+    assert "From begin to finish of a model nothing else may use the arena" in header
+
+
+def refusal(model: onnx.ModelProto, folder: Path) -> str:
+    onnx.save(model, str(folder / "m.onnx"))
+    with pytest.raises(tinyc.CompileError) as error:
+        tinyc.compile(folder / "m.onnx", "host", io="rows")
+    assert error.value.code == "cannot-push-rows"
+    return str(error.value)
+
+
+def test_a_model_of_two_inputs_is_refused(tmp_path: Path) -> None:
+    kind = ("float32", (1, 4, 4, 2))
+    model = onnx_model([make_node("Add", ["a", "b"], ["y"])], {"a": kind, "b": kind}, {"y": kind})
+
+    assert refusal(model, tmp_path) == (
+        "error[cannot-push-rows]: the model has 2 inputs, and only one can be handed in by rows\n"
+        "  --> inputs 'a', 'b'\n"
+        "  help: use --io arena or --io caller"
+    )
+
+
+def test_a_layer_that_needs_the_whole_input_is_refused(tmp_path: Path) -> None:
+    model = onnx_model(
+        [make_node("Softmax", ["x"], ["y"], name="first", axis=1)],
+        {"x": ("float32", (1, 4, 4, 2))},
+        {"y": ("float32", (1, 4, 4, 2))},
+    )
+
+    assert refusal(model, tmp_path) == (
+        "error[cannot-push-rows]: Softmax needs the whole input before it can begin\n"
+        "  --> node 'first'\n"
+        "  help: use --io arena, or begin the model with convolutions or pools of several rows"
+    )
+
+
+def test_a_vector_is_refused(tmp_path: Path) -> None:
+    model = onnx_model(
+        [make_node("Gemm", ["x", "w"], ["y"], name="first")],
+        {"x": ("float32", (1, 4))},
+        {"y": ("float32", (1, 3))},
+        {"w": np.ones((4, 3), np.float32)},
+    )
+
+    assert "Dense needs the whole input before it can begin\n  --> node 'first'" in refusal(
+        model, tmp_path
+    )
+
+
+def test_a_layer_between_two_that_read_the_input_is_refused() -> None:
+    graph = SHAPES["3x3"]
+    softmax = Node("between", "Softmax", ("r1",), ("s",), SoftmaxAttrs(3))
+    again = Node("again", "Conv2D", ("x", "w0", "b0"), ("r2",), graph.nodes[0].attrs)
+    join = Node("join", "Add", ("s", "r2"), ("y",), BinaryAttrs())
+    tensors = {n: replace(graph.tensors["r0"], name=n) for n in ("s", "r2", "y")}
+    deep = replace(graph, outputs=("y",)).with_nodes(
+        [*graph.nodes, softmax, again, join], tensors.values()
+    )
+
+    with pytest.raises(tinyc.CompileError) as error:
+        push_rows(deep, HOST)
+
+    assert error.value.where == "node 'between'"
+
+
+def test_an_input_that_is_read_in_two_shapes_is_refused(tmp_path: Path) -> None:
+    model = onnx_model(
+        [
+            make_node("MaxPool", ["x"], ["p"], kernel_shape=[3, 3], pads=[1] * 4),
+            make_node("Add", ["p", "x"], ["y"], name="again"),
+        ],
+        {"x": ("float32", (1, 1, 6, 6))},
+        {"y": ("float32", (1, 1, 6, 6))},
+    )
+
+    assert "Add needs the whole input before it can begin\n  --> node 'again'" in refusal(
+        model, tmp_path
+    )
+
+
+@pytest.mark.parametrize("io_dtype", ["model", "int8"])
+def test_a_model_with_a_quantize_at_the_input_takes_rows(io_dtype: str) -> None:
+    model = Path(__file__).parent.parent / "examples" / "digits" / "digits_cnn_int8_qdq_ort.onnx"
+    whole = tinyc.compile(model, "cortex-m4", io="arena", io_dtype=io_dtype)
+    x = profiled_inputs(read_graph(model, HOST, Options(io_dtype=io_dtype)), whole.report.inputs, 0)
+
+    rows = tinyc.compile(model, "cortex-m4", io="rows", io_dtype=io_dtype)
+
+    expected, computed = (tinyc.run(a, x).outputs for a in (whole, rows))
+    for name, values in expected.items():
+        np.testing.assert_array_equal(computed[name], values)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_channels_come_last_before_a_quantize(channels: int) -> None:
+    layers = conv(8, 6, channels, 3, 1, (1, 1, 1, 1))
+    planes = (1, channels, 8, 6)
+    image = Tensor("image", planes, DType.FLOAT32)
+    stored_planes = replace(layers.tensors["x"], name="q", shape=planes)
+    turn = Node("turn", "Transpose", ("q",), ("x",), TransposeAttrs((0, 2, 3, 1)))
+    if channels == 1:
+        turn = replace(turn, op="Reshape", attrs=ReshapeAttrs((1, 8, 6, 1)))
+    nodes = (Node("store", "Quantize", ("image",), ("q",)), turn, *layers.nodes)
+    whole = replace(layers, inputs=("image",)).with_nodes(nodes, [image, stored_planes])
+    verify(whole)
+
+    graph = push_rows(whole, HOST)
+
+    verify(graph)
+    assert [n.op for n in graph.nodes if n.op != "Reshape"][:3] == [
+        "InputRows", "Quantize", "Conv2D",
+    ]  # fmt: skip
+    values = np.random.default_rng(0).normal(size=(1, 8, 6, channels)).astype(np.float32)
+    pushed = values.reshape(graph.tensors["image"].shape)
+    (rows,) = run_planned(planned(graph, "host"), [{"image": pushed}], "host")
+    expected = run(whole, {"image": np.ascontiguousarray(values.transpose(0, 3, 1, 2))})
+    np.testing.assert_array_equal(rows["r1"], expected["r1"])
+
+
+def test_planes_of_channels_are_refused(tmp_path: Path) -> None:
+    model = onnx_model(
+        [make_node("Mul", ["x", "s"], ["m"]), make_node("Conv", ["m", "w"], ["y"])],
+        {"x": ("float32", (1, 3, 8, 6))},
+        {"y": ("float32", (1, 4, 6, 4))},
+        {"w": np.ones((4, 3, 3, 3), np.float32), "s": np.ones((3, 1, 1), np.float32) * 2},
+    )
+
+    assert "Transpose needs the whole input before it can begin" in refusal(model, tmp_path)
+
+
+@NEEDS_MODELS
+@pytest.mark.parametrize("target", ["host", "cortex-m4"])
+def test_visual_wake_words_by_rows(target: str) -> None:
+    model = SHARED / "models" / "mobilenetv1_vww_int8_qdq.onnx"
+    whole = tinyc.compile(model, target, io="arena", optimize="ram")
+    rows = tinyc.compile(model, target, io="rows", optimize="ram")
+    x = np.random.default_rng(0).integers(-128, 128, (2, 96, 96, 3)).astype(np.int8)
+
+    (expected,) = tinyc.run(whole, {"input_1_int8": x}).outputs.values()
+    (computed,) = tinyc.run(rows, {"input_1_int8": x}).outputs.values()
+
+    np.testing.assert_array_equal(computed, expected)
+    if target == "cortex-m4":
+        assert rows.report.arena_bytes <= 14_336
+
+
+@NEEDS_MODELS
+@pytest.mark.parametrize("target", ["cortex-m4", "rv32imc"])
+def test_a_profile_tells_the_rows_from_the_layers(target: str) -> None:
+    model = SHARED / "models" / "dscnn_kws_int8_qdq.onnx"
+
+    profile = tinyc.profile(model, target, io="rows")
+
+    assert profile.layers[0].op == "InputRows" and profile.layers[0].cycles > 0
+    assert sum(layer.cycles for layer in profile.layers) > 0.98 * profile.cycles
