@@ -27,11 +27,12 @@ from tinyc.targets import Target
 from tinyc.targets.firmware import Io
 
 Optimize = Literal["latency", "balanced", "size", "ram"]
-# Percent of flash that a percent of cycles is worth.
-BALANCED_WORTH, LATENCY_WORTH = 2.0, 12.0
+LATENCY_WORTH = 12.0  # percent of flash, or of RAM, that a percent of cycles is worth
+# Bytes that are worth as much as all cycles, for "balanced": a percent is 600 B, or 120 B
+FLASH_PRICE, RAM_PRICE = 60_000.0, 12_000.0
 FIRMWARE_FLASH, FIRMWARE_RAM = 16384, 4096  # bytes, about: what any firmware has beside the model
 # The most cycles against "latency"; a little is left for what estimates are off
-BALANCED_SLOWDOWN, RAM_SLOWDOWN, SIZE_SLOWDOWN = 1.07, 1.28, 2.5
+BALANCED_SLOWDOWN, RAM_SLOWDOWN, SIZE_SLOWDOWN = 1.103, 1.28, 2.5
 STEEP = 50.0  # what a percent beyond costs
 WORST_FIRST: tuple[Source, ...] = ("unknown", "estimated")
 
@@ -155,9 +156,8 @@ def byte_cycles(objective: Objective, cost: Cost) -> float:
 
 
 def balance(cost: Cost) -> Any:
-    """A percent of cycles is worth BALANCED_WORTH of flash, or half of that of RAM."""
-    flash = np.log(cost.flash_bytes + FIRMWARE_FLASH)
-    return BALANCED_WORTH * np.log(cost.cycles) + flash + 2 * np.log(cost.ram_bytes)
+    """A percent of cycles is worth a percent of FLASH_PRICE or of RAM_PRICE."""
+    return np.log(cost.cycles) + cost.flash_bytes / FLASH_PRICE + cost.ram_bytes / RAM_PRICE
 
 
 def worth(percent: float) -> Objective:

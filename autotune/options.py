@@ -14,7 +14,7 @@ from tinyc.passes.fusions import ACCUMULATING
 from tinyc.targets import Target
 
 BLOCKS_OF_ROWS = "row-blocks"  # the algorithm whose blocks end with the rows
-PIXELS, SINGLE = 4, 1.6  # of a block; gemm-blocks 4x2 and 3x2 with 64 channels on Cortex-M4
+PIXELS, SINGLE = 4, 0.4  # of a block; gemm-blocks 4x2 and 3x2 with 64 channels on Cortex-M4
 MOST_ESTIMATED = 6  # schedules of a workload that was not measured
 
 
@@ -78,7 +78,7 @@ def by_rows(call: Call, schedule: Schedule, rows: int) -> float:
     """How many times the cycles a kernel takes that is called for `rows` rows at a time, about.
 
     A 1x1 convolution runs over the ends of rows in blocks of pixels; what is left of each call
-    are blocks of one pixel, which take as long as SINGLE pixels of a whole one.
+    are blocks of one pixel, which take SINGLE of a whole one's time.
     """
     if call.node.op != "Conv2D" or schedule.algorithm == BLOCKS_OF_ROWS:
         return 1.0
@@ -88,7 +88,7 @@ def by_rows(call: Call, schedule: Schedule, rows: int) -> float:
     block = schedule.rows or PIXELS
 
     def blocks(pixels: int) -> float:
-        return pixels // block + min(SINGLE / block, 1.0) * (pixels % block)
+        return pixels // block + SINGLE * (pixels % block)
 
     return height / rows * blocks(rows * width) / blocks(height * width)
 

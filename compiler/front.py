@@ -7,7 +7,6 @@ from typing import Any, get_args
 import numpy as np
 
 from tinyc.autotune.choice import (
-    BALANCED_WORTH,
     FIRMWARE_FLASH,
     FIRMWARE_RAM,
     LATENCY_WORTH,
@@ -15,6 +14,7 @@ from tinyc.autotune.choice import (
     Limits,
     Optimize,
     Problem,
+    balance,
     choose,
     problems_of,
     worth,
@@ -91,7 +91,7 @@ def _candidates(problems: Sequence[Problem]) -> list[Choice]:
     """For every set of layers that may stream, what a few wishes choose."""
     wishes = (
         worth(LATENCY_WORTH),
-        worth(BALANCED_WORTH),
+        balance,
         *(_ram_worth(percent) for percent in (4.0, 1.0, 0.3)),
     )
     return [choose("balanced", problem, wish) for problem in problems for wish in wishes]
