@@ -52,6 +52,7 @@ def compile(
     dump: str | Path | None = None,
     weights: Weights = "c",
     html: bool = False,
+    check_memory: bool = False,
     memory: str = "",
 ) -> Artifact:
     """Compile an ONNX file to C for a target.
@@ -68,6 +69,7 @@ def compile(
     weights       "c": the tables as C; "incbin": as a binary that an assembly source includes;
                   "bin": as a binary that the firmware puts anywhere and gives to each run
     html          whether there is a report.html too: memory map, layers, modes
+    check_memory  whether the report says what was proved of the memory plan
     memory        the memories that the model may use, as in "sram=64K,psram=8M:slow"; the
                   target's when empty
 
@@ -79,6 +81,7 @@ def compile(
         dump=None if dump is None else Path(dump),
         weights=weights,
         html=html,
+        check_memory=check_memory,
         memory=memory,
     )  # fmt: skip
     return compile_model(Path(model), _target(target), options)

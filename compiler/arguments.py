@@ -130,6 +130,10 @@ def _add_compile(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--html", action="store_true", help="write report.html too: memory map, layers, modes"
     )
+    parser.add_argument(
+        "--check-memory", action="store_true",
+        help="report how the plan was executed on tagged bytes, each read held against its write",
+    )  # fmt: skip
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

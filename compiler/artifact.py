@@ -140,6 +140,8 @@ class Report:
     peak               the layers at which most bytes of the arena are in use
     optimize           the mode that the kernels were chosen for, of `modes`
     weights            "c", "incbin": tables are linked; "bin": they are in <model>_weights.bin
+    memory_check       with --check-memory: the plan executed on tagged bytes: "calls" of kernels,
+                       "read_bytes", each of which held what it should, and "written_bytes"
     """
 
     model: str
@@ -158,6 +160,7 @@ class Report:
     modes: tuple[Mode, ...] = ()
     weights: Weights = "c"
     memories: tuple[Memory, ...] = ()
+    memory_check: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"

@@ -41,7 +41,10 @@ def _compile(args: argparse.Namespace) -> int:
     from tinyc.compiler.show import show_report, show_written
     from tinyc.targets import load_target
 
-    options = replace(_options(args), name="".join(args.name), weights=args.weights, html=args.html)
+    options = replace(
+        _options(args), name="".join(args.name), weights=args.weights, html=args.html,
+        check_memory=args.check_memory,
+    )  # fmt: skip
     artifact = compile_model(args.models[0], load_target(args.target), options)
     artifact.write(args.output)
     if args.json:

@@ -17,13 +17,14 @@ from tinyc.compiler.graph import Graph, Shape, to_text
 from tinyc.compiler.names import c_name
 from tinyc.compiler.onnx_import.reading import read_onnx
 from tinyc.compiler.pages.report_page import report_page
-from tinyc.compiler.planning import limits_of
+from tinyc.compiler.planning import limits_of, prove
 from tinyc.compiler.planning_memories import plan_in_memories
 from tinyc.compiler.program import Program
 from tinyc.compiler.reporting import ports_of, report_of
 from tinyc.passes import FLOAT_PASSES, INT8_PASSES, run_passes
 from tinyc.passes.boundary import strip_boundary_quantization
 from tinyc.passes.input_rows import push_rows
+from tinyc.passes.memory_check import Checked
 from tinyc.passes.storage import materialize_outputs
 from tinyc.targets import Target
 from tinyc.targets.firmware import Io, Weights
@@ -50,6 +51,7 @@ class Options:
     input_shapes  by input name, for dimensions that the model leaves open
     dump          folder for the graph after every pass; None: no dump
     html          whether there is a report.html too
+    check_memory  whether the report says what was proved of the memory plan
     memory        the memories that the model may use, as in `with_memory`; "": the target's
     """
 
@@ -63,6 +65,7 @@ class Options:
     dump: Path | None = None
     weights: Weights = "c"
     html: bool = False
+    check_memory: bool = False
     memory: str = ""
 
     def __post_init__(self) -> None:
@@ -122,8 +125,11 @@ def compile_program(
     problems = problems_of(graph, target, options.io, records)
     limits = limits_of(target, options.max_ram, options.max_flash)
     program, choice = plan_in_memories(graph, target, options.io, problems, options.mode, limits)
-    choices = choices_of(problems, limits)
-    artifact = emit_artifact(program, choice, choices, limits, options.weights, options.html)
+    proved = prove(program)
+    artifact = emit_artifact(
+        program, choice, choices_of(problems, limits), limits, options.weights, options.html,
+        proved if options.check_memory else None,
+    )  # fmt: skip
     return program, artifact
 
 
@@ -166,18 +172,20 @@ def emit_artifact(
     limits: Limits | None = None,
     weights: Weights = "c",
     html: bool = False,
+    proved: Checked | None = None,
 ) -> Artifact:
     """The C files and the report of a program that fits its target.
 
     choice, choices  why its kernels are what they are, and what the others would be
     limits           bytes that it may use; None: those of the target
     html             whether there is a report.html too
+    proved           what the report says of the memory plan's check
     """
     name = program.graph.name
     ports = ports_of(program)
     functions = functions_of(program, [p.c_name for side in ports for p in side])
     tables = tables_of(program, name, weights)
-    report = report_of(program, choice, choices, ports, functions, tables)
+    report = report_of(program, choice, choices, ports, functions, tables, proved)
     check_fits(report, program.target, limits or limits_of(program.target))
     files = emit_c(program, name, ports, functions, tables)
     files["report.json"] = report.to_json()

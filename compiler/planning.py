@@ -20,7 +20,7 @@ from tinyc.compiler.ops.kernel import Kernel
 from tinyc.compiler.ops.op import call_of
 from tinyc.compiler.program import Program, build_program
 from tinyc.passes.fusions import CYCLES_PER_CALL
-from tinyc.passes.memory_check import check_plan
+from tinyc.passes.memory_check import Checked, check_plan
 from tinyc.passes.placement import LEAST_RAM
 from tinyc.passes.storage import materialize_outputs
 from tinyc.targets import Target
@@ -96,7 +96,7 @@ def plan_choice(
 
     worth = byte_cycles(objective, choice.cost)
     streams = choice.fusion.streams
-    return plan_program(graph, target, io, choice.schedules, streams, worth, up_cycles)
+    return build_program(graph, target, io, choice.schedules, streams, worth, up_cycles)
 
 
 def _up_cycles(graph: Graph, choice: Choice, name: str, kernel: Kernel) -> int:
@@ -122,6 +122,16 @@ def plan_program(
     """Kernels chosen and memory planned, and the plan proved; see `build_program`."""
     graph = materialize_outputs(graph)
     program = build_program(graph, target, io, schedules, streams, byte_cycles, up_cycles)
-    if program.fits:  # else emit_artifact refuses it, at once
-        check_plan(program.plan, program.stages, program.steps, program.storages, target.alignment)
+    prove(program)
     return program
+
+
+def prove(program: Program) -> Checked | None:
+    """Execute the plan on tagged bytes; None when it does not fit, which is refused anyway.
+
+    An assertion fails when a byte is read that no longer holds what it should.
+    """
+    if not program.fits:
+        return None
+    alignment = program.target.alignment
+    return check_plan(program.plan, program.stages, program.steps, program.storages, alignment)

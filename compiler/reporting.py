@@ -18,6 +18,7 @@ from tinyc.compiler.program import Program
 from tinyc.compiler.reporting_memories import memories_of
 from tinyc.passes.claims import scratch_name
 from tinyc.passes.float_report import stays_float
+from tinyc.passes.memory_check import Checked
 
 OWN_NAMES = (  # as in kws_run
     "arena", "run", "begin", "push_row", "finish", "state", "weights", "weights_at",
@@ -52,6 +53,7 @@ def report_of(
     ports: tuple[tuple[Port, ...], tuple[Port, ...]],
     functions: Functions,
     tables: Tables,
+    proved: Checked | None = None,
 ) -> Report:
     """What is known of the program without running it.
 
@@ -77,6 +79,7 @@ def report_of(
         inputs=ports[0],
         outputs=ports[1],
         optimize="" if choice is None else choice.optimize,
+        memory_check={} if proved is None else asdict(proved),
         modes=tuple(map(_mode, choices.values())),
         weights=tables.weights,
         memories=memories_of(program, tables),

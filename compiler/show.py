@@ -136,6 +136,9 @@ def _print_totals(console: Console, artifact: Artifact) -> None:
         "inputs": ", ".join(map(_port_text, report.inputs)),
         "outputs": ", ".join(map(_port_text, report.outputs)),
     }
+    if report.memory_check:
+        calls, read, _ = report.memory_check.values()
+        rows["checked"] = f"{calls:,} calls on tagged bytes; all {read:,} B read were as written"
     for name, text in rows.items():
         console.print(f"{name:9} {escape(text)}", soft_wrap=True)
 

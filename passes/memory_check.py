@@ -7,6 +7,7 @@ executed as its loop in C is, windows that slide among it.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,13 +21,22 @@ POISON = -1
 STATE = -2  # of the scratch of a layer that accumulates
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What was executed: kernel calls, and bytes that were read as they had been written."""
+
+    calls: int
+    read_bytes: int
+    written_bytes: int
+
+
 def check_plan(
     plan: MemoryPlan,
     stages: Sequence[Stage],
     steps: Sequence[Step],
     storages: Sequence[Storage],
     alignment: int,
-) -> None:
+) -> Checked:
     """An assertion fails when a byte is read that no longer holds what it should."""
     arena = _Arena(plan, storages, alignment)
     for storage in storages:
@@ -44,6 +54,7 @@ def check_plan(
     for storage in storages:
         if storage.kept:
             arena.read(storage.name, 0, storage.bytes, "the caller")
+    return Checked(arena.calls, arena.read_bytes, arena.written_bytes)
 
 
 class _Arena:
@@ -68,6 +79,7 @@ class _Arena:
         self.first_tag: Mapping[str, int] = dict(zip(self.sizes, starts.tolist(), strict=False))
         self.starts = dict.fromkeys(plan.windows, 0)
         self.upwards: set[str] = set()
+        self.calls = self.read_bytes = self.written_bytes = 0
         for name, offset in plan.offsets.items():
             assert offset >= 0 and offset % alignment == 0, f"'{name}' at {offset} is not aligned"
 
@@ -95,11 +107,13 @@ class _Arena:
 
     def write(self, name: str, begin: int, end: int) -> None:
         if self.holds(name):
+            self.written_bytes += end - begin
             first = self.first_tag[name]
             self.tags[self.place(name, begin, end)] = np.arange(first + begin, first + end)
 
     def read(self, name: str, begin: int, end: int, reader: str) -> None:
         if self.holds(name):
+            self.read_bytes += end - begin
             first = self.first_tag[name]
             seen = self.tags[self.place(name, begin, end)]
             wrong = np.flatnonzero(seen != np.arange(first + begin, first + end))
@@ -223,6 +237,7 @@ def _run_rows(arena: _Arena, step: Step, begin: int, end: int, writes: bool = Tr
     What it gathers first it does not read again. One that writes over its input all at once is
     trusted: the tags cannot tell the two apart.
     """
+    arena.calls += 1
     in_place = set(step.reads) & set(step.writes)
     assert not in_place or (begin, end) == (0, step.rows), f"'{step.node}' overwrites its input"
     tag = STATE if step.accumulates else POISON
@@ -249,6 +264,7 @@ def _read_rows(arena: _Arena, step: Step, begin: int, end: int, but: Collection[
 
 
 def _run_elements(arena: _Arena, step: Step) -> None:
+    arena.calls += 1
     arena.mark(step, POISON)
     (output,) = step.writes
     for name in step.reads:
