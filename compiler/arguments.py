@@ -89,7 +89,7 @@ def make_parser(run: Mapping[str, Verb]) -> argparse.ArgumentParser:
     _add_run(verb("run", "run the compiled model on the emulated core: outputs, cycles, stack"))
     _add_profile(verb("profile", "say what each layer takes: cycles, RAM, flash"))
     _add_verify(verb("verify", "compare the compiled model with onnxruntime on data"))
-    _add_plan(verb("plan", "show the plans to choose from: RAM, cycles, flash; and the memory map"))
+    _add_plan(verb("plan", "list plans to choose from: RAM, cycles, flash; draw one's memory map"))
     _add_tune(verb("tune", "measure schedules of the model's kernels; compile uses the best"))
     verb("targets", "list the targets")
     verb("ops", "list the ONNX operators that are read, and tinyc's own")
@@ -125,14 +125,14 @@ def _add_compile(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("out"),
         metavar="DIR",
-        help="folder (default: out)",
+        help="folder of the files (default: out)",
     )
     parser.add_argument(
         "--html", action="store_true", help="write report.html too: memory map, layers, modes"
     )
     parser.add_argument(
         "--check-memory", action="store_true",
-        help="report how the plan was executed on tagged bytes, each read held against its write",
+        help="report what executing the memory plan proved: every byte read is the one written",
     )  # fmt: skip
 
 
@@ -225,18 +225,19 @@ def _add_choosing_arguments(parser: argparse.ArgumentParser) -> None:
         "--io",
         choices=("caller", "arena", "rows"),
         default="caller",
-        help="inputs and outputs are the caller's arrays, or live in the arena, or the input is "
-        "handed in row by row (default: caller)",
+        help="inputs and outputs are the caller's arrays; or live in the arena, where a run may "
+        "overwrite them; or only the outputs do, and the caller hands in the input row by row "
+        "(default: caller)",
     )
     parser.add_argument(
         "--optimize",
         choices=("latency", "balanced", "size", "ram"),
-        help="plan for the fewest cycles, a balance, the least flash or the least RAM (default: "
-        "balanced, or with --max-ram or --max-flash the fastest within them)",
+        help="the fewest cycles; a balance of cycles, flash and RAM; the least flash; or the least "
+        "RAM (default: balanced, or with --max-ram or --max-flash the fastest within them)",
     )
-    for option, what in (("--max-ram", "the arena, exact"), ("--max-flash", "flash, about")):
+    for option, what in (("--max-ram", "the arena may take"), ("--max-flash", "of flash, about")):
         parser.add_argument(
-            option, type=_bytes, metavar="BYTES", help=f"the most bytes of {what}, as in 24K or 1M"
+            option, type=_bytes, metavar="BYTES", help=f"the most bytes {what}, as in 24K or 1M"
         )
 
 
@@ -245,8 +246,8 @@ def _add_memory_argument(parser: argparse.ArgumentParser) -> None:
         "--memory",
         default="",
         metavar="LIST",
-        help="memories that the model may use, as in sram=64K,dtcm=16K,psram=8M:slow,"
-        "flash=1M:wait=5 (default: the target's)",
+        help="memories and what the model may use of each, as in sram=64K,dtcm=16K,psram=8M:slow,"
+        "flash=1M:wait=5; wait: cycles more for an access (default: the target's)",
     )
 
 
