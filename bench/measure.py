@@ -13,6 +13,7 @@ from pathlib import Path
 from bench.answers import answer_sections
 from bench.costs import cost_sections, float_section
 from bench.models import BY_NAME, ROOT, SHARED
+from bench.ram import ram_section
 from bench.rule import rule_section
 from bench.tables import table
 from bench.tuning import tuning_section
@@ -33,6 +34,7 @@ the generated files' objects. TFLM figures were measured for this project on the
 
 SECTIONS: Mapping[str, Callable[[Executor], Iterator[str]]] = {
     "costs": cost_sections,
+    "ram": ram_section,
     "floats": float_section,
     "rule": rule_section,
     "tuning": tuning_section,

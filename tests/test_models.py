@@ -2,6 +2,7 @@
 
 from operator import attrgetter
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,12 +13,16 @@ from bench.costs import (
     MOST_SLOWDOWN,
     MUST_AIM,
     MUST_ARENA,
+    MUST_BALANCED,
     OF_M4,
     OTHER_CORES,
+    RESNET,
     measure_cost,
     most_flash_bytes,
 )
 from bench.models import BY_NAME, MODELS, TINY, RealModel
+from bench.ram import LIMITS, MOST_STACK
+from bench.ram import MOST_SLOWDOWN as MOST_RAM_SLOWDOWN
 from tests.conftest import NEEDS_MODELS
 from tinyc.autotune.choice import Optimize
 from tinyc.compiler.graph import Array
@@ -25,6 +30,7 @@ from tinyc.compiler.interpreter import run
 from tinyc.compiler.pipeline import read_graph
 from tinyc.targets import load_target
 from tinyc.targets.emulator.disassembly import disassemble_float_instructions
+from tinyc.targets.firmware import Io
 from tinyc.targets.objects import undefined_symbols
 from tinyc.targets.toolchain import build, find_compiler
 
@@ -87,9 +93,48 @@ def test_costs_keep_below_their_limits(model: RealModel, mode: Optimize) -> None
 
     must, _ = MUST_AIM[model.name, mode]
     assert cost.cycles <= must * 1e6
+    assert mode != "balanced" or cost.cycles <= MUST_BALANCED[model.name] * 1e6
     assert cost.flash_bytes <= most_flash_bytes(model.name, mode)
     assert cost.stack_bytes <= 600
     assert mode != "balanced" or cost.arena_bytes <= MUST_ARENA[model.name]
+
+
+@pytest.mark.parametrize(("name", "io"), LIMITS)
+def test_ram_takes_the_least_arena_and_not_much_longer(name: str, io: Io) -> None:
+    small, fast = (measure_cost(name, "cortex-m4", mode, io) for mode in ("ram", "latency"))
+
+    assert small.arena_bytes <= LIMITS[name, io].must
+    assert small.cycles <= MOST_RAM_SLOWDOWN * fast.cycles
+    assert small.stack_bytes <= MOST_STACK
+
+
+@pytest.mark.parametrize("model", TINY, ids=NAME)
+@pytest.mark.parametrize("mode", get_args(Optimize))
+def test_every_mode_answers_the_same_bytes(model: RealModel, mode: Optimize) -> None:
+    artifact = tinyc.compile(model.path, "cortex-m4", io="arena", optimize=mode)
+    (port,) = artifact.report.inputs
+    samples = model.samples(2).reshape(2, *port.shape)
+
+    result = tinyc.run(artifact, {port.name: samples})
+
+    (values,) = result.outputs.values()
+    assert_same(model, values.reshape(2, -1), outputs_of(model.name, "host", 2))
+
+
+@pytest.mark.parametrize("limit", [60_000, 34_000, 20_000, 13_500])
+def test_the_fastest_plan_within_a_limit_of_ram(limit: int) -> None:
+    path = BY_NAME[RESNET].path
+    artifact = tinyc.compile(path, "cortex-m4", io="arena", max_ram=limit)
+
+    assert artifact.report.arena_bytes <= limit
+
+
+def test_a_limit_that_no_plan_keeps_names_the_least() -> None:
+    with pytest.raises(tinyc.CompileError, match="out-of-ram") as error:
+        tinyc.compile(BY_NAME[RESNET].path, "cortex-m4", io="arena", max_ram=4_000)
+
+    assert "the smallest arena that was found" in str(error.value)
+    assert "the peak is at" in str(error.value)
 
 
 @pytest.mark.parametrize("model", TINY, ids=NAME)
