@@ -76,9 +76,11 @@ class Calls:
 
     def declarations(self, steps: Iterable[int]) -> list[str]:
         """Of the pointers that some steps use."""
-        used = {t.name for step in steps for t in self.activations(step)}
-        windows = {self.program.storage(t).name for t in used} & self.program.plan.windows.keys()
-        return [line for tensor, line in self.lines.items() if tensor in used | windows]
+        used = set[str]()
+        for tensor in (t.name for step in steps for t in self.activations(step)):
+            storage = self.program.storage(tensor).name
+            used.add(storage if storage in self.program.plan.windows else tensor)
+        return [line for tensor, line in self.lines.items() if tensor in used]
 
     def stream_names(self, number: int, state: str = "") -> StreamNames:
         """Of a stage that streams; `state` as in StreamNames."""

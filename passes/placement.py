@@ -8,6 +8,7 @@ from tinyc.compiler.graph import Array
 from tinyc.passes.claims import Buffer, Claim
 
 Gap = tuple[int, int]  # s_v - s_u must not lie strictly between the two
+Neighbour = tuple[int, frozenset[int]]  # a buffer, and the stages of both that may run upwards
 Ways = tuple[bool, bool, bool]  # the stage runs upwards, u slides late, v slides late
 
 
@@ -100,16 +101,27 @@ def _gap(u: Array, v: Array) -> Gap | None:
     return int(below[both].min()), int(above[both].max())
 
 
-def gaps_of(problem: Problem) -> Callable[[int, int, frozenset[int], bool, bool], list[Gap]]:
-    """How u and v must lie, u < v, when some stages run upwards and u or v slides late."""
+def neighbours_of(problem: Problem) -> tuple[tuple[Neighbour, ...], ...]:
+    """For every buffer, those that it meets."""
+    turning = frozenset(problem.two_ways)
+    found: list[list[Neighbour]] = [[] for _ in problem.buffers]
+    for (u, v), pairs in problem.pairs.items():
+        stages = turning.intersection(pair.stage for pair in pairs)
+        found[u].append((v, stages))
+        found[v].append((u, stages))
+    return tuple(map(tuple, found))
+
+
+def gaps_of(problem: Problem) -> Callable[[int, int, frozenset[int], bool, bool], tuple[Gap, ...]]:
+    """Where v must not lie, counted from u, when some stages run upwards and u or v slides late."""
 
     @cache
-    def gaps(u: int, v: int, upwards: frozenset[int], u_late: bool, v_late: bool) -> list[Gap]:
+    def gaps(
+        u: int, v: int, upwards: frozenset[int], u_late: bool, v_late: bool
+    ) -> tuple[Gap, ...]:
+        if u > v:
+            return tuple((-high, -low) for low, high in gaps(v, u, upwards, v_late, u_late))
         met = (pair.gaps[pair.stage in upwards, u_late, v_late] for pair in problem.pairs[u, v])
-        return [gap for gap in met if gap is not None]
+        return tuple(gap for gap in met if gap is not None)
 
-    def relevant(u: int, v: int, upwards: frozenset[int], u_late: bool, v_late: bool) -> list[Gap]:
-        here = frozenset(pair.stage for pair in problem.pairs[u, v] if pair.stage in upwards)
-        return gaps(u, v, here, u_late, v_late)
-
-    return relevant
+    return gaps

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tinyc.passes.placement import Gap, Placement, Problem, gaps_of
+from tinyc.passes.placement import Gap, Neighbour, Placement, Problem, gaps_of, neighbours_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +21,9 @@ def searched(problem: Problem, bound: int, two_ways: Sequence[int], turns: int) 
 
     two_ways  stages that may run upwards
     """
-    gaps = gaps_of(problem)
+    neighbours, gaps = neighbours_of(problem), gaps_of(problem)
     best, layout = min(
-        ((_first_fit(problem, layout, gaps), layout) for layout in _starts(problem)),
+        ((_first_fit(problem, layout, neighbours, gaps), layout) for layout in _starts(problem)),
         key=lambda found: found[0].bytes,
     )
     chooser = random.Random(0)
@@ -31,7 +31,7 @@ def searched(problem: Problem, bound: int, two_ways: Sequence[int], turns: int) 
         if best.bytes <= bound:
             break
         moved = _moved(problem, layout, two_ways, chooser)
-        placement = _first_fit(problem, moved, gaps)
+        placement = _first_fit(problem, moved, neighbours, gaps)
         if placement.bytes <= best.bytes:
             best, layout = placement, moved
     return best
@@ -66,25 +66,24 @@ def _moved(
 def _first_fit(
     problem: Problem,
     layout: Layout,
-    gaps: Callable[[int, int, frozenset[int], bool, bool], list[Gap]],
+    neighbours: Sequence[Sequence[Neighbour]],
+    gaps: Callable[[int, int, frozenset[int], bool, bool], tuple[Gap, ...]],
 ) -> Placement:
     """Each buffer of the order at its lowest safe offset."""
     late, upwards, alignment = layout.late, layout.upwards, problem.alignment
-    offsets: dict[int, int] = {}
+    offsets = [-1 for _ in problem.buffers]
     end = 0
     for v in layout.order:
-        blocked = []
-        for u, offset in offsets.items():
-            if u < v and (u, v) in problem.pairs:
-                found = gaps(u, v, upwards, late[u], late[v])
-                blocked += [(offset + low, offset + high) for low, high in found]
-            elif (v, u) in problem.pairs:
-                found = gaps(v, u, upwards, late[v], late[u])
-                blocked += [(offset - high, offset - low) for low, high in found]
+        blocked = [
+            (offsets[u] + low, offsets[u] + high)
+            for u, turning in neighbours[v]
+            if offsets[u] >= 0
+            for low, high in gaps(u, v, turning & upwards if turning else turning, late[u], late[v])
+        ]
         at = 0
         for low, high in sorted(blocked):  # by the lower end, so one sweep is enough
             if low < at < high:
                 at = -(-high // alignment) * alignment
         offsets[v] = at
         end = max(end, at + problem.buffers[v].bytes)
-    return Placement(end, tuple(offsets[i] for i in range(len(offsets))), late, upwards)
+    return Placement(end, tuple(offsets), late, upwards)

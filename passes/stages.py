@@ -225,13 +225,27 @@ class Streamed:
 
 def stage_of(steps: Sequence[Step], numbers: Sequence[int], units: Sequence[int]) -> Stage:
     """The stage of these steps, in their order."""
+    writers = {name: p for p, n in enumerate(numbers) for name in steps[n].writes}
+    after = [{writers[name] for name in steps[n].reads if name in writers} for n in numbers]
     waits: dict[int, int] = {}
     for p, n in enumerate(numbers):
         for q, m in enumerate(numbers):
             alike = steps[n].rows == steps[m].rows and units[p] == units[q]
-            if p != q and alike and q not in waits and _reads_less(steps[n], steps[m]):
+            if p == q or not alike or q in waits or not _reads_less(steps[n], steps[m]):
+                continue
+            if p not in _all_before(q, after):  # else both would wait for each other
                 waits[p] = q
+                after[p] = {*after[p], q}
     return Stage(tuple(numbers), tuple(units), waits)
+
+
+def _all_before(place: int, after: Sequence[set[int]]) -> set[int]:
+    """What a layer comes after, directly or by way of others."""
+    found, new = {place}, {place}
+    while new:
+        new = set[int]().union(*(after[p] for p in new)) - found
+        found |= new
+    return found
 
 
 def can_run_upwards(calls: Sequence[Step]) -> bool:

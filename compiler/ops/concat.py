@@ -1,6 +1,7 @@
 """Concat: tensors behind each other along one axis; requantized where their scales differ."""
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,13 +69,14 @@ def _axis(call: Call) -> int:
 
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     y, axis, rows = call.output, _axis(call), row_range(call)
+    below = axis == 1 and bool(rows.parameters)
     result = loops.buffer("y", y.elements, y.dtype)
-    row = elements(y.shape[axis:])
     constants: list[Constant] = []
-    sources, tables, body, offset = [], [], [], 0
+    sources, tables = [], []
+    pieces: list[Callable[[Any], Any]] = []
+    offset = 0
     for number, tensor in enumerate(call.inputs):
         source = loops.buffer(f"x{number}", tensor.elements, tensor.dtype)
-        run = elements(tensor.shape[axis:])
         if tensor.data is not None:
             data = read_only(_converted(call, tensor, tensor.data).reshape(-1))
             constants.append(Constant(f"operand_{number}", data))
@@ -89,12 +91,21 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
             constants.append(Constant(f"table_{number}", values))
             table = loops.buffer(f"table{number}", 256, y.dtype)
             tables.append(table)
-        span = rows.span(axis)
-        if axis == 1 and rows.parameters:  # rows of this input among those of the output
-            run = row = elements(y.shape[2:])
-            span = _inside(rows, offset // row, tensor.shape[1])
-        body.append(_move(source, table, result, span, run, row, offset))
+        run = elements(tensor.shape[2 if below else axis :])
+        row = run if below else elements(y.shape[axis:])
+        pieces.append(_piece(source, table, result, run, row, offset))
         offset += elements(tensor.shape[axis:])
+    if below:  # rows of each input among those of the output
+        heights = [t.shape[1] for t in call.inputs]
+        firsts = itertools.accumulate(heights[:-1], initial=0)
+        spans = [_inside(rows, *where) for where in zip(firsts, heights, strict=True)]
+        body = [
+            loops.loop("o", count, lambda o, piece=piece: [piece(o)], first)
+            for piece, (first, count) in zip(pieces, spans, strict=True)
+        ]
+    else:  # all pieces of a row before the next one: the output may lie over an input's dead rows
+        first, count = rows.span(axis)
+        body = [loops.loop("o", count, lambda o: [piece(o) for piece in pieces], first)]
     function = loops.function([*sources, result, *tables, *rows.parameters], body)
     return Kernel("concat", function, tuple(constants), rows=rows.count)
 
@@ -106,10 +117,10 @@ def _inside(rows: RowRange, first: int, height: int) -> tuple[Any, Any]:
     return begin, loops.minimum(end - first, loops.const(height)) - begin
 
 
-def _move(
-    source: Any, table: Any, result: Any, span: tuple[Any, Any], run: int, row: int, offset: int
-) -> Any:
-    """Some runs of one input, from the first on, to their places in the output's rows."""
+def _piece(
+    source: Any, table: Any, result: Any, run: int, row: int, offset: int
+) -> Callable[[Any], Any]:
+    """The move of one run of an input, by its number, to its place in the output."""
 
     def one(o: Any, k: Any) -> list[Any]:
         value = loops.load(source, o * run + k)
@@ -117,8 +128,7 @@ def _move(
             value = loops.load(table, value.astype("uint8").astype("int32"))
         return [loops.store(result, o * row + offset + k, value)]
 
-    first, count = span
-    return loops.loop("o", count, lambda o: [loops.loop("k", run, lambda k: one(o, k))], first)
+    return lambda o: loops.loop("k", run, lambda k: one(o, k))
 
 
 CONCAT = Op("Concat", infer, reference, kernel, windows, quantize=can_quantize)
