@@ -63,9 +63,7 @@ class NetBuilder:
         )  # fmt: skip
         return self.node("Conv2D", [x, *operands, *([add] if add else [])], attrs)
 
-    def depthwise(
-        self, x: str, size: Size = 3, stride: Size = 1, pads: Pads | None = None
-    ) -> str:
+    def depthwise(self, x: str, size: Size = 3, stride: Size = 1, pads: Pads | None = None) -> str:
         kernel, strides, channels = _pair(size), _pair(stride), self.shape(x)[3]
         one = _weight_quant(math.prod(kernel))
         quant = QParams(one.scale * channels, (0,) * channels, 2)
@@ -246,7 +244,7 @@ def causal() -> Graph:
 
 
 def odd_sizes() -> Graph:
-    """No size is a multiple of anything, padding is on one side, strides are larger than kernels."""
+    """No size is a multiple of another, padding is on one side, strides are above kernels."""
     b = NetBuilder(23, 7, 1)
     x = b.conv("x", 5, (4, 3), (2, 1), (0, 2, 3, 0))
     x = b.depthwise(x, (3, 2), (1, 1), (2, 0, 0, 1))

@@ -105,7 +105,11 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         ]
     else:  # all pieces of a row before the next one: the output may lie over an input's dead rows
         first, count = rows.span(axis)
-        body = [loops.loop("o", count, lambda o: [piece(o) for piece in pieces], first)]
+
+        def row_of_all(o: Any) -> list[Any]:
+            return [piece(o) for piece in pieces]
+
+        body = [loops.loop("o", count, row_of_all, first)]
     function = loops.function([*sources, result, *tables, *rows.parameters], body)
     return Kernel("concat", function, tuple(constants), rows=rows.count)
 
