@@ -99,8 +99,12 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         heights = [t.shape[1] for t in call.inputs]
         firsts = itertools.accumulate(heights[:-1], initial=0)
         spans = [_inside(rows, *where) for where in zip(firsts, heights, strict=True)]
+
+        def rows_of(piece: Any) -> Any:
+            return lambda o: [piece(o)]
+
         body = [
-            loops.loop("o", count, lambda o, piece=piece: [piece(o)], first)
+            loops.loop("o", count, rows_of(piece), first)
             for piece, (first, count) in zip(pieces, spans, strict=True)
         ]
     else:  # all pieces of a row before the next one: the output may lie over an input's dead rows
