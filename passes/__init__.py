@@ -14,6 +14,7 @@ from tinyc.passes.dead_code import remove_dead_nodes
 from tinyc.passes.dense_layout import fold_layout_into_dense
 from tinyc.passes.hard_swish import recognize_hard_swish
 from tinyc.passes.layout import sink_stored_transposes, sink_transposes
+from tinyc.passes.ordering import order_nodes
 from tinyc.passes.pad_fusion import fuse_pads
 from tinyc.passes.quantization_absorption import absorb_quantization
 from tinyc.passes.requantization import simplify_requantizations
@@ -51,6 +52,7 @@ INT8_PASSES: tuple[Pass, ...] = (
     fuse_residuals,
     remove_dead_channels,
     remove_dead_nodes,
+    order_nodes,  # the last: every node that runs is there
 )
 
 Watch = Callable[[str, Graph], None]

@@ -70,7 +70,7 @@ def callers_arrays(graph: Graph, io: Io) -> set[str]:
 
 def materialize_outputs(graph: Graph) -> Graph:
     """Copy outputs that have no bytes of their own: constants, aliases of inputs and outputs."""
-    roots = _roots(graph)
+    roots = roots_of(graph)
     taken = {roots[name] for name in graph.inputs}
     for position, name in enumerate(graph.outputs):
         if graph.tensors[name].data is None and roots[name] not in taken:
@@ -136,7 +136,7 @@ def storages_of(
     return tuple(sorted(storages, key=lambda s: (s.first, s.name)))
 
 
-def _roots(graph: Graph) -> dict[str, str]:
+def roots_of(graph: Graph) -> dict[str, str]:
     """The tensor whose bytes each tensor lives in."""
     roots = {name: name for name in graph.tensors}
     for node in graph.nodes:
@@ -149,7 +149,7 @@ def _shared_roots(
     graph: Graph, kernels: Mapping[str, Kernel], streamed: Collection[str]
 ) -> dict[str, str]:
     """The same, where outputs also lie over the dying inputs of kernels that work in place."""
-    roots = _roots(graph)
+    roots = roots_of(graph)
     callers = {roots[name] for name in (*graph.inputs, *graph.outputs)}
     for position, node in enumerate(graph.nodes):
         kernel = kernels.get(node.name)

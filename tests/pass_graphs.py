@@ -344,3 +344,16 @@ def stored_conv_and_add() -> Graph:
         ("y", "Add", ["c", "x"], BinaryAttrs(Clamp(low=0.0))),
     ]
     return graph_of(x, [weights((3, 1, 1, 3)), bias], steps, {"c": Y_QUANT, "y": Y_QUANT})
+
+
+def branches_side_by_side() -> Graph:
+    """Two branches that are wide in the middle; both are wide at once as they stand."""
+    constants = [floats("wide", 16, 1, 1, 2), floats("narrow", 2, 1, 1, 16)]
+    steps = [
+        ("a", "Conv2D", ["x", "wide"], Conv2DAttrs()),
+        ("b", "Conv2D", ["x", "wide"], Conv2DAttrs(clamp=Clamp(low=0.0))),
+        ("c", "Conv2D", ["a", "narrow"], Conv2DAttrs()),
+        ("d", "Conv2D", ["b", "narrow"], Conv2DAttrs()),
+        ("y", "Add", ["c", "d"], BinaryAttrs()),
+    ]
+    return graph_of(real(1, 4, 4, 2), constants, steps)

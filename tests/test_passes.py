@@ -25,6 +25,7 @@ from tinyc.passes.dead_code import remove_dead_nodes
 from tinyc.passes.dense_layout import fold_layout_into_dense
 from tinyc.passes.hard_swish import recognize_hard_swish
 from tinyc.passes.layout import sink_stored_transposes, sink_transposes
+from tinyc.passes.ordering import order_nodes
 from tinyc.passes.pad_fusion import fuse_pads
 from tinyc.passes.quantization_absorption import absorb_quantization
 from tinyc.passes.requantization import simplify_requantizations
@@ -76,6 +77,7 @@ CASES = (
     Case(remove_dead_channels, channel_graphs.chain_of_all_kinds),
     Case(remove_dead_channels, channel_graphs.float_chain),
     Case(fuse_residuals, graphs.stored_conv_and_add),
+    Case(order_nodes, graphs.branches_side_by_side),
 )
 
 
