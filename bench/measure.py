@@ -14,6 +14,7 @@ from bench.answers import answer_sections
 from bench.costs import cost_sections, float_section
 from bench.models import BY_NAME, ROOT, SHARED
 from bench.ram import ram_section
+from bench.plans import plans_section
 from bench.rule import rule_section
 from bench.tables import table
 from bench.tuning import tuning_section
@@ -41,6 +42,7 @@ SECTIONS: Mapping[str, Callable[[Executor], Iterator[str]]] = {
     "answers": answer_sections,
     "times": lambda pool: time_section(),
     "weights": lambda pool: weights_section(),
+    "plans": lambda pool: plans_section(),
 }
 
 
