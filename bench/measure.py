@@ -13,8 +13,8 @@ from pathlib import Path
 from bench.answers import answer_sections
 from bench.costs import cost_sections, float_section
 from bench.models import BY_NAME, ROOT, SHARED
-from bench.ram import ram_section
 from bench.plans import plans_section
+from bench.ram import ram_section
 from bench.rule import rule_section
 from bench.tables import table
 from bench.tuning import tuning_section
