@@ -13,6 +13,7 @@ from pathlib import Path
 from bench.answers import answer_sections
 from bench.costs import cost_sections, float_section
 from bench.models import BY_NAME, ROOT, SHARED
+from bench.plans import plans_section
 from bench.ram import ram_section
 from bench.rule import rule_section
 from bench.tables import table
@@ -41,6 +42,7 @@ SECTIONS: Mapping[str, Callable[[Executor], Iterator[str]]] = {
     "answers": answer_sections,
     "times": lambda pool: time_section(),
     "weights": lambda pool: weights_section(),
+    "plans": lambda pool: plans_section(),
 }
 
 

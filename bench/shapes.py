@@ -93,8 +93,9 @@ def mobilenet_v1(width: float) -> Graph:
     return b.graph(x)
 
 
-def mobilenet_v2(width: float) -> Graph:
-    b = Builder(f"mobilenetv2_{width}", (96, 96, 3))
+def mobilenet_v2(width: float, size: int = 96) -> Graph:
+    b = Builder(f"mobilenetv2_{width}" if size == 96 else f"mobilenetv2_{width}_{size}",
+                (size, size, 3))  # fmt: skip
     x = b.conv("x", _eights(32 * width), 3, 2)
     blocks = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2)]
     for expansion, channels, repeats, stride in [*blocks, (6, 96, 3, 1), (6, 160, 3, 2)]:

@@ -128,6 +128,12 @@ class Streamed:
             done[place] = end
         return tuple(events)
 
+    @cached_property
+    def _needs_of(self) -> tuple[tuple[Need, ...], ...]:
+        """By place."""
+        places = range(len(self.calls))
+        return tuple(tuple(n for n in self.needs if n.reader == place) for place in places)
+
     def _ready(self, place: int, done: Sequence[int]) -> bool:
         step = self.calls[place]
         if done[place] == step.rows:
@@ -135,11 +141,11 @@ class Streamed:
         end = min(done[place] + self.units[place], step.rows)
         if place in self.waits and done[self.waits[place]] < end:
             return False
-        return all(
-            self.written(need.writer, need.storage, done[need.writer]) >= need.bytes_before(end)
-            for need in self.needs
-            if need.reader == place
-        )
+        for need in self._needs_of[place]:
+            there = self.written(need.writer, need.storage, done[need.writer])
+            if there < need.bytes_before(end):
+                return False
+        return True
 
     def written(self, place: int, storage: str, rows: int) -> int:
         """Bytes of its output that are there after `rows` rows."""
@@ -160,17 +166,13 @@ class Streamed:
     def _oldest_of(self, place: int, storage: str) -> Array:
         """The same for one reader."""
         step, size = self.calls[place], self.bytes[storage]
-        windows = step.windows.get(storage)
-        oldest = np.empty(len(self.events), np.int64)
-        after = size
-        for i in reversed(range(len(self.events))):
-            event = self.events[i]
-            if event.place == place:
-                first = min((w.first(event.begin) for w in windows), default=0) if windows else 0
-                rows = step.input_rows.get(storage, 1)
-                after = min(after, min(max(first, 0), rows) * (size // rows))
-            oldest[i] = after
-        return oldest
+        windows, rows = step.windows.get(storage), step.input_rows.get(storage, 1)
+        calls = np.flatnonzero(self.at(place))
+        begins = [self.events[i].begin for i in calls]
+        firsts = [min((w.first(begin) for w in windows or ()), default=0) for begin in begins]
+        read = np.clip(np.array(firsts, np.int64), 0, rows) * (size // rows)
+        least = np.minimum.accumulate(np.append(read, size)[::-1])[::-1]
+        return least[np.searchsorted(calls, np.arange(len(self.events)))]
 
     def tops(self, storage: str) -> Array:
         """At each event, how many bytes of a tensor that the stage writes are there after it."""

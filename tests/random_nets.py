@@ -11,7 +11,7 @@ from tinyc.compiler.ops.slice import SliceAttrs
 
 T = TypeVar("T")
 
-LAYERS, MOST_ELEMENTS = 14, 1500
+LAYERS, MOST_ELEMENTS = 10, 1200
 
 
 class RandomNet:

@@ -12,6 +12,7 @@ from tests.nets import NETS
 from tests.random_nets import random_net
 from tinyc.autotune.choice import Optimize, problems_of
 from tinyc.autotune.records import known_records
+from tinyc.compiler import planning
 from tinyc.compiler.graph import Graph, verify
 from tinyc.compiler.interpreter import run
 from tinyc.compiler.planning import limits_of, plan_best, plan_program
@@ -21,7 +22,7 @@ from tinyc.passes.fusions import fusions_of
 from tinyc.targets import load_target
 from tinyc.targets.firmware import Io
 
-MOST_FUSIONS = 4  # of a network that are built; the last one among them
+MOST_FUSIONS = 3  # of a network that are built; the last one among them
 CORES = ("cortex-m4", "cortex-m0plus", "rv32imc")
 
 
@@ -29,15 +30,21 @@ CORES = ("cortex-m4", "cortex-m0plus", "rv32imc")
 def short_search(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plans have to be sound here, not the best ones."""
     monkeypatch.setattr(placement_by_solver, "MOST_EFFORT", 0.02)
-    monkeypatch.setattr(memory_plan, "MANY_TURNS", 100)
+    monkeypatch.setattr(memory_plan, "FEW_TURNS", 20)
+    monkeypatch.setattr(memory_plan, "MANY_TURNS", 20)
+    monkeypatch.setattr(planning, "MOST_COMPARED", 1)
 
 
 def fused(graph: Graph, target: str, io: Io) -> Iterator[Program]:
-    """Plans by the rule of thumb, from nothing that streams to the most."""
+    """Plans by the rule of thumb, from the one that streams most; not each one of many."""
     machine = load_target(target)
     fusions = fusions_of(graph, machine, io)[::-1]
     for fusion in fusions[:: -(-len(fusions) // MOST_FUSIONS)]:
         yield plan_program(graph, machine, io, streams=fusion.streams)
+
+
+def most_fused(graph: Graph, target: str, io: Io) -> Iterator[Program]:
+    return islice(fused(graph, target, io), 1)
 
 
 def optimized(graph: Graph, target: str, io: Io) -> Iterator[Program]:
@@ -77,7 +84,7 @@ def test_a_network_streams_as_far_as_it_may(name: str, io: Io) -> None:
 def test_a_network_streams_most_on_every_core(name: str, target: str) -> None:
     graph = NETS[name]()
 
-    check(graph, islice(fused(graph, target, "caller"), 1), target)
+    check(graph, most_fused(graph, target, "caller"), target)
 
 
 @pytest.mark.sampled
@@ -96,4 +103,4 @@ def test_all_plans_of_a_random_network_agree(seed: int) -> None:
     verify(graph)
     io: Io = "arena" if seed % 2 else "caller"
 
-    check(graph, chain(optimized(graph, target, io), fused(graph, target, io)), target)
+    check(graph, chain(optimized(graph, target, io), most_fused(graph, target, io)), target)
