@@ -85,7 +85,8 @@ def fusions_of(graph: Graph, target: Target, io: Io) -> tuple[Fusion, ...]:
     Where the caller hands in the rows of the input, all of them have the stage that takes them.
     """
     outline = _outline_of(graph, target, io)
-    cost = cache(lambda first, last: _cost(outline, first, last))
+    known: dict[object, _Stage] = {}
+    cost = cache(lambda first, last: _cost(outline, known, first, last))
     between = _live_between(outline)
     solo = [cost(i, i).bytes for i in range(len(outline.alone))]
     pushed = outline.first_end >= 0
@@ -141,20 +142,62 @@ class _Stage:
 IMPOSSIBLE = _Stage(1 << 62)
 
 
-def _cost(outline: _Outline, first: int, last: int) -> _Stage:
-    """Of the steps first..last as one stage."""
+def _cost(outline: _Outline, known: dict[object, _Stage], first: int, last: int) -> _Stage:
+    """Of the steps first..last as one stage.
+
+    known  the costs of stages without what only passes through, by `_shape`: blocks repeat
+    """
     steps = outline.alone if first == last else outline.together
     numbers = range(first, last + 1)
     if first == 0 and last < outline.first_end:
         return IMPOSSIBLE
     if first < last and not _may_stream(steps, numbers):
         return IMPOSSIBLE
+    used = {name for i in numbers for name in (*steps[i].reads, *steps[i].writes)}
+    alive = [s for s in outline.planned if s.first <= last and s.last >= first]
+    storages = [s for s in alive if s.name in used]
+    shape = _shape([steps[i] for i in numbers], storages, first, last)
+    if shape not in known:
+        known[shape] = _cost_alone(steps, numbers, storages)
+    stage, passing = known[shape], sum(s.bytes for s in alive if s.name not in used)
+    layers = tuple(replace(x, live_bytes=x.live_bytes + passing) for x in stage.layers)
+    return replace(stage, bytes=stage.bytes + passing, layers=layers)
+
+
+def _shape(
+    calls: Sequence[Step], storages: Sequence[Storage], first: int, last: int
+) -> tuple[object, ...]:
+    """All that the cost of a stage depends on; equal for blocks that repeat."""
+    names: dict[str, int] = {}
+    for step in calls:
+        for name in (*step.reads, *step.writes):
+            names.setdefault(name, len(names))
+
+    def numbered(table: Mapping[str, object]) -> tuple[object, ...]:
+        return tuple(sorted((names[name], value) for name, value in table.items()))
+
+    return (
+        tuple(
+            (
+                tuple(names[n] for n in step.reads), tuple(names[n] for n in step.writes),
+                step.rows, numbered(step.windows), numbered(step.input_rows), step.accumulates,
+                step.element_order, frozenset(names[n] for n in step.aligned_reads), step.pushed,
+            )
+            for step in calls
+        ),
+        tuple((names[s.name], s.bytes, s.first >= first, s.last <= last, s.kept) for s in storages),
+    )  # fmt: skip
+
+
+def _cost_alone(steps: Sequence[Step], numbers: range, storages: Sequence[Storage]) -> _Stage:
+    """Of a stage, and the storages that it reads and writes."""
     stage = stage_of(steps, numbers, [1] * len(numbers))
-    sizes = _sizes(steps, numbers, outline)
+    used = {name for i in numbers for name in (*steps[i].reads, *steps[i].writes)}
+    sizes = {**dict.fromkeys(used, 0), **{s.name: s.bytes for s in storages}}  # 0: the caller's
     run = streamed(stage, steps, sizes)
-    claims = claims_of_stage(stage, run, outline.planned)
+    claims = claims_of_stage(stage, run, storages)
     total = np.sum(np.broadcast_arrays(*(c[:, 1] - c[:, 0] for c in claims), [0]), axis=0)
-    if first == last:
+    if len(numbers) == 1:
         return _Stage(int(total.max()))
     if any(need.window is None for need in run.needs):
         return IMPOSSIBLE
@@ -170,12 +213,6 @@ def _cost(outline: _Outline, first: int, last: int) -> _Stage:
         for p, step in enumerate(run.calls)
     )
     return _Stage(int(total.max()), sum(layer.cycles for layer in layers), layers)
-
-
-def _sizes(steps: Sequence[Step], numbers: range, outline: _Outline) -> Mapping[str, int]:
-    """Of the storages of a stage; callers' arrays take no bytes of the arena."""
-    used = {name for i in numbers for name in (*steps[i].reads, *steps[i].writes)}
-    return {**dict.fromkeys(used, 0), **outline.sizes}
 
 
 def _may_stream(steps: Sequence[Step], numbers: range) -> bool:
