@@ -107,6 +107,7 @@ def calls(runs: list[Artifact], io: Io) -> str:
     return lines
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("target", "io", "weights"),
     [

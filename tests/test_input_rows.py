@@ -418,6 +418,7 @@ def test_planes_of_channels_are_refused(tmp_path: Path) -> None:
 
 
 @NEEDS_MODELS
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["host", "cortex-m4"])
 def test_visual_wake_words_by_rows(target: str) -> None:
     model = SHARED / "models" / "mobilenetv1_vww_int8_qdq.onnx"

@@ -108,6 +108,7 @@ def outputs(artifact: Artifact, target: str | Target) -> bytes:
     return tinyc.run(artifact, {"x": DATA["x"][:3]}, target=target).outputs["softmax"].tobytes()
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("io", ["caller", "arena", "rows"])
 @pytest.mark.parametrize("target", ["cortex-m4", "rv32imc"])
 def test_two_arenas_give_the_same_outputs(target: str, io: str) -> None:

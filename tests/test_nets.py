@@ -97,7 +97,7 @@ def test_all_modes_of_a_network_agree(name: str, io: Io) -> None:
 
 
 @pytest.mark.sampled
-@pytest.mark.parametrize("seed", range(36))
+@pytest.mark.parametrize("seed", range(24))
 def test_all_plans_of_a_random_network_agree(seed: int) -> None:
     graph, target = random_net(seed), CORES[0 if seed % 4 else 1 + seed % 8 // 4]
     verify(graph)
