@@ -14,7 +14,7 @@ from tinyc.compiler.emit_functions import functions_of
 from tinyc.compiler.emit_tables import tables_of
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Graph, Shape, to_text
-from tinyc.compiler.names import c_name
+from tinyc.compiler.names import c_name, short_names
 from tinyc.compiler.onnx_import.reading import read_onnx
 from tinyc.compiler.pages.report_page import report_page
 from tinyc.compiler.planning import limits_of, prove
@@ -224,7 +224,7 @@ def check_fits(report: Report, target: Target, limits: Limits) -> None:
             "out-of-ram",
             f"the smallest arena that was found needs {arena_bytes} bytes of RAM, "
             f"{over} more than {_limit_text(limits.ram_bytes, target.ram_bytes, target)}",
-            f"the peak is at {' and '.join(repr(p) for p in report.peak)}",
+            f"the peak is at {short_names(report.peak)}",
             "allow more with --max-ram, choose a target with more RAM, or make the input smaller",
         )
 

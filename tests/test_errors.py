@@ -277,7 +277,7 @@ def test_arena_larger_than_the_ram(capsys, tmp_path: Path) -> None:
     assert text == (
         "error[out-of-ram]: the smallest arena that was found needs 1600 bytes of RAM, "
         "600 more than the 1000 of tiny\n"
-        "  --> the peak is at 'one' and 'Softmax_1'\n"
+        "  --> the peak is at one, Softmax_1\n"
         "  help: allow more with --max-ram, choose a target with more RAM, or make the input "
         "smaller\n"
     )
