@@ -23,8 +23,10 @@ from tinyc.passes.placement_by_search import searched
 from tinyc.passes.placement_by_solver import solved
 from tinyc.passes.stages import Stage
 
-# Of the local search: before the solver, and where the solver does not prove the least arena
-FEW_TURNS, MANY_TURNS = 100, 2000
+# Buffers that the local search places, before the solver and where the solver proves nothing; in
+# turns that place them all
+FEW_PLACED, MANY_PLACED = 2_300, 46_000
+FEW_BUFFERS = 4  # which the local search places well enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +74,16 @@ def plan_memory(buffers: Sequence[Buffer], alignment: int, trade: Trade = LEAST_
     The same buffers give the same plan on every machine: both stop after a number of steps.
     """
     problem, bound = problem_of(buffers, alignment), bound_of(buffers)
-    best = searched(problem, bound, (), FEW_TURNS)
+    few, many = (placed // max(len(buffers), 1) for placed in (FEW_PLACED, MANY_PLACED))
+    best = searched(problem, bound, (), few)
     if best.bytes > bound:
-        found = [best, searched(problem, bound, problem.two_ways, FEW_TURNS)]
+        found = [best, searched(problem, bound, problem.two_ways, few)]
+        if len(buffers) <= FEW_BUFFERS:
+            return plan_of(problem, min(found, key=trade.cost), bound)
         best, proved, optimal = solved(problem, bound, found, trade)
         if not optimal:
-            best = min(best, searched(problem, proved, problem.two_ways, MANY_TURNS),
-                       key=trade.cost)  # fmt: skip
+            found = [best, searched(problem, proved, problem.two_ways, many)]
+            best = min(found, key=trade.cost)
         bound = max(bound, min(proved, best.bytes))
     return plan_of(problem, best, bound)
 
