@@ -20,7 +20,7 @@ from tinyc.compiler.graph import Graph
 from tinyc.compiler.ops import OPS
 from tinyc.compiler.ops.op import Call, call_of
 from tinyc.compiler.ops.workload import workload
-from tinyc.passes.fusions import Fusion, fusions_of
+from tinyc.passes.fusions import ACCUMULATING, Fusion, fusions_of
 from tinyc.passes.placement import LEAST_RAM
 from tinyc.passes.storage import callers_arrays
 from tinyc.targets import Target
@@ -69,11 +69,14 @@ class Choice:
 
     @property
     def source(self) -> Source:
-        """Where its cycles are from: the worst that any node's are."""
+        """Where its cycles are from: the worst that any node's are.
+
+        Kernels that accumulate take few cycles, and nobody measures them.
+        """
         sources = {
             option.source
-            for name, option in self.options.items()
-            if option.cycles or name not in self.fusion.layers
+            for option in self.options.values()
+            if option.schedule.algorithm != ACCUMULATING
         }
         return next((s for s in WORST_FIRST if s in sources), "measured")
 

@@ -15,6 +15,7 @@ from tinyc.targets import Target
 
 BLOCKS_OF_ROWS = "row-blocks"  # the algorithm whose blocks end with the rows
 PIXELS, SINGLE = 4, 0.4  # of a block; gemm-blocks 4x2 and 3x2 with 64 channels on Cortex-M4
+UNKNOWN_CYCLES = 3  # of a multiply-accumulate where nothing is on record; a guess, not shown
 MOST_ESTIMATED = 6  # schedules of a workload that was not measured
 
 
@@ -140,4 +141,6 @@ def _unknown(call: Call, target: Target, schedule: Schedule) -> Option:
     kernel = kernel_of(call, target, schedule)
     tables = sum(c.array.nbytes for c in kernel.constants)
     arena = arena_alone(call, target, schedule)
-    return Option(schedule, "unknown", 0, tables, 0, {}, kernel.scratch_bytes, arena)
+    work = OPS[call.node.op].macs(call) or call.inputs[0].elements
+    cycles = UNKNOWN_CYCLES * work  # so that what streaming costs has a measure
+    return Option(schedule, "unknown", cycles, tables, 0, {}, kernel.scratch_bytes, arena)
