@@ -30,8 +30,8 @@ CORES = ("cortex-m4", "cortex-m0plus", "rv32imc")
 def short_search(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plans have to be sound here, not the best ones."""
     monkeypatch.setattr(placement_by_solver, "MOST_EFFORT", 0.02)
-    monkeypatch.setattr(memory_plan, "FEW_TURNS", 20)
-    monkeypatch.setattr(memory_plan, "MANY_TURNS", 20)
+    monkeypatch.setattr(memory_plan, "FEW_PLACED", 600)
+    monkeypatch.setattr(memory_plan, "MANY_PLACED", 600)
     monkeypatch.setattr(planning, "MOST_COMPARED", 1)
 
 
