@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 
 from tinyc.compiler.graph import Array
-from tinyc.passes.stages import Stage, Streamed, can_run_upwards, mirrored
+from tinyc.passes.stages import MOST_EVENTS, Stage, Streamed, can_run_upwards, mirrored
 from tinyc.passes.storage import Step, Storage
 
 Slide = Literal["early", "late"]
@@ -66,9 +66,14 @@ def scratch_name(node: str) -> str:
 def streamed(stage: Stage, steps: Sequence[Step], sizes: Mapping[str, int]) -> Streamed:
     """The stage with its steps; one that is no loop runs band by band within its only call."""
     calls = tuple(steps[i] for i in stage.steps)
-    units = stage.units if stage.loops else (calls[0].band,)
+    units = stage.units if stage.loops else (_bands(calls[0]),)
     turned = tuple(map(mirrored, calls)) if stage.upwards else calls
     return Streamed(turned, units, stage.waits, sizes)
+
+
+def _bands(step: Step) -> int:
+    """Rows that are planned together: a band, or several where there are very many."""
+    return step.band * max(-(-step.rows // (step.band * MOST_EVENTS)), 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,7 +17,7 @@ from tinyc.compiler.ops import OPS
 from tinyc.compiler.ops.kernel import Kernel
 from tinyc.compiler.ops.op import call_of
 from tinyc.passes.claims import claims_of_stage, streamed
-from tinyc.passes.stages import stage_of
+from tinyc.passes.stages import MOST_EVENTS, stage_of
 from tinyc.passes.storage import Step, Storage, callers_arrays, steps_of, storages_of
 from tinyc.targets import Target
 from tinyc.targets.firmware import Io
@@ -220,7 +220,7 @@ def _may_stream(steps: Sequence[Step], numbers: range) -> bool:
     seen: set[str] = set()
     for i in numbers:
         step = steps[i]
-        if step.rows <= 1 or not step.windows:
+        if not 1 < step.rows <= MOST_EVENTS or not step.windows:
             return False
         if seen and seen.isdisjoint(step.reads):
             return False

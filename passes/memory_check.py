@@ -18,6 +18,7 @@ from tinyc.passes.stages import Stage
 from tinyc.passes.storage import Step, Storage
 
 POISON = -1
+MOST_BANDS = 4096  # of a layer; of more, several are executed at a time, which asks for more
 STATE = -2  # of the scratch of a layer that accumulates
 
 
@@ -49,8 +50,10 @@ def check_plan(
         elif calls[0].element_order:
             _run_elements(arena, calls[0])
         else:
-            for row in range(0, calls[0].rows, calls[0].band):
-                _run_rows(arena, calls[0], row, min(row + calls[0].band, calls[0].rows))
+            bands = -(-calls[0].rows // (calls[0].band * MOST_BANDS))
+            together = calls[0].band * max(bands, 1)
+            for row in range(0, calls[0].rows, together):
+                _run_rows(arena, calls[0], row, min(row + together, calls[0].rows))
     for storage in storages:
         if storage.kept:
             arena.read(storage.name, 0, storage.bytes, "the caller")

@@ -15,6 +15,8 @@ from tinyc.compiler.graph import Array
 from tinyc.compiler.ops.op import Window
 from tinyc.passes.storage import Step
 
+MOST_EVENTS = 4096  # of a layer: one with more bands is planned several bands at a time
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -257,7 +259,10 @@ def can_run_upwards(calls: Sequence[Step]) -> bool:
     """
     if len(calls) == 1 and calls[0].element_order:
         return False
-    return all(s.rows > s.band and s.windows and not (s.accumulates or s.pushed) for s in calls)
+    return all(
+        s.band < s.rows <= MOST_EVENTS * s.band and s.windows and not (s.accumulates or s.pushed)
+        for s in calls
+    )
 
 
 def mirrored(step: Step) -> Step:

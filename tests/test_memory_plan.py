@@ -179,3 +179,15 @@ def test_random_streams_are_sound(seed: int) -> None:
 
     check_plan(result, directed(stages, result), steps, storages, 4)
     assert result.arena_bytes >= result.bound_bytes
+
+
+def test_a_million_rows_are_planned_several_bands_at_a_time() -> None:
+    rows = 1_000_000
+    x = Storage("x", ("x",), 4 * rows, -1, 0, False)
+    y = Storage("y", ("y",), 4 * rows, 0, 1, True)
+    step = Step("conv", ("x",), ("y",), 0, rows, {"x": (Window(3, 1, 1),)}, {"x": rows}, band=2)
+
+    result = plan([step], [x, y])
+
+    assert 4 * rows < result.arena_bytes < 4 * rows + 2048
+    check(result, [step], [x, y])
