@@ -317,6 +317,7 @@ def test_what_is_accessed_most_per_byte_lies_in_the_fast_memory() -> None:
     check_plan(plan, stages, steps, storages, 4)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("seed", range(40))
 def test_random_plans_keep_within_their_regions(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -96,6 +96,7 @@ def test_the_checker_sees_a_misaligned_buffer() -> None:
         check(MemoryPlan({"t0": 0, "t1": 9}, 17, 16), steps, storages)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("seed", range(200))
 def test_random_plans_are_sound(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -165,6 +166,7 @@ def column(rng: np.random.Generator) -> tuple[list[Step], list[Storage], dict[in
     return steps, storages, uses
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("seed", range(300))
 def test_random_streams_are_sound(seed: int) -> None:
     rng = np.random.default_rng(seed)
