@@ -95,7 +95,7 @@ class Problem:
     def whole(self, cost: Cost) -> Cost:
         """With the RAM of layers without a choice; of numbers or arrays."""
         ram = np.maximum(cost.ram_bytes, self.fusion.bytes)
-        return replace(cost, ram_bytes=ram)
+        return replace(cost, ram_bytes=ram if ram.ndim else int(ram))
 
 
 def choose(optimize: Optimize, problem: Problem, objective: Objective) -> Choice:
@@ -103,9 +103,7 @@ def choose(optimize: Optimize, problem: Problem, objective: Objective) -> Choice
     picks = select(problem.groups, lambda cost: objective(problem.whole(cost)))
     chosen = zip(problem.groups.groups, picks, strict=True)
     nodes = {name: group.options[pick] for group, pick in chosen for name in group.nodes}
-    cost = cost_of(problem.groups, picks)
-    ram = max(cost.ram_bytes, problem.fusion.bytes)
-    return Choice(optimize, nodes, problem.fusion, replace(cost, ram_bytes=ram))
+    return Choice(optimize, nodes, problem.fusion, problem.whole(cost_of(problem.groups, picks)))
 
 
 def choices_of(problems: Sequence[Problem], limits: Limits) -> Mapping[Optimize, Choice]:

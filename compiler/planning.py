@@ -1,5 +1,6 @@
 """The plan that is asked for: choices are made by estimates, and held against exact plans."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -70,10 +71,15 @@ def _best_exact(
     objective: Objective,
 ) -> tuple[Program, Choice]:
     """Of the choices with the best estimates, the one whose exact arena makes it best."""
-    found = [choose(optimize, problem, objective) for problem in problems]
-    found.sort(key=lambda choice: objective(choice.cost))
-    worst = objective(found[0].cost) + NEAR
-    near = [c for c in found if objective(c.cost) <= worst][:MOST_COMPARED]
+    found: dict[int, Choice] = {}  # by problem
+    worst = math.inf
+    for i in sorted(range(len(problems)), key=lambda i: objective(problems[i].least)):
+        if objective(problems[i].least) > worst:
+            break  # neither this one nor the rest can come near
+        found[i] = choose(optimize, problems[i], objective)
+        worst = min(worst, objective(found[i].cost) + NEAR)
+    ranked = sorted(sorted(found), key=lambda i: objective(found[i].cost))
+    near = [found[i] for i in ranked if objective(found[i].cost) <= worst][:MOST_COMPARED]
     plans = [(plan_choice(graph, target, io, choice, objective), choice) for choice in near]
     return min(plans, key=lambda plan: objective(exact_cost(*plan)))
 
