@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 
 from tinyc.autotune.schedule import Schedule
+from tinyc.compiler.artifact import Artifact
 from tinyc.compiler.cprint import C_TYPES
 from tinyc.compiler.graph import Array, DType, Graph, QParams, Tensor, constant
 from tinyc.compiler.onnx_import.reading import read_onnx
@@ -54,13 +55,7 @@ def run_planned(
     """The outputs for each sample, of a program's C built with all warnings."""
     artifact = emit_artifact(program)
     inputs, outputs = artifact.report.inputs, artifact.report.outputs
-    firmware = Program(
-        artifact.name,
-        artifact.files,
-        tuple(Port(p.c_name, C_TYPES[p.dtype], p.bytes, p.arena, p.rows) for p in inputs),
-        tuple(Port(p.c_name, C_TYPES[p.dtype], p.bytes) for p in outputs),
-        artifact.io,
-    )
+    firmware = firmware_of(artifact)
     data = [tuple(np.ascontiguousarray(s[p.name]).tobytes() for p in inputs) for s in samples]
     machine = STRICT_HOST if on == "host" else load_target(on)
     results = run_program(firmware, machine, data).outputs
@@ -71,6 +66,20 @@ def run_planned(
         }
         for result in results
     ]
+
+
+def firmware_of(artifact: Artifact) -> Program:
+    """What a runner needs to know of compiled files."""
+    return Program(
+        artifact.name,
+        artifact.files,
+        tuple(
+            Port(p.c_name, C_TYPES[p.dtype], p.bytes, p.arena, p.rows)
+            for p in artifact.report.inputs
+        ),
+        tuple(Port(p.c_name, C_TYPES[p.dtype], p.bytes) for p in artifact.report.outputs),
+        artifact.io,
+    )
 
 
 def stored(name: str, shape: tuple[int, ...], quant: QParams) -> Tensor:
