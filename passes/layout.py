@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from tinyc.compiler.graph import Graph, Node, Tensor, read_only
+from tinyc.compiler.ops.binary_functions import FUNCTIONS as BINARY
 from tinyc.compiler.ops.concat import ConcatAttrs
-from tinyc.compiler.ops.elementwise import FUNCTIONS as BINARY
 from tinyc.compiler.ops.pad import PadAttrs
 from tinyc.compiler.ops.reduce import ReduceAttrs, reduced_shape
 from tinyc.compiler.ops.reshape import ReshapeAttrs
