@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 
-from tinyc.compiler.graph import Tensor, elements
+import numpy as np
+
+from tinyc.compiler.graph import DType, Tensor, elements
 from tinyc.compiler.onnx_import.arguments import axes_of
 from tinyc.compiler.onnx_import.building import Builder, positive_axes, positive_axis
 from tinyc.compiler.onnx_import.model_node import ModelNode
@@ -30,9 +32,12 @@ def unary(function: str, **defaults: float) -> Reader:
 
 
 def read_is_infinite(build: Builder, node: ModelNode) -> Tensor:
+    x = build.operand(node, 0)
     below, above = node.integer("detect_negative", 1), node.integer("detect_positive", 1)
+    if not below and not above:
+        return build.constant(f"{node.name}/never", np.zeros(x.shape), DType.BOOL)
     attrs = UnaryAttrs("is_infinite", (float(bool(below)), float(bool(above))))
-    return build.add(node, "Unary", (build.operand(node, 0),), attrs)
+    return build.add(node, "Unary", (x,), attrs)
 
 
 def read_gelu(build: Builder, node: ModelNode) -> Tensor:

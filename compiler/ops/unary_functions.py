@@ -80,10 +80,9 @@ def _shrunk(r: Real, x: Any, bias: float, lambd: float) -> Any:
 
 def _infinite(r: Real, x: Any, below: float, above: float) -> Any:
     """Whether x is the infinity below, if `below` is not 0, or that above."""
-    infinity = r.number(math.inf)
-    found = [loops.equal(x, infinity)] if above else []
-    found += [loops.equal(x, r.number(-math.inf))] if below else []
-    return loops.either(*found) if len(found) > 1 else found[0] if found else loops.const(0, "bool")
+    signs = [sign for sign, wanted in ((1, above), (-1, below)) if wanted]
+    found = [loops.equal(x, r.number(sign * math.inf)) for sign in signs]
+    return loops.either(*found) if len(found) > 1 else found[0]
 
 
 def _is_infinite(x: Array, below: float, above: float) -> Array:
