@@ -10,7 +10,7 @@ from tinyc.compiler.onnx_import.building import Builder, onnx_element_type
 from tinyc.compiler.onnx_import.model_node import ModelNode
 from tinyc.compiler.ops.cast import CastAttrs
 from tinyc.compiler.ops.clamp import Clamp
-from tinyc.compiler.ops.element_types import FLOATS, INTEGERS
+from tinyc.compiler.ops.element_types import HALVES, INTEGERS
 from tinyc.compiler.ops.unary import UnaryAttrs
 
 Reader = Callable[[Builder, ModelNode], Tensor]
@@ -54,12 +54,15 @@ def read_bit_shift(build: Builder, node: ModelNode) -> Tensor:
 
 
 def read_pow(build: Builder, node: ModelNode) -> Tensor:
-    """The exponent may have another type than the base; powers of reals are computed as reals."""
+    """The exponent may have another type than the base; neither is rounded before the result."""
     x, exponent = build.operand(node, 0), build.operand(node, 1)
+    wide = x.dtype
     if x.dtype in INTEGERS and exponent.dtype.is_float:
-        a, b = (_cast(build, node, t, DType.FLOAT64) for t in (x, exponent))
-        return _cast(build, node, build.binary(node, "Pow", a, b), x.dtype)
-    return build.binary(node, "Pow", x, _cast(build, node, exponent, x.dtype))
+        wide = DType.FLOAT64
+    elif x.dtype in HALVES and exponent.dtype != x.dtype:
+        wide = DType.FLOAT32
+    a, b = (_cast(build, node, t, wide) for t in (x, exponent))
+    return _cast(build, node, build.binary(node, "Pow", a, b), x.dtype)
 
 
 def _cast(build: Builder, node: ModelNode, x: Tensor, dtype: DType) -> Tensor:
@@ -101,7 +104,7 @@ def read_clip(build: Builder, node: ModelNode) -> Tensor:
     fixed = all(b is None or k is not None for b, k in zip(bounds, known, strict=True))
     if any(b is not None and b.elements != 1 for b in bounds):
         node.malformed("a bound is no single number")
-    if x.dtype in FLOATS and fixed:
+    if x.dtype.is_float and fixed:
         low = node.real("min", -math.inf) if known[0] is None else float(known[0].reshape(-1)[0])
         high = node.real("max", math.inf) if known[1] is None else float(known[1].reshape(-1)[0])
         if math.isnan(low) or math.isnan(high):

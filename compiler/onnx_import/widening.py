@@ -1,4 +1,4 @@
-"""Nodes on float types that have no kernel: computed in float32, and rounded where they store.
+"""Nodes on float types without a kernel of their own: computed in float32, rounded at their end.
 
 F(x: float16) -> Cast(F(Cast(x, float32)), float16)
 """
@@ -12,8 +12,9 @@ from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import DType, Tensor
 from tinyc.compiler.onnx_import.building import Builder
 from tinyc.compiler.onnx_import.model_node import ModelNode
+from tinyc.compiler.ops.binary_functions import FUNCTIONS
 from tinyc.compiler.ops.cast import CastAttrs
-from tinyc.compiler.ops.half import HALVES
+from tinyc.compiler.ops.element_types import HALVES
 
 Results = tuple[Tensor, ...]
 Reader = Callable[[Builder, ModelNode], Tensor | Results]
@@ -26,12 +27,20 @@ def read_typed(build: Builder, node: ModelNode, reader: Reader) -> Results:
         return _several(reader(build, node))
     before = build.copy()
     try:
-        return _several(reader(build, node))
+        results = _several(reader(build, node))
+        if not _rounds_between(build, len(before.nodes)):
+            return results
     except CompileError as error:
         if error.code != "unsupported-type":
             raise
     build.become(before)
     return _read_in_float32(build, node, reader)
+
+
+def _rounds_between(build: Builder, begin: int) -> bool:
+    """Whether a node became several that compute with halves, which ONNX would not round."""
+    computing = [n for n in build.nodes[begin:] if n.op == "Unary" or n.op in FUNCTIONS]
+    return len(computing) > 1 and any(build.tensors[n.output].dtype in HALVES for n in computing)
 
 
 def _several(results: Tensor | Results) -> Results:

@@ -8,7 +8,7 @@ import numpy as np
 
 from tinyc.compiler.graph import Array, DType
 from tinyc.compiler.ops import loops
-from tinyc.compiler.ops.element_types import FLOATS, INTEGERS, NUMBERS
+from tinyc.compiler.ops.element_types import INTEGERS, NUMBERS, REALS
 from tinyc.compiler.ops.integer_math import called, computed_in, division, power, unsigned
 from tinyc.compiler.ops.kernel import Microkernel
 from tinyc.compiler.ops.real import Real, is_nan, type_of
@@ -159,7 +159,7 @@ FUNCTIONS: dict[str, Function] = {
     "Minimum": Function(np.minimum, _extreme(lambda a, b: a < b)),
     "Maximum": Function(np.maximum, _extreme(lambda a, b: a > b)),
     "Pow": Function(
-        _power, _raised, (DType.INT32, DType.INT64, *FLOATS),
+        _power, _raised, (DType.INT32, DType.INT64, *REALS),
         calls=lambda dtype: () if dtype.is_float else (power(dtype),),
     ),
     "Modulo": Function(

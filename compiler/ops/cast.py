@@ -11,8 +11,9 @@ import numpy as np
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.graph import Array, DType, Tensor
 from tinyc.compiler.ops import loops
-from tinyc.compiler.ops.half import FROM, HALVES, ODD_FLOAT, TO
-from tinyc.compiler.ops.kernel import Kernel, Microkernel
+from tinyc.compiler.ops.element_types import HALVES, computed_type
+from tinyc.compiler.ops.half import conversions, narrowed, widened
+from tinyc.compiler.ops.kernel import Kernel
 from tinyc.compiler.ops.op import Call, Op, Type
 from tinyc.compiler.ops.row_range import row_range, same_rows
 from tinyc.targets import Target
@@ -32,7 +33,7 @@ def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
 def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
     (x,), to = arrays, call.attrs.dtype
     if call.inputs[0].dtype.is_float and not to.is_float and to != DType.BOOL:
-        low, high = (_inside(v, _wide(call.inputs[0].dtype)) for v in to.limits)
+        low, high = (_inside(v, computed_type(call.inputs[0].dtype)) for v in to.limits)
         x = np.where(np.isnan(x), low, np.clip(np.trunc(x.astype(np.float64)), low, high))
     with np.errstate(over="ignore"):
         return (x.astype(to.value),)
@@ -43,7 +44,10 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     source, result = loops.buffer("x", x.elements, x.dtype), loops.buffer("y", y.elements, y.dtype)
 
     def one(i: Any) -> list[Any]:
-        return [loops.store(result, i, _converted(loops.load(source, i), x.dtype, y.dtype))]
+        value = widened(loops.load(source, i), x.dtype)
+        if y.dtype in HALVES:
+            return [loops.store(result, i, narrowed(value, x.dtype, y.dtype))]
+        return [loops.store(result, i, _converted(value, computed_type(x.dtype), y.dtype))]
 
     rows = row_range(call)
     first, count = rows.span(len(y.shape))
@@ -55,26 +59,10 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     return Kernel("cast", function, microkernels=functions, rows=rows.count, float_code=uses_float)
 
 
-def conversions(x: DType, y: DType) -> tuple[Microkernel, ...]:
-    """The C functions of a conversion from or to a half."""
-    odd = (ODD_FLOAT,) if y in HALVES and x == DType.FLOAT64 else ()
-    return (
-        *((FROM[x],) if x in HALVES else ()),
-        *odd,
-        *((TO[y],) if y in HALVES else ()),
-    )
-
-
 def _converted(value: Any, x: DType, y: DType) -> Any:
-    """An `x` as a `y`."""
+    """An `x`, as it is computed, as a `y`."""
     if x == y:
         return value
-    if x in HALVES:
-        return _converted(loops.call(FROM[x].name, value, dtype="float32"), DType.FLOAT32, y)
-    if y in HALVES:
-        if x == DType.FLOAT64:
-            value = loops.call(ODD_FLOAT.name, value, dtype="float32")
-        return loops.call(TO[y].name, value.astype("float32"), dtype=str(y))
     if y == DType.BOOL:
         return value != loops.const(0, x)
     if x.is_float and not y.is_float:
@@ -82,11 +70,6 @@ def _converted(value: Any, x: DType, y: DType) -> Any:
         value = loops.maximum(value, loops.const(low, x))
         value = loops.minimum(value, loops.const(high, x))
     return value.astype(str(y))
-
-
-def _wide(dtype: DType) -> DType:
-    """The float type that a float type is computed in."""
-    return DType.FLOAT32 if dtype in HALVES else dtype
 
 
 def _inside(limit: int, dtype: DType) -> float:

@@ -13,8 +13,9 @@ from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.binary_functions import FUNCTIONS
 from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp, clamp_float, stored_bounds
 from tinyc.compiler.ops.copying import broadcast_strides, dense_strides, strided_nest
-from tinyc.compiler.ops.element_types import check_same_type, check_type
+from tinyc.compiler.ops.element_types import check_same_type, check_type, computed_type
 from tinyc.compiler.ops.fixed_point import Requantization, requantization, requantize
+from tinyc.compiler.ops.half import conversions, narrowed, widened
 from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import Call, Op, Type, dequantized
 from tinyc.compiler.ops.quantize import quantized
@@ -55,11 +56,12 @@ def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
     function = FUNCTIONS[call.node.op].meaning
     a, b = arrays
     if not call.output.quant:
+        wide = computed_type(call.inputs[0].dtype).value
         with np.errstate(all="ignore"):
-            result = function(a, b)
+            result = function(a.astype(wide), b.astype(wide))
         if call.output.dtype.is_float:
             result = np.clip(result, call.attrs.clamp.low, call.attrs.clamp.high)
-        return (np.asarray(result, call.output.dtype.value),)
+        return (np.asarray(result).astype(call.output.dtype.value),)
     low, high = stored_bounds(call.output, call.attrs.clamp)
     dtype = call.output.dtype.value
     if _table_operand(call) is not None:
@@ -129,21 +131,22 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         function = loops.function([*moving, result, *fixed, *rows.parameters], [line])
         block = (total.microkernel,)
         return Kernel(name, function, given, microkernels=block, rows=rows.count, note="assembly")
-    expression, constants, buffers = expression_of(call, target)
+    (expression, constants, buffers), own = expression_of(call, target), call.inputs[0].dtype
     strides = [broadcast_strides(t.shape, y.shape) for t in call.inputs]
 
     def compute(at_a: Any, at_b: Any, at_y: Any) -> list[Any]:
         a, b = loops.load(operands[0], at_a), loops.load(operands[1], at_b)
-        return [loops.store(result, at_y, expression(a, b))]
+        value = expression(widened(a, own), widened(b, own))
+        return [loops.store(result, at_y, narrowed(value, own, y.dtype))]
 
     strides.append(dense_strides(y.shape))
     body = strided_nest(y.shape, strides, (0, 0, 0), compute, rows=rows)
     function = loops.function([*moving, result, *buffers, *fixed, *rows.parameters], body)
-    calls = () if y.quant else FUNCTIONS[call.node.op].calls(call.inputs[0].dtype)
-    floats = call.inputs[0].dtype.is_float
+    calls = () if y.quant else FUNCTIONS[call.node.op].calls(computed_type(own))
     return Kernel(
-        name, function, (*constants, *given), microkernels=calls, rows=rows.count, float_code=floats
-    )
+        name, function, (*constants, *given), microkernels=(*conversions(own, y.dtype), *calls),
+        rows=rows.count, float_code=own.is_float,
+    )  # fmt: skip
 
 
 def expression_of(

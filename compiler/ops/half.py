@@ -5,10 +5,12 @@ half round once, half to even; that of a double goes through a float whose last 
 anything was cut off ("round to odd"), which never changes how the half is rounded.
 """
 
-from tinyc.compiler.graph import DType
-from tinyc.compiler.ops.kernel import Microkernel
+from typing import Any
 
-HALVES = (DType.FLOAT16, DType.BFLOAT16)
+from tinyc.compiler.graph import DType
+from tinyc.compiler.ops import loops
+from tinyc.compiler.ops.element_types import HALVES, computed_type
+from tinyc.compiler.ops.kernel import Microkernel
 
 FROM_FLOAT16 = Microkernel(
     "tinyc_from_float16",
@@ -101,3 +103,23 @@ static inline float tinyc_odd_float(double exact) {
 )
 FROM = {DType.FLOAT16: FROM_FLOAT16, DType.BFLOAT16: FROM_BFLOAT16}
 TO = {DType.FLOAT16: TO_FLOAT16, DType.BFLOAT16: TO_BFLOAT16}
+
+
+def widened(value: Any, dtype: DType) -> Any:
+    """A loaded value in the type that it is computed in."""
+    return loops.call(FROM[dtype].name, value, dtype="float32") if dtype in HALVES else value
+
+
+def narrowed(value: Any, source: DType, dtype: DType) -> Any:
+    """A computed value of type `source` as it is stored: rounded, where that is a half."""
+    if dtype not in HALVES:
+        return value
+    if source == DType.FLOAT64:
+        value = loops.call(ODD_FLOAT.name, value, dtype="float32")
+    return loops.call(TO[dtype].name, value.astype("float32"), dtype=str(dtype))
+
+
+def conversions(x: DType, y: DType) -> tuple[Microkernel, ...]:
+    """The C functions of `widened` from x and `narrowed` to y."""
+    odd = (ODD_FLOAT,) if y in HALVES and computed_type(x) == DType.FLOAT64 else ()
+    return (*((FROM[x],) if x in HALVES else ()), *odd, *((TO[y],) if y in HALVES else ()))

@@ -10,6 +10,7 @@ from tinyc.compiler.graph import EIGHT_BITS, Array, Tensor, read_only
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp, clamp_float
 from tinyc.compiler.ops.element_types import check_type
+from tinyc.compiler.ops.half import conversions, narrowed, widened
 from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import Call, Op, Type, dequantized
 from tinyc.compiler.ops.quantize import quantized
@@ -71,14 +72,16 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         return Kernel("look_up", function, constants, rows=rows.count, note="table")
 
     def compute(i: Any) -> list[Any]:
-        value = FUNCTIONS[a.function].expression(loops.load(source, i), *a.parameters)
-        return [loops.store(result, i, clamp_float(value, a.clamp))]
+        operand = widened(loops.load(source, i), x.dtype)
+        value = clamp_float(FUNCTIONS[a.function].expression(operand, *a.parameters), a.clamp)
+        return [loops.store(result, i, narrowed(value, x.dtype, y.dtype))]
 
     first, count = rows.span(len(y.shape))
     body = [loops.loop("i", count, compute, first)]
     name = "clamp" if a.function == "identity" else a.function
     function = loops.function([source, result, *rows.parameters], body)
-    return Kernel(name, function, rows=rows.count, float_code=x.dtype.is_float)
+    calls, floats = conversions(x.dtype, y.dtype), x.dtype.is_float
+    return Kernel(name, function, microkernels=calls, rows=rows.count, float_code=floats)
 
 
 def _look_up(source: Any, table: Any, result: Any, begin: Any, elements: Any) -> list[Any]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from tinyc.compiler.graph import Array, DType
 from tinyc.compiler.ops import loops
-from tinyc.compiler.ops.element_types import FLOATS, INTEGERS, SIGNED
+from tinyc.compiler.ops.element_types import INTEGERS, REALS, SIGNED
 from tinyc.compiler.ops.integer_math import unsigned
 from tinyc.compiler.ops.real import Real, is_nan, type_of
 
@@ -29,7 +29,7 @@ class Function:
 
     meaning: Callable[..., Array]
     expression: Callable[..., Any]
-    types: tuple[DType, ...] = FLOATS
+    types: tuple[DType, ...] = REALS
     result: DType | None = None
 
 
@@ -198,11 +198,11 @@ FUNCTIONS: dict[str, Function] = {
         lambda x: x * np.tanh(np.logaddexp(x, 0)),
         lambda r, x: x * r.call("tanh", _softplus(r, x)),
     ),
-    "is_nan": Function(np.isnan, is_nan, FLOATS, DType.BOOL),
+    "is_nan": Function(np.isnan, is_nan, REALS, DType.BOOL),
     "is_infinite": Function(
         _is_infinite,
         lambda x, below, above: _infinite(Real(type_of(x)), x, below, above),
-        FLOATS,
+        REALS,
         DType.BOOL,
     ),
     "not": Function(np.logical_not, loops.negation, BOOL),
