@@ -87,6 +87,11 @@ def call(function: str, *arguments: Expr, dtype: str = "int32") -> Any:
     return tirx.call_extern(dtype, function, *arguments)
 
 
+def real(function: str, *arguments: Expr, dtype: str) -> Any:
+    """The value of a function of `math.h` (named as the one of doubles) in float32 or float64."""
+    return call(function if dtype == "float64" else f"{function}f", *arguments, dtype=dtype)
+
+
 def run(function: str, *arguments: Expr) -> Stmt:
     """A call as a statement, its value unused."""
     return tirx.Evaluate(tirx.call_extern("void", function, *arguments))
@@ -153,5 +158,5 @@ def function(parameters: Sequence[Any], body: Iterable[Stmt]) -> Any:
 
 
 def quotient(value: Expr, divisor: int) -> Any:
-    """`value / divisor` as C divides (towards zero); value >= 0."""
-    return tirx.truncdiv(value, const(divisor))
+    """The integer `value / divisor` as C divides, towards zero."""
+    return tirx.truncdiv(value, const(divisor, str(value.ty)))
