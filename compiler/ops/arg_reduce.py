@@ -127,13 +127,8 @@ def _search(
         ]
 
     kept = [axis for axis in range(len(x.shape)) if axis != a.axis]
-    nest = strided_nest(
-        tuple(x.shape[i] for i in kept),
-        [[strides[i] for i in kept], steps],
-        (0, 0),
-        line,
-        "opqrstu",
-    )
+    shape, starts = tuple(x.shape[i] for i in kept), [strides[i] for i in kept]
+    nest = strided_nest(shape, [starts, steps], (0, 0), line, "opqrstu")
     return loops.function([source, result], nest)
 
 

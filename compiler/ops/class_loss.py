@@ -68,10 +68,8 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     def one(i: Any, k: Any) -> list[Any]:
         chosen = loops.load(operands[1], i * inner + k)
         at = (i * classes + chosen.astype("int32")) * inner + k
-        conditions = [
-            chosen >= loops.const(0, targets.dtype),
-            chosen < loops.const(classes, targets.dtype),
-        ]
+        first, end = (loops.const(c, targets.dtype) for c in (0, classes))
+        conditions = [chosen >= first, chosen < end]
         if a.ignored is not None and a.ignored in range(*targets.dtype.limits):
             conditions.append(chosen != loops.const(a.ignored, targets.dtype))
         each = loops.load(operands[2], chosen.astype("int32")) if rest else loops.const(1.0, dtype)

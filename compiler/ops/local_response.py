@@ -60,12 +60,13 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         sum_of_squares = loops.loop("i", end - first, lambda i: square(begin + i * inner), first)
         share = loops.const(a.alpha / a.size, dtype)
         base = loops.const(a.bias, dtype) + share * loops.load(total, 0)
+        at = begin + c * inner
         return [
             *loops.declare(total),
             loops.store(total, 0, loops.const(0.0, dtype)),
             sum_of_squares,
-            loops.store(result, begin + c * inner, loops.load(source, begin + c * inner) / _power(base, a.beta, dtype)),
-        ]  # fmt: skip
+            loops.store(result, at, loops.load(source, at) / _power(base, a.beta, dtype)),
+        ]
 
     nest = loops.loop("o", outer, lambda o: [
         loops.loop("c", n, lambda c: [loops.loop("k", inner, lambda k: one(o, c, k))])

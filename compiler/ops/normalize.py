@@ -5,7 +5,7 @@ then the squares of the differences from it, so that a large mean costs no digit
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,10 +85,7 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         for n, t in zip(("y", "means", "inverses"), call.outputs, strict=False)
     ]
     kept = [axis for axis in range(len(x.shape)) if axis not in a.axes]
-    every = [
-        dense_strides(x.shape),
-        *(broadcast_strides(t.shape, x.shape) for t in call.inputs[1:]),
-    ]
+    every = [broadcast_strides(t.shape, x.shape) for t in call.inputs]
     line = _line(call, operands, results, [[s[i] for i in a.axes] for s in every])
     kept_shape = tuple(x.shape[i] for i in kept)
     strides = [[s[i] for i in kept] for s in every]
@@ -153,6 +150,9 @@ def _line(
             value = value + loops.load(operands[2], at[2])
         return [loops.store(results[0], at[0], value)]
 
+    def over(strides: list[list[int]], starts: Sequence[Any], body: Any) -> list[Any]:
+        return strided_nest(shape, strides, starts, body, "rstuvw")
+
     def line(*starts: Any) -> list[Any]:
         begin, zero = starts[0], loops.const(0.0, dtype)
         one = loops.const(1.0, dtype) / deviation()
@@ -161,16 +161,16 @@ def _line(
         lines = [*loops.declare(total), loops.store(total, 0, zero)]
         if centred:
             lines += [
-                *strided_nest(shape, gone[:1], [begin], lambda at: add(loops.load(operands[0], at)), "rstuvw"),
+                *over(gone[:1], [begin], lambda at: add(loops.load(operands[0], at))),
                 *loops.declare(mean),
                 loops.store(mean, 0, of(total) / count),
                 loops.store(total, 0, zero),
-            ]  # fmt: skip
+            ]
         lines += [
-            *strided_nest(shape, gone[:1], [begin], measure, "rstuvw"),
+            *over(gone[:1], [begin], measure),
             *loops.declare(inverse),
             loops.store(inverse, 0, one),
-            *strided_nest(shape, gone, starts[: len(operands)], write, "rstuvw"),
+            *over(gone, starts[: len(operands)], write),
         ]
         if a.statistics:
             lines += [
