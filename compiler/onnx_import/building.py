@@ -105,10 +105,10 @@ class Builder:
         quant: QParams | None = None,
     ) -> Tensor:
         """Append a node of one output; `dtype` where the operator cannot infer it."""
-        (output,) = self.add_several(node, op, inputs, attrs, dtype, quant)
+        (output,) = self.add_all(node, op, inputs, attrs, dtype, quant)
         return output
 
-    def add_several(
+    def add_all(
         self,
         node: ModelNode,
         op: str,

@@ -103,7 +103,7 @@ def _of_layer(build: Builder, node: ModelNode, measure: str) -> tuple[Tensor, ..
     for tensor in operands[1:]:
         _check_broadcast(node, tensor, x)
     attrs = NormalizeAttrs(measure, axes, node.real("epsilon", EPSILON), any(node.outputs[1:]))
-    return build.add_several(node, "Normalize", operands, attrs)
+    return build.add_all(node, "Normalize", operands, attrs)
 
 
 def _check_broadcast(node: ModelNode, tensor: Tensor, x: Tensor) -> None:

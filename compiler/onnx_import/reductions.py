@@ -72,7 +72,7 @@ def read_top_k(build: Builder, node: ModelNode) -> tuple[Tensor, ...]:
     if given is None or len(given) != 1 or not 0 < given[0] <= x.shape[axis]:
         node.malformed(f"k is {given} for the axis {axis} of {list(x.shape)}")
     attrs = TopKAttrs(axis, given[0], bool(node.integer("largest", 1)))
-    return build.add_several(node, "TopK", (x,), attrs)
+    return build.add_all(node, "TopK", (x,), attrs)
 
 
 def cumulation(product: bool) -> Reader:
