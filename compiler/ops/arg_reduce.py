@@ -1,7 +1,7 @@
 """Where the largest or smallest value along an axis stands: as an index, or as a 1 among zeros."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from tinyc.compiler.ops.copying import dense_strides, strided_nest
 from tinyc.compiler.ops.element_types import FLOATS, NUMBERS, check_type
 from tinyc.compiler.ops.kernel import Kernel
 from tinyc.compiler.ops.op import Call, Op, Type
-from tinyc.compiler.ops.reduce import ReduceAttrs, reduced_shape
+from tinyc.compiler.ops.reduce import reduced_shape
 from tinyc.targets import Target
 
 
@@ -27,9 +27,12 @@ class ArgReduceAttrs:
     keep_dims: bool = True
 
     @property
-    def reduction(self) -> ReduceAttrs:
-        """What takes the value that stands there."""
-        return ReduceAttrs("max" if self.largest else "min", (self.axis,), self.keep_dims)
+    def axes(self) -> tuple[int, ...]:
+        return (self.axis,)
+
+    def along(self, axes: tuple[int, ...]) -> "ArgReduceAttrs":
+        """The same over another axis."""
+        return replace(self, axis=axes[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class HardmaxAttrs:
 def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
     (x,) = inputs
     check_type("ArgMax or ArgMin", x, NUMBERS)
-    return ((reduced_shape(x.shape, attrs.reduction), DType.INT64),)
+    return ((reduced_shape(x.shape, attrs), DType.INT64),)
 
 
 def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:

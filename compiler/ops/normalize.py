@@ -14,6 +14,7 @@ import numpy as np
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.graph import Array, Tensor
 from tinyc.compiler.ops import loops
+from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp, clamp_float
 from tinyc.compiler.ops.copying import broadcast_strides, dense_strides, strided_nest
 from tinyc.compiler.ops.element_types import FLOATS, check_same_type, check_type
 from tinyc.compiler.ops.kernel import Constant, Kernel
@@ -37,12 +38,14 @@ class NormalizeAttrs:
     axes        >= 0, ascending
     epsilon     added to the mean square
     statistics  further outputs: the mean, and one over the deviation
+    clamp       real bounds of y
     """
 
     measure: str
     axes: tuple[int, ...]
     epsilon: float = 0.0
     statistics: bool = False
+    clamp: Clamp = NO_CLAMP
 
 
 def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
@@ -65,6 +68,7 @@ def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
     y = (x - mean) * inverse
     y = y * parameters[0] if parameters else y
     y = y + parameters[1] if len(parameters) > 1 else y
+    y = np.clip(y, a.clamp.low, a.clamp.high)
     results = (y, mean, inverse) if a.statistics else (y,)
     return tuple(np.asarray(r).astype(dtype) for r in results)
 
@@ -148,7 +152,7 @@ def _line(
             value = value * loops.load(operands[1], at[1])
         if len(operands) > 2:
             value = value + loops.load(operands[2], at[2])
-        return [loops.store(results[0], at[0], value)]
+        return [loops.store(results[0], at[0], clamp_float(value, a.clamp))]
 
     def over(strides: list[list[int]], starts: Sequence[Any], body: Any) -> list[Any]:
         return strided_nest(shape, strides, starts, body, "rstuvw")

@@ -6,8 +6,8 @@ these only. The maximum is taken away before the exponentials of log_sum_exp.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -56,6 +56,10 @@ class ReduceAttrs:
     axes: tuple[int, ...]
     keep_dims: bool = True
 
+    def along(self, axes: tuple[int, ...]) -> "ReduceAttrs":
+        """The same over other axes."""
+        return replace(self, axes=axes)
+
 
 def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
     (x,) = inputs
@@ -68,7 +72,17 @@ def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
     return ((reduced_shape(x.shape, attrs), x.dtype),)
 
 
-def reduced_shape(shape: Shape, attrs: ReduceAttrs) -> Shape:
+class Reducing(Protocol):
+    """Attributes of an operator that leaves one value of some axes."""
+
+    @property
+    def axes(self) -> tuple[int, ...]: ...
+
+    @property
+    def keep_dims(self) -> bool: ...
+
+
+def reduced_shape(shape: Shape, attrs: Reducing) -> Shape:
     if attrs.keep_dims:
         return tuple(1 if i in attrs.axes else n for i, n in enumerate(shape))
     return tuple(n for i, n in enumerate(shape) if i not in attrs.axes)
