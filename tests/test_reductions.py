@@ -4,8 +4,6 @@ Many nodes are one program: a case is one of them. The oracle is onnxruntime, or
 onnx for what onnxruntime does not take.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,38 +11,12 @@ import numpy as np
 import onnx
 import pytest
 from onnx.helper import make_node
-from onnx.reference import ReferenceEvaluator
 
 from tests.harness import onnx_model, optimized, read_model, run_c, run_onnxruntime
+from tests.node_cases import Case, case, check, model_of, values
 from tests.qdq import Q, qdq_model
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array
-from tinyc.compiler.interpreter import run
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Case:
-    """One node: its input, further constant inputs, attributes."""
-
-    op: str
-    x: Array
-    constants: Sequence[Array] = ()
-    outputs: int = 1
-    attributes: dict[str, Any] = field(default_factory=dict)
-
-
-def case(op: str, x: Array, *constants: Any, outputs: int = 1, **attributes: Any) -> Case:
-    return Case(op, x, [np.array(c, np.int64) for c in constants], outputs, attributes)
-
-
-def values(dtype: str, *shape: int) -> Array:
-    rng = np.random.default_rng(7)
-    if dtype == "bool":
-        return rng.integers(0, 2, shape).astype(bool)
-    if dtype.startswith("float"):
-        return rng.normal(size=shape).astype(dtype)
-    return rng.integers(0 if dtype[0] == "u" else -90, 100, shape).astype(dtype)
-
 
 F, D = values("float32", 3, 4, 5), values("float64", 3, 4, 5)
 LARGE = np.array([[1e30, -1e30], [300.0, 301.0], [-np.inf, -np.inf], [np.inf, 1.0]], np.float32)
@@ -56,7 +28,8 @@ INTEGER = ("Sum", "Mean", "Max", "Min", "Prod", "L1", "SumSquare")
 BY_ONNXRUNTIME: dict[str, Case] = {
     **{f"{kind} of {x.dtype}": case(f"Reduce{kind}", abs(x), [1, -1])
        for kind in ALL for x in (F, D)},
-    **{f"{kind}, outer axes, gone": case(f"Reduce{kind}", abs(F), [0, 2], keepdims=0) for kind in ALL},
+    **{f"{kind}, outer axes, gone": case(f"Reduce{kind}", abs(F), [0, 2], keepdims=0)
+       for kind in ALL},
     **{f"{kind} of all": case(f"Reduce{kind}", abs(F), keepdims=0) for kind in ALL},
     **{f"{kind} of one": case(f"Reduce{kind}", np.float32(2).reshape(1, 1), [0]) for kind in ALL},
     "no axes, no change": case("ReduceSum", F, noop_with_empty_axes=1),
@@ -64,16 +37,18 @@ BY_ONNXRUNTIME: dict[str, Case] = {
     **{f"{op} of {t}, axis {axis}": case(op, values(t, 3, 4, 5), axis=axis)
        for op in ("ArgMax", "ArgMin") for t in ("float32", "float64", "int32", "int8", "uint8")
        for axis in (0, -1)},
-    **{f"{op} of ties": case(op, TIES.astype(np.float32), axis=1, keepdims=0, select_last_index=last)
-       for op in ("ArgMax", "ArgMin") for last in (0, 1)},
-    **{f"TopK of {t}, {largest}": case("TopK", values(t, 7, 3), [3], outputs=2, axis=0, largest=largest)
-       for t in ("float32", "float64", "int32", "int64") for largest in (0, 1)},
+    **{f"{op} of ties, last {n}": case(
+        op, TIES.astype(np.float32), axis=1, keepdims=0, select_last_index=n)
+       for op in ("ArgMax", "ArgMin") for n in (0, 1)},
+    **{f"TopK of {t}, {n}": case("TopK", values(t, 7, 3), [3], outputs=2, axis=0, largest=n)
+       for t in ("float32", "float64", "int32", "int64") for n in (0, 1)},
     **{f"TopK, k {k}": case("TopK", values("float32", 2, 9), [k], outputs=2) for k in (1, 2, 8, 9)},
     "TopK of ties": case("TopK", TIES.astype(np.float32), [4], outputs=2),
     "TopK of ties, smallest": case("TopK", TIES.astype(np.int32), [5], outputs=2, largest=0),
     **{f"CumSum of {t}, {exclusive}, {reverse}": case(
         "CumSum", values(t, 3, 4, 2), 1, exclusive=exclusive, reverse=reverse)
-       for t in ("float32", "float64", "int32", "int64") for exclusive in (0, 1) for reverse in (0, 1)},
+       for t in ("float32", "float64", "int32", "int64")
+       for exclusive in (0, 1) for reverse in (0, 1)},
     **{f"{op} of {x.dtype}, axis {axis}": case(op, x, axis=axis)
        for op in ("Softmax", "LogSoftmax") for x in (F, D) for axis in (0, 1, -1)},
     **{f"Hardmax, axis {axis}": case("Hardmax", F, axis=axis) for axis in (0, 1, -1)},
@@ -91,51 +66,14 @@ BY_ONNX: dict[str, Case] = {
        for kind in INTEGER for t in ("int32", "int64", "uint32", "uint64") if kind != "Mean"},
     **{f"{kind} of {t}": case(f"Reduce{kind}", values(t, 3, 5), [1])
        for kind in ("Max", "Min") for t in ("int8", "uint8", "bool")},
-    **{f"{kind} that wraps": case(f"Reduce{kind}", EXTREMES, [1]) for kind in ("Sum", "Prod", "SumSquare")},
+    **{f"{kind} that wraps": case(f"Reduce{kind}", EXTREMES, [1])
+       for kind in ("Sum", "Prod", "SumSquare")},
     **{f"{kind}, no axes": case(f"Reduce{kind}", -abs(F), noop_with_empty_axes=1)
        for kind in ("L1", "L2", "SumSquare", "LogSumExp")},
     "CumSum that wraps": case("CumSum", EXTREMES, 1),
     **{f"TopK of {t}": case("TopK", values(t, 2, 7), [4], outputs=2)
        for t in ("int8", "uint8", "int16", "uint64")},
 }  # fmt: skip
-
-
-def model_of(cases: dict[str, Case], opset: int) -> onnx.ModelProto:
-    nodes, inputs, constants = [], {}, {}
-    for i, c in enumerate(cases.values()):
-        inputs[f"x{i}"] = (str(c.x.dtype), c.x.shape)
-        given = {f"c{i}_{j}": array for j, array in enumerate(c.constants)}
-        constants.update(given)
-        outputs = [f"y{i}_{j}" for j in range(c.outputs)]
-        nodes.append(make_node(c.op, [f"x{i}", *given], outputs, name=f"node{i}", **c.attributes))
-    model = onnx_model(nodes, inputs, {}, constants, opset)
-    model.graph.output.extend(onnx.ValueInfoProto(name=o) for n in nodes for o in n.output)
-    return onnx.shape_inference.infer_shapes(model)
-
-
-def check(
-    cases: dict[str, Case], opset: int, by_onnxruntime: bool, folder: Path, target: str
-) -> None:
-    model = model_of(cases, opset)
-    inputs = {f"x{i}": c.x for i, c in enumerate(cases.values())}
-    graph = optimized(read_model(model, folder))
-
-    (computed,) = run_c(graph, [inputs], target)
-
-    names = [o.name for o in model.graph.output]
-    expected = (
-        run_onnxruntime(model, inputs)
-        if by_onnxruntime
-        else dict(zip(names, ReferenceEvaluator(model).run(None, inputs), strict=True))
-    )
-    meaning = run(graph, inputs)
-    for i, name in enumerate(cases):
-        for output in (n for n in names if n.startswith(f"y{i}_")):
-            got, want = computed[output], np.asarray(expected[output])
-            assert (got.dtype, got.shape) == (want.dtype, want.shape), name
-            close = {"rtol": 1e-5, "atol": 1e-6} if got.dtype.kind == "f" else {"rtol": 0}
-            np.testing.assert_allclose(got, want, **close, err_msg=name)
-            np.testing.assert_allclose(got, meaning[output], **close, err_msg=name)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -179,9 +117,9 @@ def test_means_of_integers_go_towards_zero(tmp_path: Path) -> None:
 def test_reductions_of_stored_integers_need_no_float(
     op: str, q_out: Q, attributes: dict[str, Any], tmp_path: Path
 ) -> None:
-    model = qdq_model(op, [(2, 3, 4)], q_out, (), [Q(0.05, 3)], opset=12, **attributes)
-    del model.graph.output[0].type.tensor_type.shape.dim[:]
-    model.graph.output[0].type.tensor_type.ClearField("shape")
+    axes = tuple(attributes.get("axes", (0, 1, 2)))
+    shape = np.zeros((2, 3, 4)).sum(axes, keepdims=bool(attributes.get("keepdims", 1))).shape
+    model = qdq_model(op, [(2, 3, 4)], q_out, shape, [Q(0.05, 3)], opset=12, **attributes)
     graph = optimized(read_model(model, tmp_path))
     x = np.random.default_rng(3).integers(-128, 128, (2, 3, 4)).astype(np.int8)
 

@@ -123,18 +123,16 @@ def read_instance_normalization(build: Builder, node: ModelNode) -> Tensor:
 
 
 def read_group_normalization(build: Builder, node: ModelNode) -> Tensor:
-    """Scale and shift are for each channel, or for each group before opset 21."""
     x, scale, shift = (build.operand(node, i) for i in range(3))
     groups = node.integer("num_groups", 0)
     if len(x.shape) < 2 or groups < 1 or x.shape[1] % groups:
         node.malformed(f"{groups} groups for an input {list(x.shape)}")
     n, channels = x.shape[:2]
-    each = channels // groups if node.opset >= 21 else 1
-    if any(t.shape != (groups * each,) for t in (scale, shift)):
-        node.malformed(f"scale and shift do not have {groups * each} values")
+    if any(t.shape != (channels,) for t in (scale, shift)):
+        node.malformed("scale and shift do not have one value for each channel")
     inner = math.prod(x.shape[2:])
     image = build.reshaped(node, x, (n, groups, channels // groups, inner))
-    affine = tuple(build.reshaped(node, t, (groups, each, 1)) for t in (scale, shift))
+    affine = tuple(build.reshaped(node, t, (groups, channels // groups, 1)) for t in (scale, shift))
     attrs = NormalizeAttrs("variance", (2, 3), node.real("epsilon", EPSILON))
     return build.reshaped(node, build.add(node, "Normalize", (image, *affine), attrs), x.shape)
 

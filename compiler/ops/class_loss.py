@@ -63,7 +63,7 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     ]
     result = loops.buffer("y", y.elements, dtype)
     total, weight, share = (loops.local(m, dtype) for m in ("total", "weight", "share"))
-    whole = a.reduction != "none"
+    whole, zero = a.reduction != "none", loops.const(0.0, dtype)
 
     def one(i: Any, k: Any) -> list[Any]:
         chosen = loops.load(operands[1], i * inner + k)
@@ -74,33 +74,32 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
             conditions.append(chosen != loops.const(a.ignored, targets.dtype))
         each = loops.load(operands[2], chosen.astype("int32")) if rest else loops.const(1.0, dtype)
         value = loops.load(operands[0], at) * loops.load(weight, 0)
-        to = (total, 0) if whole else (result, i * inner + k)
-        take = [
-            *loops.declare(weight),
-            loops.store(weight, 0, each),
-            loops.store(*to, (loops.load(total, 0) if whole else loops.const(0.0, dtype)) - value),
-        ]
-        if whole:
-            take.append(loops.store(share, 0, loops.load(share, 0) + loops.load(weight, 0)))
-        otherwise = None if whole else [loops.store(*to, loops.const(0.0, dtype))]
-        return [loops.when(loops.every(conditions), take, otherwise)]
+        take = [*loops.declare(weight), loops.store(weight, 0, each)]
+        if not whole:
+            to = i * inner + k
+            take.append(loops.store(result, to, zero - value))
+            return [loops.when(loops.every(conditions), take, [loops.store(result, to, zero)])]
+        take.append(loops.store(total, 0, loops.load(total, 0) - value))
+        take.append(loops.store(share, 0, loops.load(share, 0) + loops.load(weight, 0)))
+        return [loops.when(loops.every(conditions), take)]
 
-    zero, body = loops.const(0.0, dtype), []
+    body = []
     if whole:
-        body += [
-            *loops.declare(total, share),
-            loops.store(total, 0, zero),
-            loops.store(share, 0, zero),
-        ]
+        body += loops.declare(total, share)
+        body += [loops.store(b, 0, zero) for b in (total, share)]
     body.append(loops.loop("i", n, lambda i: [loops.loop("k", inner, lambda k: one(i, k))]))
     if whole:
         value = loops.load(total, 0)
         mean = a.reduction == "mean"
         body.append(loops.store(result, 0, value / loops.load(share, 0) if mean else value))
     moving = [b for b, t in zip(operands, call.inputs, strict=True) if t.data is None]
-    fixed = [(b, t) for b, t in zip(operands, call.inputs, strict=True) if t.data is not None]
-    tables = tuple(Constant(str(b.name), t.data.reshape(-1)) for b, t in fixed)
-    function = loops.function([*moving, result, *(b for b, _ in fixed)], body)
+    fixed = [b for b, t in zip(operands, call.inputs, strict=True) if t.data is not None]
+    tables = tuple(
+        Constant(name, t.data.reshape(-1))
+        for name, t in zip(names, call.inputs, strict=True)
+        if t.data is not None
+    )
+    function = loops.function([*moving, result, *fixed], body)
     return Kernel("class_loss", function, tables, float_code=True)
 
 

@@ -47,23 +47,24 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     inner, outer = math.prod(x.shape[a.axis + 1 :]), math.prod(x.shape[: a.axis])
     before = (a.size - 1) // 2
     source, result = loops.buffer("x", x.elements, dtype), loops.buffer("y", y.elements, dtype)
-    total = loops.local("total", dtype)
+    total, first, end = loops.local("total", dtype), loops.local("first"), loops.local("end")
 
     def square(at: Any) -> list[Any]:
         value = loops.load(source, at)
         return [loops.store(total, 0, loops.load(total, 0) + value * value)]
 
     def one(o: Any, c: Any, k: Any) -> list[Any]:
-        first = loops.maximum(c - before, loops.const(0))
-        end = loops.minimum(c + (a.size - before), loops.const(n))
         begin = o * (n * inner) + k
-        sum_of_squares = loops.loop("i", end - first, lambda i: square(begin + i * inner), first)
+        low, high = (loops.load(b, 0) for b in (first, end))
+        sum_of_squares = loops.loop("i", high - low, lambda i: square(begin + i * inner), low)
         share = loops.const(a.alpha / a.size, dtype)
         base = loops.const(a.bias, dtype) + share * loops.load(total, 0)
         at = begin + c * inner
         return [
-            *loops.declare(total),
+            *loops.declare(total, first, end),
             loops.store(total, 0, loops.const(0.0, dtype)),
+            loops.store(first, 0, loops.maximum(c - before, loops.const(0))),
+            loops.store(end, 0, loops.minimum(c + (a.size - before), loops.const(n))),
             sum_of_squares,
             loops.store(result, at, loops.load(source, at) / _power(base, a.beta, dtype)),
         ]
