@@ -10,7 +10,7 @@ from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.graph import Array, DType, Tensor
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.copying import dense_strides, strided_nest
-from tinyc.compiler.ops.element_types import FLOATS, NUMBERS, check_type
+from tinyc.compiler.ops.element_types import FLOATS, INTEGERS, check_type
 from tinyc.compiler.ops.kernel import Kernel
 from tinyc.compiler.ops.op import Call, Op, Type
 from tinyc.compiler.ops.reduce import reduced_shape
@@ -44,7 +44,7 @@ class HardmaxAttrs:
 
 def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
     (x,) = inputs
-    check_type("ArgMax or ArgMin", x, NUMBERS)
+    check_type("ArgMax or ArgMin", x, (*INTEGERS, *FLOATS))
     return ((reduced_shape(x.shape, attrs), DType.INT64),)
 
 
@@ -89,7 +89,9 @@ def kernel_hardmax(call: Call, target: Target, schedule: Schedule) -> Kernel:
 
     def write(result: Any, found: Any, at: Any) -> list[Any]:
         def one(i: Any) -> list[Any]:
-            hot = loops.select(i == found, loops.const(1.0, y.dtype), loops.const(0.0, y.dtype))
+            hot = loops.select(
+                loops.equal(i, found), loops.const(1.0, y.dtype), loops.const(0.0, y.dtype)
+            )
             return [loops.store(result, at + i * strides[axis], hot)]
 
         return [loops.loop("i", x.shape[axis], one)]

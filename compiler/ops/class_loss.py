@@ -71,7 +71,7 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         first, end = (loops.const(c, targets.dtype) for c in (0, classes))
         conditions = [chosen >= first, chosen < end]
         if a.ignored is not None and a.ignored in range(*targets.dtype.limits):
-            conditions.append(chosen != loops.const(a.ignored, targets.dtype))
+            conditions.append(loops.unequal(chosen, loops.const(a.ignored, targets.dtype)))
         each = loops.load(operands[2], chosen.astype("int32")) if rest else loops.const(1.0, dtype)
         value = loops.load(operands[0], at) * loops.load(weight, 0)
         take = [*loops.declare(weight), loops.store(weight, 0, each)]

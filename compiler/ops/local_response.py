@@ -12,6 +12,7 @@ from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.element_types import FLOATS, check_type
 from tinyc.compiler.ops.kernel import Kernel
 from tinyc.compiler.ops.op import Call, Op, Type
+from tinyc.compiler.ops.real import Real
 from tinyc.targets import Target
 
 
@@ -78,9 +79,9 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
 def _power(base: Any, exponent: float, dtype: str) -> Any:
     """base^exponent; two roots cost much less than a power where they give it."""
     if exponent not in (0.5, 0.75):
-        return loops.real("pow", base, loops.const(exponent, dtype), dtype=dtype)
-    root = loops.real("sqrt", base, dtype=dtype)
-    return root if exponent == 0.5 else root * loops.real("sqrt", root, dtype=dtype)
+        return Real(dtype).call("pow", base, loops.const(exponent, dtype))
+    root = Real(dtype).call("sqrt", base)
+    return root if exponent == 0.5 else root * Real(dtype).call("sqrt", root)
 
 
 LOCAL_RESPONSE = Op("LocalResponse", infer, reference, kernel)

@@ -87,11 +87,6 @@ def call(function: str, *arguments: Expr, dtype: str = "int32") -> Any:
     return tirx.call_extern(dtype, function, *arguments)
 
 
-def real(function: str, *arguments: Expr, dtype: str) -> Any:
-    """The value of a function of `math.h` (named as the one of doubles) in float32 or float64."""
-    return call(function if dtype == "float64" else f"{function}f", *arguments, dtype=dtype)
-
-
 def run(function: str, *arguments: Expr) -> Stmt:
     """A call as a statement, its value unused."""
     return tirx.Evaluate(tirx.call_extern("void", function, *arguments))

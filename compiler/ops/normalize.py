@@ -19,6 +19,7 @@ from tinyc.compiler.ops.copying import broadcast_strides, dense_strides, strided
 from tinyc.compiler.ops.element_types import FLOATS, check_same_type, check_type
 from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import Call, Op, Type
+from tinyc.compiler.ops.real import Real
 from tinyc.compiler.ops.reduce import ReduceAttrs, reduced_shape
 from tinyc.targets import Target
 
@@ -135,7 +136,7 @@ def _line(
     def measure(at: Any) -> list[Any]:
         value = difference(at)
         if a.measure == "l1":
-            return add(loops.real("fabs", value, dtype=dtype))
+            return add(Real(dtype).call("fabs", value))
         return add(value * value)
 
     def deviation() -> Any:
@@ -144,7 +145,7 @@ def _line(
         square = of(total)
         if a.measure != "l2":
             square = square / count + loops.const(a.epsilon, dtype)
-        return loops.real("sqrt", square, dtype=dtype)
+        return Real(dtype).call("sqrt", square)
 
     def write(*at: Any) -> list[Any]:
         value = difference(at[0]) * of(inverse)

@@ -19,6 +19,7 @@ from tinyc.compiler.ops.element_types import FLOATS, UNSIGNED, check_type
 from tinyc.compiler.ops.fixed_point import Requantization, requantization, requantize
 from tinyc.compiler.ops.kernel import Kernel
 from tinyc.compiler.ops.op import Call, Op, Type
+from tinyc.compiler.ops.real import Real
 from tinyc.compiler.ops.requantize import requantizer
 from tinyc.targets import Target
 
@@ -154,7 +155,7 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         elif a.kind in ("sum_square", "l2"):
             value = value * value
         elif a.kind == "log_sum_exp":
-            value = loops.real("exp", value - loops.load(largest, 0), dtype=wide)
+            value = Real(wide).call("exp", value - loops.load(largest, 0))
         elif x.quant and x.quant.zero_point[0]:
             value = value - x.quant.zero_point[0]
         return [loops.store(acc, 0, before + value)]
@@ -216,7 +217,7 @@ def _better(kind: str, a: Any, b: Any) -> Any:
 
 def _magnitude(value: Any, dtype: DType, wide: str) -> Any:
     if dtype.is_float:
-        return loops.real("fabs", value, dtype=wide)
+        return Real(wide).call("fabs", value)
     unsigned = value.astype(wide)
     if dtype in UNSIGNED:
         return unsigned
@@ -224,7 +225,7 @@ def _magnitude(value: Any, dtype: DType, wide: str) -> Any:
 
 
 def _infinite(value: Any, dtype: str) -> Any:
-    return loops.real("fabs", value, dtype=dtype) >= loops.const(math.inf, dtype)
+    return Real(dtype).call("fabs", value) >= loops.const(math.inf, dtype)
 
 
 def _final(call: Call, total: Any, wide: str) -> Any:
@@ -235,7 +236,7 @@ def _final(call: Call, total: Any, wide: str) -> Any:
             return total / loops.const(float(_count(call)), wide)
         return loops.quotient(total.astype(str(x.dtype)), _count(call))
     functions = {"l2": "sqrt", "log_sum": "log", "log_sum_exp": "log"}
-    return loops.real(functions[kind], total, dtype=wide) if kind in functions else total
+    return Real(wide).call(functions[kind], total) if kind in functions else total
 
 
 REDUCE = Op("Reduce", infer, reference, kernel, quantize=can_quantize)

@@ -19,6 +19,7 @@ from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.element_types import FLOATS, check_type
 from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import Call, Op, Type
+from tinyc.compiler.ops.real import Real
 from tinyc.targets import Target
 
 
@@ -129,11 +130,11 @@ def _kernel_float(call: Call, target: Target) -> Kernel:
             return loops.load(source, at + i * stride) - loops.load(largest, 0)
 
         def exponential(i: Any) -> Any:
-            return loops.real("exp", shifted(i), dtype=x.dtype)
+            return Real(x.dtype).call("exp", shifted(i))
 
         def final(i: Any) -> Any:
             if call.attrs.log:
-                return shifted(i) - loops.real("log", loops.load(total, 0), dtype=x.dtype)
+                return shifted(i) - Real(x.dtype).call("log", loops.load(total, 0))
             return exponential(i) / loops.load(total, 0)
 
         return [

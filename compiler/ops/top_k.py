@@ -10,7 +10,7 @@ from tinyc.compiler.cprint import C_TYPES
 from tinyc.compiler.graph import Array, DType, Tensor
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.copying import dense_strides, strided_nest
-from tinyc.compiler.ops.element_types import NUMBERS, check_type
+from tinyc.compiler.ops.element_types import FLOATS, INTEGERS, check_type
 from tinyc.compiler.ops.kernel import Kernel, Microkernel
 from tinyc.compiler.ops.op import Call, Op, Type
 from tinyc.targets import Target
@@ -27,7 +27,7 @@ class TopKAttrs:
 
 def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
     (x,) = inputs
-    check_type("TopK", x, NUMBERS)
+    check_type("TopK", x, (*INTEGERS, *FLOATS))
     shape = (*x.shape[: attrs.axis], attrs.k, *x.shape[attrs.axis + 1 :])
     return (shape, x.dtype), (shape, DType.INT64)
 
