@@ -69,6 +69,7 @@ BY_ONNX: dict[str, Case] = {
         "CumProd", values(t, 3, 4), 1, exclusive=exclusive, reverse=reverse)
        for t in ("float32", "int64") for exclusive in (0, 1) for reverse in (0, 1)},
 }  # fmt: skip
+TABLES = (BY_ONNXRUNTIME, BY_ONNX)
 
 
 @pytest.mark.parametrize(

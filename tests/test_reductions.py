@@ -74,6 +74,7 @@ BY_ONNX: dict[str, Case] = {
     **{f"TopK of {t}": case("TopK", values(t, 2, 7), [4], outputs=2)
        for t in ("int8", "uint8", "int16", "uint64")},
 }  # fmt: skip
+TABLES = (BY_ONNXRUNTIME, OLD, BY_ONNX)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

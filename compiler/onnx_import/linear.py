@@ -42,9 +42,10 @@ def _check_batches(node: ModelNode, a: Tensor, b: Tensor) -> None:
 def _weights(
     build: Builder, node: ModelNode, b: Tensor, transposed: bool, factor: float = 1.0
 ) -> Tensor | None:
-    """b [k, n], or [n, k] when `transposed`, as the weights [n, k] of Dense; None: no constant."""
+    """b [k, n], or [n, k] when `transposed`, as the weights [n, k] of Dense; None: no constant,
+    or plain numbers other than float32."""
     source = build.dequantized_constant(b) or b
-    if source.data is None:
+    if source.data is None or (source.quant is None and source.dtype != DType.FLOAT32):
         return None
     quant, data = source.quant, source.data
     if data.ndim == 1:
@@ -97,7 +98,10 @@ def read_gemm(build: Builder, node: ModelNode) -> Tensor:
 def _scaled(build: Builder, node: ModelNode, x: Tensor, factor: float) -> Tensor:
     if factor == 1:
         return x
-    number = build.constant(f"{node.name}/factor", np.float32(factor), DType.FLOAT32)
+    if not x.dtype.is_float and factor != int(factor):
+        node.refuse(f"a factor of {factor} for {x.dtype} is not supported", "use whole factors")
+    value = np.array(factor).astype(x.dtype.value)
+    number = build.constant(f"{node.name}/factor", value, x.dtype)
     return build.binary(node, "Mul", x, number)
 
 
