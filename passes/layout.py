@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from tinyc.compiler.graph import Graph, Node, Tensor, read_only
+from tinyc.compiler.ops.binary_functions import FUNCTIONS as BINARY
 from tinyc.compiler.ops.concat import ConcatAttrs
-from tinyc.compiler.ops.elementwise import FUNCTIONS as BINARY
 from tinyc.compiler.ops.pad import PadAttrs
 from tinyc.compiler.ops.reduce import ReduceAttrs, reduced_shape
 from tinyc.compiler.ops.reshape import ReshapeAttrs
@@ -147,7 +147,7 @@ def _sink_unless_dequantize(graph: Graph, node: Node) -> Graph | None:
 
 def _sink_reshape(graph: Graph, node: Node) -> Graph | None:
     """Elementwise operators whose operands are all reshaped alike."""
-    if node.op not in ("Unary", "Quantize", "Cast") and node.op not in BINARY:
+    if node.op not in ("Unary", "Quantize", "Cast", "Where") and node.op not in BINARY:
         return None
     reshapes = [graph.producer(name) for name in node.inputs]
     sources = [graph.tensors[r.inputs[0]] for r in reshapes if r and r.op == "Reshape"]
@@ -168,7 +168,7 @@ def _sink_reshape(graph: Graph, node: Node) -> Graph | None:
 
 def _sink_several(graph: Graph, node: Node) -> Graph | None:
     """Add, Mul, Concat...: all operands come transposed alike, or are constants."""
-    if node.op not in BINARY and node.op != "Concat":
+    if node.op not in BINARY and node.op not in ("Concat", "Where"):
         return None
     perms = {_perm(graph, name) for name in node.inputs if graph.constant(name) is None}
     perm = next(iter(perms), None)

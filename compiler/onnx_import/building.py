@@ -1,6 +1,6 @@
 """The graph while it grows: the one mutable thing of the import."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,8 @@ MEANINGLESS = ("Reshape", "Transpose", "Slice", "MaxPool2D")  # the same with an
 class Builder:
     """values: the tensor that each value of the model became; reserved: names not to take.
 
-    producers and readers give positions in `nodes`, by tensor; bound: tensors that are values.
+    producers and readers give positions in `nodes`, by tensor; bound: tensors that are values;
+    notes: what the user should know, one sentence each.
     """
 
     reserved: frozenset[str]
@@ -37,6 +38,26 @@ class Builder:
     node_names: set[str] = field(default_factory=set)
     bound: set[str] = field(default_factory=set)
     elements: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    def copy(self) -> "Builder":
+        """The graph as it is now, to come back to."""
+        return replace(
+            self,
+            tensors=dict(self.tensors),
+            nodes=list(self.nodes),
+            values=dict(self.values),
+            producers=dict(self.producers),
+            readers={name: list(nodes) for name, nodes in self.readers.items()},
+            node_names=set(self.node_names),
+            bound=set(self.bound),
+            notes=list(self.notes),
+        )
+
+    def become(self, other: "Builder") -> None:
+        """The graph as it was when `other` was copied from it."""
+        for item in fields(self):
+            setattr(self, item.name, getattr(other, item.name))
 
     def operand(self, node: ModelNode, index: int) -> Tensor:
         """A required input."""
@@ -85,7 +106,10 @@ class Builder:
     ) -> Tensor:
         """Append a node; `dtype` where the operator cannot infer it."""
         name = self._node_name(node.name)
-        ((shape, inferred),) = OPS[op].infer(inputs, attrs)
+        try:
+            ((shape, inferred),) = OPS[op].infer(inputs, attrs)
+        except CompileError as error:
+            raise replace(error, where=f"{node.where}, {error.where}") from error
         if min(shape, default=1) < 1:
             node.malformed(f"its output has the shape {list(shape)}")
         if op in KEEP_STORED:

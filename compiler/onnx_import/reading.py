@@ -8,13 +8,15 @@ import onnx
 
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import DType, Graph, Node, Shape, constant, verify
+from tinyc.compiler.names import short_names
 from tinyc.compiler.onnx_import import folding
-from tinyc.compiler.onnx_import.building import Builder, element_type
+from tinyc.compiler.onnx_import.building import KEEP_STORED, Builder, element_type
 from tinyc.compiler.onnx_import.functions import inline_functions
 from tinyc.compiler.onnx_import.inputs import read_inputs
 from tinyc.compiler.onnx_import.loading import load_model
 from tinyc.compiler.onnx_import.model_node import ModelNode, model_node, tensor_array
-from tinyc.compiler.onnx_import.operators import ANY_TYPE, READERS
+from tinyc.compiler.onnx_import.operators import READERS
+from tinyc.compiler.onnx_import.widening import read_typed
 from tinyc.compiler.ops.reshape import ReshapeAttrs
 
 
@@ -42,7 +44,7 @@ def read_onnx(path: Path, input_shapes: Mapping[str, Shape] = {}, name: str | No
         outputs,
         tuple(build.nodes),
         build.tensors,
-        notes,
+        (*notes, *build.notes, *_type_notes(build)),
     )
     graph = graph.with_nodes(build.nodes)
     verify(graph)
@@ -102,31 +104,30 @@ def _read_node(build: Builder, node: ModelNode) -> None:
             dtype = element_type(data.dtype, node.where)
             build.values[value] = build.constant(f"{value}/value", data, dtype).name
         return
-    _check_types(build, node)
-    results = READERS[node.domain, node.op](build, node)
-    for value, tensor in zip(
-        node.outputs, results if isinstance(results, tuple) else (results,), strict=False
-    ):
+    results = read_typed(build, node, READERS[node.domain, node.op])
+    for value, tensor in zip(node.outputs, results, strict=False):
         if value:
             build.bind(value, tensor)
+
+
+def _type_notes(build: Builder) -> tuple[str, ...]:
+    """Doubles that are computed at run time are worth knowing of."""
+    slow = [n.name for n in build.nodes if _computes_doubles(build, n)]
+    if not slow:
+        return ()
+    return (f"double is slow on cores without a unit for it: {short_names(slow)}",)
+
+
+def _computes_doubles(build: Builder, node: Node) -> bool:
+    return node.op not in KEEP_STORED and any(
+        build.tensors[name].dtype == DType.FLOAT64 for name in (*node.inputs, *node.outputs)
+    )
 
 
 def _constants(build: Builder, node: ModelNode) -> set[str]:
     """The inputs of `node` that are constants."""
     names = (name for name in node.inputs if name in build.values)
     return {name for name in names if build.tensors[build.values[name]].data is not None}
-
-
-def _check_types(build: Builder, node: ModelNode) -> None:
-    tensors = [t for i in range(len(node.inputs)) if (t := build.optional(node, i)) is not None]
-    wrong = [t for t in tensors if t.data is None and t.dtype != DType.FLOAT32]
-    if wrong and node.op not in ANY_TYPE:
-        raise CompileError(
-            "unsupported-type",
-            f"{node.op} of {wrong[0].dtype} is not supported",
-            node.where,
-            "export the model with float32, or quantize it to int8",
-        )
 
 
 def _keep_name(build: Builder, output: str) -> None:

@@ -1,6 +1,7 @@
 """Every operator tinyc has kernels for, by name: one file an operator or family."""
 
 from tinyc.autotune.schedule import Schedule
+from tinyc.compiler.ops.bit_cast import BIT_CAST
 from tinyc.compiler.ops.cast import CAST
 from tinyc.compiler.ops.concat import CONCAT
 from tinyc.compiler.ops.conv2d import CONV2D
@@ -20,6 +21,7 @@ from tinyc.compiler.ops.slice import SLICE
 from tinyc.compiler.ops.softmax import SOFTMAX
 from tinyc.compiler.ops.transpose import TRANSPOSE
 from tinyc.compiler.ops.unary import UNARY
+from tinyc.compiler.ops.where import WHERE
 from tinyc.targets import Target
 
 OPS: dict[str, Op] = {
@@ -27,6 +29,7 @@ OPS: dict[str, Op] = {
     for op in (
         *BINARY_OPS,
         AVERAGE_POOL,
+        BIT_CAST,
         CAST,
         CONCAT,
         CONV2D,
@@ -44,6 +47,7 @@ OPS: dict[str, Op] = {
         SOFTMAX,
         TRANSPOSE,
         UNARY,
+        WHERE,
     )
 }
 
