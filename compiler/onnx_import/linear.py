@@ -114,3 +114,10 @@ def _bias(build: Builder, node: ModelNode, c: Tensor, beta: float, n: int) -> Te
         return None
     data = np.broadcast_to(np.multiply(values.reshape(-1), np.float32(beta)), (n,))
     return build.constant(f"{c.name}/bias", data, c.dtype)
+
+
+def read_determinant(build: Builder, node: ModelNode) -> Tensor:
+    x = build.operand(node, 0)
+    if len(x.shape) < 2 or x.shape[-1] != x.shape[-2]:
+        node.malformed(f"{list(x.shape)} are no square matrices")
+    return build.add(node, "Determinant", (x,))

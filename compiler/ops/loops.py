@@ -153,5 +153,5 @@ def function(parameters: Sequence[Any], body: Iterable[Stmt]) -> Any:
 
 
 def quotient(value: Expr, divisor: int) -> Any:
-    """`value / divisor` as C divides (towards zero); value >= 0."""
-    return tirx.truncdiv(value, const(divisor))
+    """The integer `value / divisor` as C divides, towards zero."""
+    return tirx.truncdiv(value, const(divisor, str(value.ty)))
