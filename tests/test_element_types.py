@@ -367,6 +367,13 @@ def test_halves_compute_in_float_and_round_when_they_store(half: str, tmp_path: 
     assert not computed["n"].any()
 
 
+def test_the_mean_of_halves_is_rounded_once(tmp_path: Path) -> None:
+    inputs = {n: np.array([60000.0, 1.0], np.float16) for n in "ab"}
+    node = make_node("Mean", ["a", "b"], ["y"])
+    computed = run_nodes([node], inputs, {"y": "float16"}, tmp_path)
+    assert computed["y"].tolist() == [60000.0, 1.0]
+
+
 def test_doubles_without_a_kernel_become_floats_and_it_is_said(tmp_path: Path) -> None:
     x = np.random.default_rng(1).normal(size=(2, 3))
     nodes = [make_node("Softmax", ["x"], ["y"], name="soft")]
@@ -386,6 +393,57 @@ def test_the_bits_of_another_type(tmp_path: Path) -> None:
     node = make_node("BitCast", ["x"], ["y"], to=onnx.TensorProto.INT32)
     computed = run_nodes([node], {"x": x}, {"y": "int32"}, tmp_path)
     assert computed["y"].tolist() == x.view(np.int32).tolist()
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint64", "float64"])
+def test_products_of_matrices_in_their_own_type(dtype: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    a, b = ((rng.normal(size=shape) * 1e6).astype(dtype) for shape in ((2, 3, 5), (5, 4)))
+    nodes = [
+        make_node("MatMul", ["a", "b"], ["y"]),
+        make_node("Gemm", ["c", "b", "d"], ["z"], beta=2.0),
+    ]
+    inputs = {"a": a, "c": a[0], "d": a[1, :, :1].copy()}
+
+    computed = run_nodes(nodes, inputs, {"y": dtype, "z": dtype}, tmp_path, {"b": b})
+
+    factor = np.array(2, dtype)
+    expected = {"y": a @ b, "z": a[0] @ b + inputs["d"] * factor}
+    for name, values in expected.items():
+        np.testing.assert_allclose(computed[name], values, 1e-14, err_msg=name)
+
+
+def test_a_condition_chooses_stored_integers_as_they_are(tmp_path: Path) -> None:
+    """Where on int8 of one scale moves bytes; the comparison is of the reals, dequantized."""
+    constants = {
+        "scale": np.array(0.05, np.float32),
+        "zero": np.array(-3, np.int8),
+        "limit": np.array(1.0, np.float32),
+        "masked": np.array(-1e9, np.float32),
+    }
+    quant = ["scale", "zero"]
+    nodes = [
+        make_node("DequantizeLinear", ["a", *quant], ["a_real"]),
+        make_node("DequantizeLinear", ["b", *quant], ["b_real"]),
+        make_node("Greater", ["a_real", "limit"], ["above"]),
+        make_node("Where", ["above", "a_real", "b_real"], ["chosen"]),
+        make_node("QuantizeLinear", ["chosen", *quant], ["y"]),
+        make_node("Where", ["c", "a_real", "masked"], ["hidden"]),
+        make_node("QuantizeLinear", ["hidden", *quant], ["z"]),
+    ]
+    every = np.arange(-128, 128, dtype=np.int8)
+    inputs = {"a": every, "b": every[::-1].copy(), "c": every % 3 == 0}
+    given = {n: (str(a.dtype), a.shape) for n, a in inputs.items()}
+    model = onnx_model(nodes, given, {n: ("int8", (256,)) for n in "yz"}, constants, opset=18)
+    graph = optimized(read_model(model, tmp_path))
+
+    (computed,) = run_c(graph, [inputs])
+
+    expected = run_onnxruntime(model, inputs)
+    assert {n: computed[n].tolist() for n in "yz"} == {n: expected[n].tolist() for n in "yz"}
+    chosen = [n for n in graph.nodes if n.op == "Where"]
+    assert [graph.tensors[n.output].dtype for n in chosen] == ["int8", "int8"]
+    assert sum(n.op == "Dequantize" for n in graph.nodes) == 1  # before the comparison
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from tinyc.compiler.graph import DType, QParams, Tensor
 from tinyc.compiler.onnx_import.building import Builder
 from tinyc.compiler.onnx_import.model_node import ModelNode
 from tinyc.compiler.ops.dense import DenseAttrs
-from tinyc.compiler.ops.matmul import MatMulAttrs
+from tinyc.compiler.ops.matmul import OWN_TYPE, MatMulAttrs
 from tinyc.compiler.ops.transpose import TransposeAttrs
 
 
@@ -21,7 +21,8 @@ def matrix_product(build: Builder, node: ModelNode, a: Tensor, b: Tensor) -> Ten
     if a.shape[-1] != b.shape[-2 if len(b.shape) > 1 else 0]:
         node.malformed(f"{list(a.shape)} and {list(b.shape)} do not fit together")
     matrix = a if len(a.shape) > 1 else build.reshaped(node, a, (1, *a.shape))
-    weights = _weights(build, node, b, transposed=False) if len(b.shape) <= 2 else None
+    constant = len(b.shape) <= 2 and a.dtype not in OWN_TYPE
+    weights = _weights(build, node, b, transposed=False) if constant else None
     if weights is not None:
         y = build.add(node, "Dense", (matrix, weights), DenseAttrs())
     else:
@@ -42,10 +43,9 @@ def _check_batches(node: ModelNode, a: Tensor, b: Tensor) -> None:
 def _weights(
     build: Builder, node: ModelNode, b: Tensor, transposed: bool, factor: float = 1.0
 ) -> Tensor | None:
-    """b [k, n], or [n, k] when `transposed`, as the weights [n, k] of Dense; None: no constant,
-    or plain numbers other than float32."""
+    """b [k, n], or [n, k] when `transposed`, as the weights [n, k] of Dense; None: no constant."""
     source = build.dequantized_constant(b) or b
-    if source.data is None or (source.quant is None and source.dtype != DType.FLOAT32):
+    if source.data is None:
         return None
     quant, data = source.quant, source.data
     if data.ndim == 1:
@@ -77,7 +77,7 @@ def read_gemm(build: Builder, node: ModelNode) -> Tensor:
         a = build.layout(node, "Transpose", a, TransposeAttrs((1, 0)))
     if a.shape[1] != b.shape[1 if transposed else 0]:
         node.malformed(f"{list(a.shape)} and {list(b.shape)} do not fit together")
-    weights = _weights(build, node, b, transposed, alpha)
+    weights = None if a.dtype in OWN_TYPE else _weights(build, node, b, transposed, alpha)
     if weights is None:
         b = build.layout(node, "Transpose", b, TransposeAttrs((1, 0))) if transposed else b
         y = _scaled(build, node, build.add(node, "MatMul", (a, b), MatMulAttrs()), alpha)
@@ -99,9 +99,8 @@ def _scaled(build: Builder, node: ModelNode, x: Tensor, factor: float) -> Tensor
     if factor == 1:
         return x
     if not x.dtype.is_float and factor != int(factor):
-        node.refuse(f"a factor of {factor} for {x.dtype} is not supported", "use whole factors")
-    value = np.array(factor).astype(x.dtype.value)
-    number = build.constant(f"{node.name}/factor", value, x.dtype)
+        node.refuse(f"a factor of {factor:g} for {x.dtype} is not supported")
+    number = build.constant(f"{node.name}/factor", factor, x.dtype)
     return build.binary(node, "Mul", x, number)
 
 
