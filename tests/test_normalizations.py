@@ -112,6 +112,33 @@ def test_a_batch_is_normalized_by_inputs_or_by_itself(training: bool, tmp_path: 
         np.testing.assert_allclose(computed[name], expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("op", "names"),
+    [
+        ("SkipLayerNormalization", ["scale", "shift", "bias"]),
+        ("SkipLayerNormalization", ["scale", "shift"]),
+        ("SkipSimplifiedLayerNormalization", ["scale", "bias"]),
+    ],
+)
+def test_a_layer_is_normalized_with_what_is_added(
+    op: str, names: list[str], tmp_path: Path
+) -> None:
+    domain, shape = "com.microsoft", ("float32", (2, 3, 8))
+    outputs = ["y", "", "", "total"]
+    node = make_node(op, ["a", "b", *names], outputs, domain=domain, epsilon=0.01)
+    model = onnx_model(
+        [node], {"a": shape, "b": shape}, {"y": shape, "total": shape},
+        {n: floats(8) * np.float32(1 + i) for i, n in enumerate(names)}, domains=[domain],
+    )  # fmt: skip
+    graph = optimized(read_model(model, tmp_path))
+    inputs = random_inputs(graph)
+
+    (computed,) = run_c(graph, [inputs])
+
+    for name, expected in run_onnxruntime(model, inputs).items():
+        np.testing.assert_allclose(computed[name], expected, rtol=1e-5, atol=1e-5)
+
+
 def test_an_instance_behind_a_convolution_needs_no_transpose(tmp_path: Path) -> None:
     nodes = [
         make_node("Conv", ["x", "w"], ["a"], name="conv"),
