@@ -9,6 +9,7 @@ import pytest
 from onnx.helper import make_node
 
 from tests.harness import onnx_model, optimized, random_inputs, read_model, run_c, run_onnxruntime
+from tests.test_spatial_ops import FAMILIES
 from tinyc.compiler.graph import Array
 from tinyc.compiler.onnx_import.operators import READERS
 
@@ -163,8 +164,16 @@ def test_the_c_computes_what_onnxruntime_does(name: str, tmp_path: Path) -> None
 def test_every_float_operator_that_is_read_has_a_case() -> None:
     quantized = {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul",
                  "ConvInteger", "MatMulInteger"}  # fmt: skip
-    elsewhere = {"Cast", "Split", "Swish", *OF_EVERY_TYPE}  # other types, too new for onnxruntime
-    tested = {op for op, *_ in CASES.values()}
+    elsewhere = {
+        "Cast",
+        "MaxUnpool",
+        "Split",
+        "Swish",
+        "Upsample",
+        *OF_EVERY_TYPE,
+    }  # other types, too new for onnxruntime
+    spatial = {op for family in FAMILIES.values() for op, *_ in family.values()}
+    tested = {op for op, *_ in CASES.values()} | spatial
 
     read = {name for domain, name in READERS if domain == ""}
 
