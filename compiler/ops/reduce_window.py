@@ -129,7 +129,7 @@ def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
         total[tuple(outputs)] += values[tuple(inputs)]
     if a.kind == "lp":
         return ((total ** (1 / a.p)).astype(y.dtype.value),)
-    divisors = _divisors(call)
+    divisors = np.maximum(_divisors(call), 1)
     if y.quant is None:
         return ((total / divisors).astype(y.dtype.value),)
     to = _scale(call)
@@ -248,7 +248,10 @@ def _count(call: Call, at: Sequence[Any]) -> Any:
         past = loops.quotient(
             loops.maximum(high - first, loops.const(0)) + axis.dilation - 1, axis.dilation
         )
-        count = count * (loops.minimum(past, loops.const(axis.kernel)) - low)
+        inside = loops.minimum(past, loops.const(axis.kernel)) - low
+        count = count * loops.maximum(inside, loops.const(0))
+    if _excludes(call):
+        count = loops.maximum(count, loops.const(1))  # all of a window may be padding
     return count
 
 
