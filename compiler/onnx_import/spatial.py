@@ -27,15 +27,15 @@ def convolution(
         node.malformed(f"weights {list(w.shape)} in {group} groups for {x.shape[1]} channels")
     window = window_of(node, x.shape[2:], w.shape[2:], ceil=False)
     given = () if bias is None or not _is_fixed(build, bias) else (bias,)
-    images = channels_last(build, node, x)
     if len(x.shape) > 4 or not _is_fixed(build, w):
         wide = window.wider(max(len(x.shape) - 2, 2))
+        weights = _general_weights(build, node, w)
+        images = channels_last(build, node, x)
         outputs = wide.outputs(images.shape[1:-1])
         attrs = ConvNDAttrs(wide.strides, wide.before, outputs, wide.dilations, group)
-        weights = _general_weights(build, node, w)
         y = build.add(node, "ConvND", (images, weights, *given), attrs)
     else:
-        y = _planar(build, node, images, w, given, window.wider(2), group)
+        y = _planar(build, node, x, w, given, window.wider(2), group)
     y = channels_first(build, node, y, len(x.shape))
     return y if bias is None or given else _with_bias(build, node, y, bias)
 
@@ -45,8 +45,9 @@ def _planar(
     window: Window, group: int,
 ) -> Tensor:  # fmt: skip
     """Conv2D or DepthwiseConv2D."""
-    depthwise = group == x.shape[-1] > 1
-    operands = (x, _weights(build, node, w, depthwise), *bias)
+    depthwise = group == x.shape[1] > 1
+    weights = _weights(build, node, w, depthwise)
+    operands = (channels_last(build, node, x), weights, *bias)
     strides, dilations = (window.strides[0], window.strides[1]), window.dilations
     pads = (window.before[0], window.before[1], window.after[0], window.after[1])
     pair = (dilations[0], dilations[1])
