@@ -306,6 +306,56 @@ def test_quantized_operators_compute_their_meaning(target: str, tmp_path: Path) 
             assert (far > 0).mean() <= ties, f"{name}: {(far > 0).mean()} differ"
 
 
+def decoder() -> onnx.ModelProto:
+    """An int8 U-Net in small: down by a pool, up by a ConvTranspose, a skip, up by a Resize."""
+    nodes, constants = [], {"s": np.float32(0.05), "z": np.int8(2), "up": reals(1, 1, 2, 2)}
+    rng = np.random.default_rng(6)
+
+    def layer(op: str, x: str, y: str, shape: tuple[int, ...] = (), **attributes: Any) -> None:
+        names = [x] if op != "Resize" else [x, "", "up"]
+        if shape:
+            axis = WEIGHT_AXES[op]
+            constants[f"{y}_w"] = rng.integers(-127, 128, shape).astype(np.int8)
+            constants[f"{y}_s"] = rng.uniform(0.001, 0.01, shape[axis]).astype(np.float32)
+            constants[f"{y}_z"] = np.zeros(shape[axis], np.int8)
+            every = [f"{y}_w", f"{y}_s", f"{y}_z"]
+            nodes.append(make_node("DequantizeLinear", every, [f"{y}_r"], axis=axis))
+            names.append(f"{y}_r")
+        stored = [f"{y}_y", "s", "z"]
+        nodes.append(
+            make_node(op, names if op != "Concat" else x.split(), stored[:1], **attributes)
+        )
+        nodes.append(make_node("QuantizeLinear", stored, [f"{y}_q"]))
+        nodes.append(make_node("DequantizeLinear", [f"{y}_q", "s", "z"], [y]))
+
+    nodes.append(make_node("DequantizeLinear", ["x", "s", "z"], ["a"]))
+    layer("Conv", "a", "b", (4, 2, 3, 3), pads=[1] * 4)
+    layer("MaxPool", "b", "c", kernel_shape=[2, 2], strides=[2, 2])
+    layer("ConvTranspose", "c", "d", (4, 3, 2, 2), strides=[2, 2])
+    layer("Concat", "b d", "e", axis=1)
+    layer("Resize", "e", "f", mode="linear")
+    layer("Resize", "f", "g", mode="nearest")
+    layer("Conv", "g", "h", (2, 7, 1, 1))
+    values = {n: np.asarray(v) for n, v in constants.items()}
+    return onnx_model(
+        nodes, {"x": ("int8", (1, 2, 6, 4))}, {"h_q": ("int8", (1, 2, 24, 16))}, values
+    )
+
+
+def test_an_int8_decoder_computes_with_integers_only(tmp_path: Path) -> None:
+    graph = optimized(read_model(decoder(), tmp_path))
+    inputs = random_inputs(graph)
+
+    (computed,) = run_c(graph, [inputs])
+
+    assert [n.op for n in graph.nodes] == [
+        "Transpose", "Conv2D", "MaxPool2D", "ConvTranspose", "Concat", "Resize", "Resize", "Conv2D",
+        "Transpose",
+    ]  # fmt: skip
+    assert not any(t.dtype.is_float for t in graph.tensors.values())
+    np.testing.assert_array_equal(computed["h_q"], run(graph, inputs)["h_q"])
+
+
 def test_a_decoder_has_no_transposes_inside(tmp_path: Path) -> None:
     """Conv, a Resize and a ConvTranspose keep channels last between them; batchnorm is folded."""
     nodes = [

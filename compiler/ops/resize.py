@@ -32,7 +32,7 @@ from tinyc.compiler.ops.resampling import AxisScale, Sampling, Taps, taps_of, wh
 from tinyc.targets import Target
 
 MOST_BITS = 14  # of a weight: 1.0 fits int16
-LEAST_BITS = 7  # three axes; each adds at most 2^-8 of 255 to the error
+MOST_ERROR = 0.5  # so that with its rounding a result is within one step of the exact one
 MOST_UNROLLED = 4  # taps whose weights are held in variables
 
 
@@ -139,7 +139,19 @@ def can_quantize(call: Call) -> bool:
     narrow = per_tensor and x.dtype in EIGHT_BITS and y.dtype in EIGHT_BITS
     if all(axis is None or axis.is_choice for axis in _taps(call)):
         return narrow and x.quant == y.quant and x.dtype == y.dtype
-    return narrow and _bits(_taps(call)) >= LEAST_BITS
+    return narrow and _error(call) <= MOST_ERROR
+
+
+def _error(call: Call) -> float:
+    """The most by which whole-number weights can miss the sum of real ones, in output steps."""
+    x, y, taps = call.inputs[0], call.output, _taps(call)
+    assert x.quant and y.quant
+    bits, total = _bits(taps), 0.0
+    for axis in taps:
+        if axis is not None and not axis.is_choice:
+            missed = np.abs(whole_weights(axis.weights, bits) / (1 << bits) - axis.weights)
+            total += float(missed.sum(axis=1).max())
+    return 255 / 2 * total * x.quant.scale[0] / y.quant.scale[0]  # half is missed each way
 
 
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
