@@ -244,7 +244,7 @@ QUANTIZED: dict[str, tuple[Case, Q]] = {
     "linear": (resize((1, 3, 4, 5), reals(1, 1, 2, 2), mode="linear"), SAME),
     "linear, other scale": (resize((1, 2, 4, 5), None, ints(1, 2, 7, 3), mode="linear"), Q(0.0473, -9)),
     "cubic": (resize((1, 2, 4, 5), reals(1, 1, 2, 1.6), mode="cubic"), Q(0.06, 3)),
-    "linear, 3 axes": (resize((1, 1, 3, 2, 4), reals(1, 1, 2, 3, 2), mode="linear"), Q(0.05, 3)),
+    "linear, 3 axes": (resize((1, 1, 3, 2, 4), reals(1, 1, 2, 4, 2), mode="linear"), Q(0.05, 3)),
 }  # fmt: skip
 
 
