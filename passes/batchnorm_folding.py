@@ -21,7 +21,9 @@ from tinyc.passes.rewrite import (
 )
 from tinyc.targets import Target
 
-OUTPUT_AXIS = {"Conv2D": 0, "Dense": 0, "DepthwiseConv2D": 2}  # of the weights
+OUTPUT_AXIS = {  # of the weights
+    "Conv2D": 0, "ConvND": 0, "ConvTranspose": 0, "Dense": 0, "DepthwiseConv2D": 2,
+}  # fmt: skip
 
 
 def fold_batchnorms(graph: Graph, target: Target) -> Graph:

@@ -10,13 +10,14 @@ import numpy as np
 from tinyc.compiler.graph import Array, Graph, Node, QParams, Shape, Tensor, read_only
 from tinyc.compiler.ops.clamp import NO_CLAMP
 from tinyc.compiler.ops.conv2d import Conv2DAttrs
+from tinyc.compiler.ops.conv_nd import ConvNDAttrs
 from tinyc.compiler.ops.dense import DenseAttrs
 from tinyc.compiler.ops.depthwise_conv2d import DepthwiseConv2DAttrs
 from tinyc.compiler.ops.elementwise import BinaryAttrs
 from tinyc.passes.rewrite import fresh_node, fresh_tensor, joined_origin, replace_nodes, rewrite
 from tinyc.targets import Target
 
-LAYERS = (Conv2DAttrs, DepthwiseConv2DAttrs, DenseAttrs)
+LAYERS = (Conv2DAttrs, ConvNDAttrs, DepthwiseConv2DAttrs, DenseAttrs)
 
 
 def fuse_biases(graph: Graph, target: Target) -> Graph:

@@ -11,6 +11,8 @@ from tinyc.compiler.graph import Graph, Node, Tensor
 from tinyc.compiler.ops.clamp import NO_CLAMP, quantize_real
 from tinyc.compiler.ops.pad import PadAttrs
 from tinyc.compiler.ops.pooling import Pool2DAttrs
+from tinyc.compiler.ops.reduce_window import ReduceWindowAttrs
+from tinyc.compiler.ops.resize import ResizeAttrs, is_choice
 from tinyc.passes.rewrite import fresh_node, fresh_tensor, replace_nodes, rewrite
 from tinyc.passes.stored_comparison import compare_stored
 from tinyc.targets import Target
@@ -23,6 +25,10 @@ def move_data_in_stored_form(graph: Graph, target: Target) -> Graph:
 
 
 def _moves(node: Node) -> bool:
+    if isinstance(node.attrs, ReduceWindowAttrs):  # also maxima, of any rank
+        return node.op == "ReduceWindow" and node.attrs.kind == "max"
+    if isinstance(node.attrs, ResizeAttrs):
+        return is_choice(node.attrs)
     plain = not isinstance(node.attrs, Pool2DAttrs) or node.attrs.clamp == NO_CLAMP
     return node.op in MOVES and plain
 

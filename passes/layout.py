@@ -16,7 +16,9 @@ from tinyc.compiler.ops.local_response import LocalResponseAttrs
 from tinyc.compiler.ops.normalize import NormalizeAttrs
 from tinyc.compiler.ops.pad import PadAttrs
 from tinyc.compiler.ops.reduce import ReduceAttrs, reduced_shape
+from tinyc.compiler.ops.reduce_window import ReduceWindowAttrs
 from tinyc.compiler.ops.reshape import ReshapeAttrs
+from tinyc.compiler.ops.resize import ResizeAttrs
 from tinyc.compiler.ops.slice import SliceAttrs
 from tinyc.compiler.ops.softmax import SoftmaxAttrs
 from tinyc.compiler.ops.transpose import TransposeAttrs
@@ -136,6 +138,8 @@ def _sink_one_operand(graph: Graph, node: Node) -> Graph | None:
         attrs = SliceAttrs(
             _back(attrs.starts, perm), _back(attrs.steps, perm), _back(attrs.shape, perm)
         )
+    elif isinstance(attrs, ReduceWindowAttrs | ResizeAttrs):
+        attrs = attrs.moved(tuple(perm.index(axis) for axis in range(len(perm))))
     elif node.op not in ELEMENTWISE:
         return None
     source = graph.producers[node.inputs[0]].inputs[0]
@@ -146,6 +150,8 @@ def _sink_one_operand(graph: Graph, node: Node) -> Graph | None:
         shape = tuple(n + a + b for n, (a, b) in zip(shape, attrs.pads, strict=True))
     elif isinstance(attrs, SliceAttrs):
         shape = attrs.shape
+    elif isinstance(attrs, ReduceWindowAttrs | ResizeAttrs):
+        shape = _back(graph.tensors[node.output].shape, perm)
     return _sunk(graph, node, (source,), attrs, shape, after, ())
 
 

@@ -11,14 +11,15 @@ from tinyc.compiler.graph import Array, DType, Graph, Node, QParams, Tensor, rea
 from tinyc.compiler.ops import OPS
 from tinyc.compiler.ops.cast import CastAttrs
 from tinyc.compiler.ops.conv2d import Conv2DAttrs
+from tinyc.compiler.ops.conv_nd import ConvNDAttrs
 from tinyc.compiler.ops.dense import DenseAttrs
 from tinyc.compiler.ops.depthwise_conv2d import DepthwiseConv2DAttrs
 from tinyc.compiler.ops.op import Call, dequantized
 from tinyc.passes.rewrite import fresh_tensor, joined_origin, replace_nodes, rewrite
 from tinyc.targets import Target
 
-LAYERS = (Conv2DAttrs, DepthwiseConv2DAttrs, DenseAttrs)
-SUMS = ("Conv2D", "DepthwiseConv2D", "Dense", "MatMul")
+LAYERS = (Conv2DAttrs, ConvNDAttrs, DepthwiseConv2DAttrs, DenseAttrs)
+SUMS = ("Conv2D", "ConvND", "ConvTranspose", "DepthwiseConv2D", "Dense", "MatMul")
 
 
 def absorb_quantization(graph: Graph, target: Target) -> Graph:

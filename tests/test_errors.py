@@ -142,9 +142,9 @@ def test_a_side_file_outside_the_folder_is_not_read(capsys, tmp_path: Path) -> N
 
 def test_all_unknown_operators_are_listed(capsys, tmp_path: Path) -> None:
     nodes = [
-        make_node("GlobalLpPool", ["x"], ["a"], name="first"),
+        make_node("Bar", ["x"], ["a"], name="first", domain="my.domain"),
         make_node("Relu", ["a"], ["b"]),
-        make_node("Det", ["b"], ["c"], name="second"),
+        make_node("Baz", ["b"], ["c"], name="second", domain="my.domain"),
         make_node("Foo", ["c"], ["y"], domain="my.domain"),
     ]
     model = onnx_model(nodes, {"x": ("float32", (1, 4, 4))}, {"y": ("float32", (1,))},
@@ -152,7 +152,7 @@ def test_all_unknown_operators_are_listed(capsys, tmp_path: Path) -> None:
 
     assert refused_model(capsys, model, tmp_path) == (
         "error[unsupported-op]: 3 nodes have operators that are not supported\n"
-        "  --> node 'first' (GlobalLpPool), node 'second' (Det), "
+        "  --> node 'first' (Bar, domain my.domain), node 'second' (Baz, domain my.domain), "
         "node 'Foo_3' (Foo, domain my.domain)\n"
         "  help: express them by other operators; `tinyc ops` lists those that are supported\n"
     )

@@ -123,6 +123,8 @@ def clamped(build: Builder, node: ModelNode, x: Tensor, clamp: Clamp) -> Tensor:
 def read_prelu(build: Builder, node: ModelNode) -> Tensor:
     """max(x, 0) + slope * min(x, 0); one constant slope is a leaky Relu."""
     x, slope = build.operand(node, 0), build.operand(node, 1)
+    if len(x.shape) > 2 and slope.shape == x.shape[1:2] != x.shape[-1:]:  # old exporters' channels
+        slope = build.reshaped(node, slope, (*slope.shape, *(1,) * (len(x.shape) - 2)))
     values = build.real_constant(slope)
     if x.dtype in INTEGERS:
         zero = build.constant(f"{node.name}/zero", 0, x.dtype)

@@ -12,7 +12,9 @@ from tinyc.compiler.onnx_import.building import Builder, positive_axis
 from tinyc.compiler.onnx_import.linear import matrix_product
 from tinyc.compiler.onnx_import.model_node import ModelNode
 from tinyc.compiler.onnx_import.movement import concatenation
-from tinyc.compiler.onnx_import.spatial import convolution, global_average_pool
+from tinyc.compiler.onnx_import.pools import global_average_pool
+from tinyc.compiler.onnx_import.spatial import convolution
+from tinyc.compiler.ops.cast import CastAttrs
 from tinyc.compiler.ops.quantize import quantized
 from tinyc.compiler.ops.unary import UnaryAttrs
 
@@ -158,6 +160,10 @@ def read_qlinear_concat(build: Builder, node: ModelNode) -> Tensor:
 
 
 def read_conv_integer(build: Builder, node: ModelNode) -> Tensor:
+    zeros = [build.optional(node, i) for i in (2, 3)]
+    if any(zero is not None and zero.data is None for zero in zeros):
+        x, w = _less_zero_point(build, node, 0, 2), _less_zero_point(build, node, 1, 3)
+        return convolution(build, node, x, w, None)
     x, w = _integers(build, node, 0, 2), _integers(build, _with_axis(node, 0), 1, 3)
     return convolution(build, node, x, w, None)
 
@@ -165,6 +171,22 @@ def read_conv_integer(build: Builder, node: ModelNode) -> Tensor:
 def read_matmul_integer(build: Builder, node: ModelNode) -> Tensor:
     a, b = _integers(build, node, 0, 2), _integers(build, _with_axis(node, -1), 1, 3)
     return matrix_product(build, node, a, b)
+
+
+def _less_zero_point(build: Builder, node: ModelNode, at: int, zero_at: int) -> Tensor:
+    """Input `at` minus its zero point, computed at run time: int32."""
+    x, zero = build.operand(node, at), build.optional(node, zero_at)
+    if x.dtype not in EIGHT_BITS:
+        node.malformed(f"input {at} is {x.dtype}, it must be int8 or uint8")
+    wide = build.add(node, "Cast", (x,), CastAttrs(DType.INT32))
+    if zero is None:
+        return wide
+    if zero.shape not in ((), (1,), (x.shape[0],)):
+        node.malformed(f"a zero point {list(zero.shape)} for input {at} {list(x.shape)}")
+    column = build.reshaped(node, zero, (*zero.shape, *(1,) * (len(x.shape) - 1)))
+    return build.binary(
+        node, "Sub", wide, build.add(node, "Cast", (column,), CastAttrs(DType.INT32))
+    )
 
 
 def _integers(build: Builder, node: ModelNode, at: int, zero_at: int) -> Tensor:

@@ -10,46 +10,69 @@ LARGEST = 1 << 15  # of a stride, dilation or pad: beyond any tensor on a microc
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """strides, dilations: (height, width); pads: top, left, bottom, right.
+    """One value for each spatial axis.
 
-    excess  rows and columns that ceil_mode adds to the pads at the end
+    before, after  padding
+    excess         cells that ceil_mode adds behind the padding
     """
 
-    strides: tuple[int, int]
-    pads: tuple[int, int, int, int]
-    dilations: tuple[int, int]
-    excess: tuple[int, int] = (0, 0)
+    kernel: Shape
+    strides: Shape
+    before: Shape
+    after: Shape
+    dilations: Shape
+    excess: Shape
+
+    def outputs(self, sizes: Shape) -> Shape:
+        """How many windows there are over axes of these sizes."""
+        return tuple(
+            (size + before + after + excess - (k - 1) * dilation - 1) // stride + 1
+            for size, k, stride, before, after, dilation, excess in zip(
+                sizes, self.kernel, self.strides, self.before, self.after, self.dilations,
+                self.excess, strict=True,
+            )
+        )  # fmt: skip
+
+    def wider(self, axes: int) -> "Window":
+        """The same with axes of one cell behind, `axes` in all."""
+        ones, zeros = (1,) * (axes - len(self.kernel)), (0,) * (axes - len(self.kernel))
+        return Window(
+            self.kernel + ones, self.strides + ones, self.before + zeros, self.after + zeros,
+            self.dilations + ones, self.excess + zeros,
+        )  # fmt: skip
 
 
 def window_of(node: ModelNode, sizes: Shape, kernel: Shape, ceil: bool) -> Window:
-    """The window of `node` over one or two spatial axes of these sizes."""
-    ones = (1,) * len(sizes)
-    strides, dilations = node.integers("strides") or ones, node.integers("dilations") or ones
-    pads = node.integers("pads") or (0,) * (2 * len(sizes))
-    _check(node, kernel, strides, dilations, pads)
+    """The window of `node` over spatial axes of these sizes."""
+    strides, dilations, pads = steps_of(node, kernel, len(sizes))
+    rank = len(sizes)
     axes = [
-        _axis(node, size, kernel[i], strides[i], dilations[i], pads[i], pads[i + len(sizes)], ceil)
+        _axis(node, size, kernel[i], strides[i], dilations[i], pads[i], pads[i + rank], ceil)
         for i, size in enumerate(sizes)
     ]
-    axes += [(0, 0, 0)] * (2 - len(axes))
-    (top, bottom, below), (left, right, beside) = axes
-    return Window(
-        _pair(strides), (top, left, bottom, right), _pair(dilations), (below, beside)
-    )  # fmt: skip
+    before, after, excess = zip(*axes, strict=True)
+    return Window(kernel, strides, before, after, dilations, excess)
 
 
-def _pair(values: tuple[int, ...]) -> tuple[int, int]:
-    return values[0], values[1] if len(values) > 1 else 1
-
-
-def _check(node: ModelNode, kernel: Shape, strides: Shape, dilations: Shape, pads: Shape) -> None:
-    if not len(kernel) == len(strides) == len(dilations) == len(pads) // 2 or len(pads) % 2:
+def steps_of(node: ModelNode, kernel: Shape, rank: int) -> tuple[Shape, Shape, Shape]:
+    """Strides, dilations and pads as the attributes give them."""
+    ones = (1,) * rank
+    strides, dilations = node.integers("strides") or ones, node.integers("dilations") or ones
+    pads = node.integers("pads") or (0,) * (2 * rank)
+    if not rank == len(kernel) == len(strides) == len(dilations) == len(pads) / 2:
         node.malformed("kernel, strides, dilations and pads do not fit together")
     positive = (*kernel, *strides, *dilations)
     if min(positive) < 1 or max(positive) > LARGEST:
         node.malformed(f"a stride, dilation or kernel size is not in 1 to {LARGEST}")
     if min(pads) < 0 or max(pads) > LARGEST:
         node.refuse(f"the pads {list(pads)} are not supported, they must be 0 to {LARGEST}")
+    return strides, dilations, pads
+
+
+def shared_out(total: int, mode: str) -> tuple[int, int]:
+    """`total` padding before and after, by auto_pad SAME_UPPER or SAME_LOWER."""
+    less, more = total // 2, total - total // 2
+    return (more, less) if mode == "SAME_LOWER" else (less, more)
 
 
 def _axis(
@@ -61,10 +84,7 @@ def _axis(
     if mode == "VALID":
         begin = end = 0
     elif mode in ("SAME_UPPER", "SAME_LOWER"):
-        total = max((-(-size // stride) - 1) * stride + reach - size, 0)
-        begin, end = total // 2, total - total // 2
-        if mode == "SAME_LOWER":
-            begin, end = end, begin
+        begin, end = shared_out(max((-(-size // stride) - 1) * stride + reach - size, 0), mode)
     elif mode != "NOTSET":
         node.malformed(f"auto_pad is '{mode}'")
     if not ceil:

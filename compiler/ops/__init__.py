@@ -5,24 +5,32 @@ from tinyc.compiler.ops.arg_reduce import ARG_REDUCE, HARDMAX
 from tinyc.compiler.ops.bit_cast import BIT_CAST
 from tinyc.compiler.ops.cast import CAST
 from tinyc.compiler.ops.class_loss import CLASS_LOSS
+from tinyc.compiler.ops.col2im import COL2IM
 from tinyc.compiler.ops.concat import CONCAT
 from tinyc.compiler.ops.conv2d import CONV2D
+from tinyc.compiler.ops.conv_nd import CONV_ND, CONV_TRANSPOSE
 from tinyc.compiler.ops.cumulate import CUMULATE
+from tinyc.compiler.ops.deform_conv import DEFORM_CONV
 from tinyc.compiler.ops.dense import DENSE
 from tinyc.compiler.ops.depthwise_conv2d import DEPTHWISE_CONV2D
 from tinyc.compiler.ops.determinant import DETERMINANT
 from tinyc.compiler.ops.elementwise import BINARY_OPS
+from tinyc.compiler.ops.grid_sample import GRID_SAMPLE
 from tinyc.compiler.ops.input_rows import INPUT_ROWS
 from tinyc.compiler.ops.kernel import Kernel
 from tinyc.compiler.ops.local_response import LOCAL_RESPONSE
 from tinyc.compiler.ops.matmul import MATMUL
+from tinyc.compiler.ops.max_unpool import MAX_UNPOOL
 from tinyc.compiler.ops.normalize import NORMALIZE
 from tinyc.compiler.ops.op import Call, Op
 from tinyc.compiler.ops.pad import PAD
 from tinyc.compiler.ops.pooling import AVERAGE_POOL, MAX_POOL
 from tinyc.compiler.ops.quantize import DEQUANTIZE, QUANTIZE
 from tinyc.compiler.ops.reduce import REDUCE
+from tinyc.compiler.ops.reduce_window import ARG_WINDOW, REDUCE_WINDOW
 from tinyc.compiler.ops.reshape import RESHAPE
+from tinyc.compiler.ops.resize import RESIZE
+from tinyc.compiler.ops.roi_align import ROI_ALIGN
 from tinyc.compiler.ops.slice import SLICE
 from tinyc.compiler.ops.softmax import SOFTMAX
 from tinyc.compiler.ops.top_k import TOP_K
@@ -36,27 +44,37 @@ OPS: dict[str, Op] = {
     for op in (
         *BINARY_OPS,
         ARG_REDUCE,
+        ARG_WINDOW,
         AVERAGE_POOL,
         BIT_CAST,
         CAST,
         CLASS_LOSS,
+        COL2IM,
         CONCAT,
         CONV2D,
+        CONV_ND,
+        CONV_TRANSPOSE,
         CUMULATE,
+        DEFORM_CONV,
         DENSE,
         DEPTHWISE_CONV2D,
         DEQUANTIZE,
         DETERMINANT,
+        GRID_SAMPLE,
         HARDMAX,
         INPUT_ROWS,
         LOCAL_RESPONSE,
         MATMUL,
         MAX_POOL,
+        MAX_UNPOOL,
         NORMALIZE,
         PAD,
         QUANTIZE,
         REDUCE,
+        REDUCE_WINDOW,
         RESHAPE,
+        RESIZE,
+        ROI_ALIGN,
         SLICE,
         SOFTMAX,
         TOP_K,

@@ -54,6 +54,13 @@ def requantization(scales: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") 
     """The multipliers for real `scales` (float64, > 0), all narrow or all wide."""
     if max(scales.tolist()) < NARROW_LIMIT * (1 - 2**-17):
         return Requantization(np.array([_narrow(s) for s in scales.tolist()], np.int32))
+    return wide_requantization(scales)
+
+
+def wide_requantization(
+    scales: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]",
+) -> Requantization:
+    """The wide form for any scales: where accumulators are larger than outputs by many bits."""
     wide = [_wide(s) for s in scales.tolist()]
     return Requantization(
         np.array([m for m, _ in wide], np.int32), np.array([r for _, r in wide], np.int32)

@@ -155,3 +155,8 @@ def function(parameters: Sequence[Any], body: Iterable[Stmt]) -> Any:
 def quotient(value: Expr, divisor: int) -> Any:
     """The integer `value / divisor` as C divides, towards zero."""
     return tirx.truncdiv(value, const(divisor, str(value.ty)))
+
+
+def remainder(value: Expr, divisor: int) -> Any:
+    """`value % divisor`; value >= 0."""
+    return tirx.truncmod(value, const(divisor))
