@@ -230,6 +230,35 @@ def test_where_repeats_its_operands(dtype: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(computed["y"], np.where(inputs["c"], inputs["a"], b))
 
 
+def test_constants_of_bools_and_infinities(tmp_path: Path) -> None:
+    constants = {
+        "c": np.array([True, False, True]),
+        "low": np.array([-math.inf, math.inf, math.nan], np.float32),
+        "most": np.array([0, 1, (1 << 64) - 1], np.uint64),
+        "half": np.array([0.5, -math.inf, 65504], np.float16),
+    }
+    nodes = [
+        make_node("Where", ["c", "x", "low"], ["y"]),
+        make_node("Max", ["u", "most"], ["v"]),
+        make_node("Add", ["h", "half"], ["w"]),
+        make_node("CastLike", ["most", "x"], ["floats"]),
+        make_node("Add", ["x", "floats"], ["z"]),
+    ]
+    inputs = {
+        "x": np.array([1, 2, 3], np.float32),
+        "u": np.array([5, 0, 7], np.uint64),
+        "h": np.array([1, 2, 3], np.float16),
+    }
+    types = {"y": "float32", "v": "uint64", "w": "float16", "z": "float32"}
+
+    computed = run_nodes(nodes, inputs, types, tmp_path, constants)
+
+    np.testing.assert_array_equal(computed["y"], [1, math.inf, 3])
+    assert computed["v"].tolist() == [5, 1, (1 << 64) - 1]
+    np.testing.assert_array_equal(computed["w"], inputs["h"] + constants["half"])
+    np.testing.assert_array_equal(computed["z"], inputs["x"] + constants["most"].astype("float32"))
+
+
 def test_powers_of_mixed_types(tmp_path: Path) -> None:
     inputs = {
         "i": np.array([-3, 2, 9], np.int64),
