@@ -403,6 +403,33 @@ def test_the_mean_of_halves_is_rounded_once(tmp_path: Path) -> None:
     assert computed["y"].tolist() == [60000.0, 1.0]
 
 
+@pytest.mark.parametrize("target", ["host", "cortex-m4"])
+def test_a_network_of_halves(target: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(8)
+
+    def half(*shape: int) -> Array:
+        return (rng.normal(size=shape) * 0.5).astype(np.float16)
+
+    constants = {"w": half(4, 3, 3, 3), "b": half(4), "s": half(4), "t": half(4), "m": half(4),
+                 "v": np.abs(half(4)) + np.float16(0.5), "g": half(4, 5), "d": half(5)}  # fmt: skip
+    nodes = [
+        make_node("Conv", ["x", "w", "b"], ["conv"], pads=[1, 1, 1, 1]),
+        make_node("BatchNormalization", ["conv", "s", "t", "m", "v"], ["norm"]),
+        make_node("Relu", ["norm"], ["relu"]),
+        make_node("GlobalAveragePool", ["relu"], ["mean"]),
+        make_node("Flatten", ["mean"], ["flat"]),
+        make_node("Gemm", ["flat", "g", "d"], ["y"]),
+    ]
+    x = half(1, 3, 6, 5)
+    given, wanted = {"x": ("float16", x.shape)}, {"y": ("float16", (1, 5))}
+    model = onnx_model(nodes, given, wanted, constants)
+
+    (computed,) = run_c(optimized(read_model(model, tmp_path)), [{"x": x}], target)
+
+    expected = run_onnxruntime(model, {"x": x})["y"].astype(np.float64)
+    np.testing.assert_allclose(computed["y"].astype(np.float64), expected, 4e-3, 4e-3)
+
+
 def test_doubles_without_a_kernel_become_floats_and_it_is_said(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     x, w = rng.normal(size=(1, 3, 2, 2)), rng.normal(size=(4, 3, 1, 1))
