@@ -49,6 +49,7 @@ FUNCTIONS = {
     "Exp": np.exp, "Log": np.log, "Sqrt": np.sqrt, "Floor": np.floor, "Abs": np.abs,
     "Sigmoid": lambda x: 1 / (1 + np.exp(-x)), "Relu": lambda x: np.maximum(x, 0),
     "Softplus": lambda x: np.logaddexp(x, 0), "Reciprocal": np.reciprocal,
+    "Swish": lambda x: x / (1 + np.exp(-x)),
 }  # fmt: skip
 
 
