@@ -48,6 +48,8 @@ class DType(StrEnum):
     @property
     def limits(self) -> tuple[int, int]:
         """The smallest and the largest stored value of an integer type."""
+        if self == DType.BOOL:
+            return 0, 1
         info = np.iinfo(self.value)
         return int(info.min), int(info.max)
 

@@ -12,7 +12,7 @@ KEYWORDS = frozenset(
     "export false friend mutable namespace new noexcept not not_eq nullptr operator or or_eq "
     "private protected public reinterpret_cast static_assert static_cast template this "
     "thread_local throw true try typeid typename using virtual wchar_t xor xor_eq arena main "
-    "NULL INFINITY NAN errno memcpy memset memmove memcmp "
+    "NULL INFINITY NAN errno isinf isnan memcpy memset memmove memcmp "
     # math.h, 7.12, and what compilers know of it without a header
     "abs acos acosh asin asinh atan atan2 atanh cbrt ceil copysign cos cosh erf erfc exp exp2 "
     "expm1 fabs fdim floor fma fmax fmin fmod frexp gamma hypot ilogb j0 j1 jn ldexp lgamma "

@@ -21,6 +21,7 @@ from tinyc.targets.memories import with_memory
 
 LABELS = ("y", "label", "labels")
 TOLERANCE = 1e-5  # relative, for a float tensor to count as the same
+HALF_STEPS = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,11 @@ def verify_model(
         parting=None if worst is None else reference.parting(graph, inputs, worst),
         cycles=result.cycles,
     )
+
+
+def tolerance(array: Array) -> float:
+    """The relative difference for elements to count as the same; halves round to a step."""
+    return 0.0 if array.dtype.kind in "iub" else HALF_STEPS.get(array.dtype.name, TOLERANCE)
 
 
 def load_arrays(path: str | Path) -> dict[str, Array]:
@@ -202,8 +208,8 @@ class _Reference:
             if found is None:
                 continue
             largest = _largest(ours[node.outputs[0]], found)
-            scale = TOLERANCE * max(1.0, float(np.abs(found).max(initial=0)))
-            if largest > (0 if found.dtype.kind in "iub" else scale):
+            allowed = tolerance(found) * max(1.0, float(np.abs(found).max(initial=0)))
+            if largest > allowed:
                 return Parting(" + ".join(node.origin) or node.name, node.op, largest, sample)
         return None
 
@@ -267,7 +273,7 @@ def _largest(a: Array, b: Array) -> float:
 
 def _deviation(port: Port, ours: Array, theirs: Array) -> OutputDeviation:
     difference = np.abs(ours.astype(np.float64) - theirs.astype(np.float64))
-    allowed = 0.0 if ours.dtype.kind in "iub" else TOLERANCE
+    allowed = tolerance(ours)
     return OutputDeviation(
         port.name,
         str(ours.dtype),
@@ -282,7 +288,7 @@ def _first_difference(
     """The first sample in which any output differs."""
     differs = np.zeros(len(next(iter(ours.values()))), bool)
     for port in ports:
-        allowed = 0.0 if ours[port.name].dtype.kind in "iub" else TOLERANCE
+        allowed = tolerance(ours[port.name])
         gap = np.abs(ours[port.name].astype(np.float64) - theirs[port.name].astype(np.float64))
         differs |= (gap > allowed).reshape(len(differs), -1).any(axis=1)
     found = np.flatnonzero(differs)

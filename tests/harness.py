@@ -150,6 +150,22 @@ def optimized(graph: Graph) -> Graph:
     return run_passes(run_passes(graph, HOST, FLOAT_PASSES), HOST, INT8_PASSES)
 
 
+def run_nodes(
+    nodes: list[onnx.NodeProto],
+    inputs: dict[str, Array],
+    outputs: dict[str, str],
+    folder: Path,
+    constants: dict[str, Array] | None = None,
+    target: str = "host",
+) -> dict[str, Array]:
+    """What the C of a model computes; outputs are name -> type, of any shape."""
+    given = {n: (str(a.dtype), a.shape) for n, a in inputs.items()}
+    wanted = {n: (dtype, (None,)) for n, dtype in outputs.items()}
+    model = onnx_model(nodes, given, wanted, constants, opset=26)
+    (result,) = run_c(optimized(read_model(model, folder)), [inputs], target)
+    return result
+
+
 def run_onnxruntime(model: onnx.ModelProto, inputs: dict[str, Array]) -> dict[str, Array]:
     """The same by onnxruntime, graph optimisations off."""
     session = reference_session(model)

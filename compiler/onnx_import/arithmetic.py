@@ -7,6 +7,7 @@ import numpy as np
 
 from tinyc.compiler.graph import DType, Tensor
 from tinyc.compiler.onnx_import.building import Builder, onnx_element_type
+from tinyc.compiler.onnx_import.casting import cast
 from tinyc.compiler.onnx_import.model_node import ModelNode
 from tinyc.compiler.ops.cast import CastAttrs
 from tinyc.compiler.ops.clamp import Clamp
@@ -61,27 +62,17 @@ def read_pow(build: Builder, node: ModelNode) -> Tensor:
         wide = DType.FLOAT64
     elif x.dtype in HALVES and exponent.dtype != x.dtype:
         wide = DType.FLOAT32
-    a, b = (_cast(build, node, t, wide) for t in (x, exponent))
-    return _cast(build, node, build.binary(node, "Pow", a, b), x.dtype)
-
-
-def _cast(build: Builder, node: ModelNode, x: Tensor, dtype: DType) -> Tensor:
-    if x.dtype == dtype:
-        return x
-    if x.data is not None:
-        return build.constant(f"{x.name}/{dtype}", x.data, dtype)
-    return build.add(node, "Cast", (x,), CastAttrs(dtype))
+    a, b = (cast(build, node, t, wide) for t in (x, exponent))
+    return cast(build, node, build.binary(node, "Pow", a, b), x.dtype)
 
 
 def read_cast(build: Builder, node: ModelNode) -> Tensor:
-    x = build.operand(node, 0)
     dtype = onnx_element_type(node.integer("to", 0), node.where)
-    return x if dtype == x.dtype else build.add(node, "Cast", (x,), CastAttrs(dtype))
+    return cast(build, node, build.operand(node, 0), dtype)
 
 
 def read_cast_like(build: Builder, node: ModelNode) -> Tensor:
-    x, dtype = build.operand(node, 0), build.operand(node, 1).dtype
-    return x if dtype == x.dtype else build.add(node, "Cast", (x,), CastAttrs(dtype))
+    return cast(build, node, build.operand(node, 0), build.operand(node, 1).dtype)
 
 
 def read_bit_cast(build: Builder, node: ModelNode) -> Tensor:

@@ -119,8 +119,9 @@ class Builder:
     ) -> tuple[Tensor, ...]:
         """Append a node; `dtype` and `quant` are those of its only output."""
         name = self._node_name(node.name)
+        plain = tuple(replace(t, quant=None) for t in inputs)  # the model's own types are meant
         try:
-            types = OPS[op].infer(inputs, attrs)
+            types = OPS[op].infer(plain, attrs)
         except CompileError as error:
             raise replace(error, where=f"{node.where}, {error.where}") from error
         if op in KEEP_STORED:

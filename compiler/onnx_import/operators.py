@@ -135,7 +135,7 @@ STANDARD: dict[str, Reader] = {
     "RoiAlign": sampled.read_roi_align,
     "Round": pointwise.unary("round"),
     "Selu": pointwise.unary("selu", alpha=1.6732632423543772, gamma=1.0507009873554805),
-    "Shrink": pointwise.unary("shrink", bias=0.0, lambd=0.5),
+    "Shrink": pointwise.read_shrink,
     "Sigmoid": pointwise.unary("sigmoid"),
     "Sign": pointwise.unary("sign"),
     "Sin": pointwise.unary("sin"),

@@ -6,6 +6,7 @@ import numpy as np
 
 from tinyc.compiler.graph import DType, Tensor
 from tinyc.compiler.onnx_import.building import Builder
+from tinyc.compiler.onnx_import.casting import cast
 from tinyc.compiler.onnx_import.model_node import ModelNode
 from tinyc.compiler.ops.element_types import INTEGERS, UNSIGNED
 from tinyc.compiler.ops.unary import UnaryAttrs
@@ -35,6 +36,14 @@ def read_is_infinite(build: Builder, node: ModelNode) -> Tensor:
         return build.constant(f"{node.name}/never", np.zeros(x.shape), DType.BOOL)
     attrs = UnaryAttrs("is_infinite", (float(bool(below)), float(bool(above))))
     return build.add(node, "Unary", (x,), attrs)
+
+
+def read_shrink(build: Builder, node: ModelNode) -> Tensor:
+    """Of integers by doubles, which hold those of 53 bits."""
+    x = build.operand(node, 0)
+    attrs = UnaryAttrs("shrink", (node.real("bias", 0.0), node.real("lambd", 0.5)))
+    wide = cast(build, node, x, DType.FLOAT64) if x.dtype in INTEGERS else x
+    return cast(build, node, build.add(node, "Unary", (wide,), attrs), x.dtype)
 
 
 def read_gelu(build: Builder, node: ModelNode) -> Tensor:

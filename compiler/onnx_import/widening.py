@@ -4,16 +4,15 @@ F(x: float16) -> Cast(F(Cast(x, float32)), float16)
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import onnx
 
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import DType, Tensor
 from tinyc.compiler.onnx_import.building import Builder
+from tinyc.compiler.onnx_import.casting import cast
 from tinyc.compiler.onnx_import.model_node import ModelNode
 from tinyc.compiler.ops.binary_functions import FUNCTIONS
-from tinyc.compiler.ops.cast import CastAttrs
 from tinyc.compiler.ops.element_types import HALVES
 
 Results = tuple[Tensor, ...]
@@ -59,7 +58,7 @@ def _read_in_float32(build: Builder, node: ModelNode, reader: Reader) -> Results
         build.notes.append(f"{node.where} computes in float32: it has no kernel for double")
     for value, name in own.items():
         if types[value] in WIDENED:
-            build.values[value] = _cast(build, node, build.tensors[name], DType.FLOAT32).name
+            build.values[value] = cast(build, node, build.tensors[name], DType.FLOAT32).name
     results = _several(reader(build, node))
     build.values.update(own)
     return tuple(
@@ -68,16 +67,8 @@ def _read_in_float32(build: Builder, node: ModelNode, reader: Reader) -> Results
     )
 
 
-def _cast(build: Builder, node: ModelNode, x: Tensor, dtype: DType) -> Tensor:
-    if x.data is not None:
-        return build.constant(f"{x.name}/{dtype}", x.data.astype(dtype.value), dtype)
-    y = build.add(node, "Cast", (x,), CastAttrs(dtype))
-    build.nodes[-1] = replace(build.nodes[-1], origin=())
-    return y
-
-
 def _rounded(build: Builder, node: ModelNode, result: Tensor, dtype: DType) -> Tensor:
-    return _cast(build, node, result, dtype) if result.dtype == DType.FLOAT32 else result
+    return cast(build, node, result, dtype) if result.dtype == DType.FLOAT32 else result
 
 
 def _type_of_output(node: ModelNode, index: int, types: dict[str, DType]) -> DType:

@@ -31,12 +31,16 @@ def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
 
 
 def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
-    (x,), to = arrays, call.attrs.dtype
-    if call.inputs[0].dtype.is_float and not to.is_float and to != DType.BOOL:
-        low, high = (_inside(v, computed_type(call.inputs[0].dtype)) for v in to.limits)
+    return (cast_array(arrays[0], call.inputs[0].dtype, call.attrs.dtype),)
+
+
+def cast_array(x: Array, source: DType, to: DType) -> Array:
+    """Elements of type `source` as those of type `to`."""
+    if source.is_float and not to.is_float and to != DType.BOOL:
+        low, high = (_inside(v, computed_type(source)) for v in to.limits)
         x = np.where(np.isnan(x), low, np.clip(np.trunc(x.astype(np.float64)), low, high))
     with np.errstate(over="ignore"):
-        return (x.astype(to.value),)
+        return x.astype(to.value)
 
 
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:

@@ -20,8 +20,11 @@ def computed_type(dtype: DType) -> DType:
 
 
 def check_type(what: str, tensor: Tensor, types: Collection[DType]) -> None:
-    """For `infer`: raises CompileError("unsupported-type") unless `tensor` has one of `types`."""
-    if tensor.dtype in types:
+    """For `infer`: raises CompileError("unsupported-type") unless `tensor` has one of `types`.
+
+    Stored integers stand for reals; whether there is a kernel for them `Op.quantize` says.
+    """
+    if tensor.dtype in types or tensor.quant is not None:
         return
     real = DType.FLOAT32 in types
     raise CompileError(
