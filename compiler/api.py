@@ -49,6 +49,7 @@ def compile(
     max_ram: int | None = None,
     max_flash: int | None = None,
     input_shapes: Mapping[str, Shape] | None = None,
+    dims: Mapping[str, int] | None = None,
     dump: str | Path | None = None,
     weights: Weights = "c",
     html: bool = False,
@@ -65,6 +66,7 @@ def compile(
                   "balanced", or with max_ram or max_flash the fastest within them
     max_ram       bytes of the arena; max_flash: bytes of flash, about
     input_shapes  shapes by input name, for dimensions that the model leaves open
+    dims          sizes by name of an open dimension, wherever it stands
     dump          folder for the graph after every pass
     weights       "c": the tables as C; "incbin": as a binary that an assembly source includes;
                   "bin": as a binary that the firmware puts anywhere and gives to each run
@@ -78,6 +80,7 @@ def compile(
     options = Options(
         name, io, io_dtype, optimize, max_ram, max_flash,
         input_shapes=input_shapes or {},
+        dims=dims or {},
         dump=None if dump is None else Path(dump),
         weights=weights,
         html=html,
@@ -99,6 +102,7 @@ def compile_bundle(
     max_ram: int | None = None,
     max_flash: int | None = None,
     input_shapes: Mapping[str, Shape] | None = None,
+    dims: Mapping[str, int] | None = None,
     weights: Weights = "c",
     memory: str = "",
 ) -> Bundle:
@@ -107,11 +111,12 @@ def compile_bundle(
     names         prefix of each model's C names; the files' stems when there are none
     share_arena   whether the models run one after the other, and use the same bytes
     max_ram, max_flash  for each model
-    input_shapes  each goes to the models that have an input of its name
+    input_shapes, dims  each goes to the models that have an input, a dimension of its name
     """
     options = Options(
         "", io, io_dtype, optimize, max_ram, max_flash,
         input_shapes=input_shapes or {},
+        dims=dims or {},
         weights=weights,
         memory=memory,
     )  # fmt: skip
@@ -142,6 +147,7 @@ def profile(
     io_dtype: IoDtype = "model",
     optimize: Optimize | None = None,
     input_shapes: Mapping[str, Shape] | None = None,
+    dims: Mapping[str, int] | None = None,
     compiler: str | None = None,
     clock_hz: float | None = None,
     seed: int = 0,
@@ -156,7 +162,13 @@ def profile(
         Path(model),
         _target(target),
         inputs,
-        Options(io=io, io_dtype=io_dtype, optimize=optimize, input_shapes=input_shapes or {}),
+        Options(
+            io=io,
+            io_dtype=io_dtype,
+            optimize=optimize,
+            input_shapes=input_shapes or {},
+            dims=dims or {},
+        ),
         compiler=compiler,
         clock_hz=clock_hz,
         seed=seed,
@@ -171,12 +183,16 @@ def plan(
     io_dtype: IoDtype = "model",
     optimize: Optimize = "balanced",
     input_shapes: Mapping[str, Shape] | None = None,
+    dims: Mapping[str, int] | None = None,
 ) -> Plans:
     """The plans of a model that are worth a choice: RAM against cycles against flash.
 
     optimize  whose plan the memory map is of
     """
-    options = Options(io=io, io_dtype=io_dtype, optimize=optimize, input_shapes=input_shapes or {})
+    options = Options(
+        io=io, io_dtype=io_dtype, optimize=optimize, input_shapes=input_shapes or {},
+        dims=dims or {},
+    )  # fmt: skip
     return plan_model(Path(model), _target(target), options)
 
 
@@ -187,15 +203,15 @@ def verify(
     *,
     limit: int | None = None,
     input_shapes: Mapping[str, Shape] | None = None,
+    dims: Mapping[str, int] | None = None,
 ) -> Verification:
     """Compare the compiled model with onnxruntime on data, sample by sample.
 
     data   an .npz file or its arrays: inputs by name, and labels as `y`, where there are any
     limit  only the first so many samples
     """
-    return verify_model(
-        Path(model), _target(target), data, limit, Options(input_shapes=input_shapes or {})
-    )
+    options = Options(input_shapes=input_shapes or {}, dims=dims or {})
+    return verify_model(Path(model), _target(target), data, limit, options)
 
 
 def tune(

@@ -34,6 +34,14 @@ def _shape(text: str) -> tuple[str, tuple[int, ...]]:
     return name, shape
 
 
+def _dim(text: str) -> tuple[str, int]:
+    """`batch=1`."""
+    name, _, size = text.rpartition("=")
+    if not name or not size.isdecimal() or int(size) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not NAME=SIZE as in batch=1")
+    return name, int(size)
+
+
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number of 1 or more")
@@ -268,6 +276,15 @@ def _add_reading_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME=SHAPE",
         help="shape of an input with open dimensions, as in x=1,3,96,96; may be repeated",
+    )
+    parser.add_argument(
+        "--dim",
+        type=_dim,
+        action="append",
+        default=[],
+        metavar="NAME=SIZE",
+        help="size of an open dimension that has a name, wherever it stands, as in batch=1; may be "
+        "repeated",
     )
     parser.add_argument(
         "--dump", type=Path, metavar="DIR", help="write the graph after every pass to a folder"

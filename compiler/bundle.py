@@ -4,18 +4,20 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from tinyc.autotune.records import known_records
 from tinyc.compiler.artifact import Artifact, Memory, Report, write_files
 from tinyc.compiler.emit_arena import ARENA, arena_header
 from tinyc.compiler.errors import CompileError
-from tinyc.compiler.graph import Shape
-from tinyc.compiler.onnx_import.inputs import input_names
+from tinyc.compiler.onnx_import.inputs import dim_names, input_names
 from tinyc.compiler.onnx_import.loading import load_model
 from tinyc.compiler.pipeline import DEFAULTS, Options, compile_model, prefix_of
 from tinyc.targets import Target
 from tinyc.targets.memories import with_memory
 from tinyc.targets.toolchain import Files
+
+Given = TypeVar("Given")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ def compile_bundle(
 ) -> Bundle:
     """Compile ONNX files to C that goes into one firmware.
 
-    options      of every model; a shape goes to the models that have an input of its name
+    options      of every model; a shape, a size goes to the models that have its name
     names        the prefix of the C names of each model; () takes the stems of the files
     share_arena  adds tinyc_arena.h: the type of one arena for all models
 
@@ -74,11 +76,11 @@ def compile_bundle(
     """
     target = with_memory(target, options.memory)
     prefixes = _prefixes(models, names)
-    shapes = _shapes_of(models, options.input_shapes)
+    own = _options_of(models, options)
     records = known_records(target)
     artifacts = tuple(
-        compile_model(model, target, _own(options, name, own_shapes), records)
-        for model, name, own_shapes in zip(models, prefixes, shapes, strict=True)
+        compile_model(model, target, _named(each, name), records)
+        for model, name, each in zip(models, prefixes, own, strict=True)
     )
     reports = tuple(artifact.report for artifact in artifacts)
     together = max if share_arena else sum
@@ -123,24 +125,29 @@ def _prefixes(models: Sequence[Path], names: Sequence[str]) -> tuple[str, ...]:
     return prefixes
 
 
-def _shapes_of(
-    models: Sequence[Path], shapes: Mapping[str, Shape]
-) -> tuple[Mapping[str, Shape], ...]:
-    """Of `shapes`, those of each model; one that no model has goes to all, to be refused."""
-    if not shapes:
-        return ({},) * len(models)
-    inputs = [input_names(load_model(model).graph) for model in models]
-    known = {name for names in inputs for name in names}
+def _options_of(models: Sequence[Path], options: Options) -> tuple[Options, ...]:
+    """The options of each model: of the shapes and sizes given, its own."""
+    if not options.input_shapes and not options.dims:
+        return (options,) * len(models)
+    graphs = [load_model(model).graph for model in models]
+    shapes = _own(options.input_shapes, [input_names(graph) for graph in graphs])
+    dims = _own(options.dims, [dim_names(graph) for graph in graphs])
     return tuple(
-        {name: shape for name, shape in shapes.items() if name in names or name not in known}
-        for names in inputs
+        replace(options, input_shapes=shape, dims=dim)
+        for shape, dim in zip(shapes, dims, strict=True)
     )
 
 
-def _own(options: Options, name: str, shapes: Mapping[str, Shape]) -> Options:
+def _own(given: Mapping[str, Given], names: Sequence[Sequence[str]]) -> list[Mapping[str, Given]]:
+    """What is given for the names of each model; what no model knows goes to all, to be refused."""
+    known = {name for own in names for name in own}
+    return [{n: g for n, g in given.items() if n in own or n not in known} for own in names]
+
+
+def _named(options: Options, name: str) -> Options:
     """The options of one model, whose dump has a folder of its own."""
     dump = None if options.dump is None else options.dump / name
-    return replace(options, name=name, input_shapes=shapes, dump=dump)
+    return replace(options, name=name, dump=dump)
 
 
 def _arenas(reports: Sequence[Report]) -> Mapping[str, Mapping[str, int]]:

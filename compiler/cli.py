@@ -235,8 +235,8 @@ def _reading_options(args: argparse.Namespace) -> "Options":
     """What a verb that reads a model, and compiles nothing, has."""
     from tinyc.compiler.pipeline import Options
 
-    shapes = dict(args.input_shape)
-    return Options(io_dtype=args.io_dtype, input_shapes=shapes, dump=args.dump)
+    shapes, dims = dict(args.input_shape), dict(args.dim)
+    return Options(io_dtype=args.io_dtype, input_shapes=shapes, dims=dims, dump=args.dump)
 
 
 VERBS: Mapping[str, Verb] = {

@@ -131,8 +131,8 @@ def accessor(name: str, port: Port, constant: str = "") -> str:
 
 
 def port_declaration(port: Port) -> str:
-    """`int8_t input_1[490]`."""
-    return f"{C_TYPES[port.dtype]} {port.c_name}[{port.elements}]"
+    """`int8_t input_1[490]`; C has no arrays of no elements."""
+    return f"{C_TYPES[port.dtype]} {port.c_name}[{max(port.elements, 1)}]"
 
 
 def _sides(

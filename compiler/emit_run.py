@@ -50,8 +50,9 @@ def run_lines(
             lines.append(f"  (void){arena};")
     if tables.separate and not tables.arrays:
         lines.append("  (void)weights;")
-    for port in ports[0]:
-        if program.io == "caller" and not any(port.name in n.inputs for n in program.graph.nodes):
+    read = {name for node in program.graph.nodes for name in node.inputs}
+    for port in (*ports[0], *ports[1]) if program.io == "caller" else ():
+        if not port.elements or (port in ports[0] and port.name not in read):
             lines.append(f"  (void){port.c_name};")
     return [*streams, *lines, *body, "}", ""]
 

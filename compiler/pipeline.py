@@ -49,6 +49,7 @@ class Options:
     weights       how the tables reach the firmware: "c" and "incbin" are linked, "bin" is a file
                   that the firmware finds by address
     input_shapes  by input name, for dimensions that the model leaves open
+    dims          sizes by dimension name, for those that have one, wherever it stands
     dump          folder for the graph after every pass; None: no dump
     html          whether there is a report.html too
     check_memory  whether the report says what was proved of the memory plan
@@ -62,6 +63,7 @@ class Options:
     max_ram: int | None = None
     max_flash: int | None = None
     input_shapes: Mapping[str, Shape] = field(default_factory=dict)
+    dims: Mapping[str, int] = field(default_factory=dict)
     dump: Path | None = None
     weights: Weights = "c"
     html: bool = False
@@ -135,7 +137,7 @@ def compile_program(
 
 def read_graph(model: Path, target: Target, options: Options = DEFAULTS) -> Graph:
     """The model as the optimised graph that kernels are chosen for."""
-    graph = read_onnx(model, options.input_shapes, prefix_of(model, options.name))
+    graph = read_onnx(model, options.input_shapes, prefix_of(model, options.name), options.dims)
     dump = Dump(options.dump)
     dump.write("import", graph)
     graph = run_passes(graph, target, FLOAT_PASSES, dump.write)

@@ -266,7 +266,7 @@ def _below(
                 known = best[last + 1]
                 if known is None or total < known[0]:
                     best[last + 1] = total, first
-    if best[count] is None:
+    if best[count] is None or not count:
         return None
     stages, end = [], count
     while end:

@@ -9,6 +9,7 @@ from tinyc.compiler.ops.concat import ConcatAttrs
 from tinyc.compiler.ops.input_rows import INPUT_ROWS
 from tinyc.compiler.ops.kernel import Kernel
 from tinyc.compiler.ops.op import ROW, Window, call_of
+from tinyc.compiler.ops.reshape import ReshapeAttrs
 from tinyc.targets.firmware import Io
 
 
@@ -81,7 +82,10 @@ def materialize_outputs(graph: Graph) -> Graph:
 
 
 def _with_copy(graph: Graph, position: int) -> Graph:
-    """The output at `position` keeps its name, where it can, and becomes a copy."""
+    """The output at `position` keeps its name, where it can, and becomes a copy.
+
+    Of no elements there is nothing to copy: that output is an alias.
+    """
     name = graph.outputs[position]
     output = graph.tensors[name]
     source = replace(output, name=_unused(f"{name}_source", graph))
@@ -93,7 +97,10 @@ def _with_copy(graph: Graph, position: int) -> Graph:
         return tuple(source.name if n == name else n for n in names)
 
     nodes = [replace(n, inputs=renamed(n.inputs), outputs=renamed(n.outputs)) for n in graph.nodes]
-    nodes.append(Node(f"copy of {name}", "Concat", (source.name,), (copy.name,), ConcatAttrs(0)))
+    op, attrs = (
+        ("Concat", ConcatAttrs(0)) if copy.elements else ("Reshape", ReshapeAttrs(copy.shape))
+    )
+    nodes.append(Node(f"copy of {name}", op, (source.name,), (copy.name,), attrs))
     outputs = (*graph.outputs[:position], copy.name, *graph.outputs[position + 1 :])
     return replace(graph, outputs=outputs).with_nodes(nodes, new=(source, copy))
 

@@ -210,7 +210,7 @@ def _run_here(
     from tinyc.targets.objects import section_sizes
 
     image = build_executable(program, compiler, target, folder)
-    data = b"".join(b"".join(sample) for sample in samples)
+    data = b"".join(b"".join(sample) or b"\0" for sample in samples)
     try:
         done = subprocess.run(
             [str(image.path)], input=data, capture_output=True, timeout=timeout_s, check=False

@@ -167,7 +167,18 @@ def test_a_dynamic_dimension_needs_a_shape(capsys, tmp_path: Path) -> None:
     assert refused_model(capsys, relu(("batch", 3, "height", 8)), tmp_path) == (
         "error[dynamic-shape]: dimension 2 of the input, 'height', is not known\n"
         "  --> input 'x' [batch, 3, height, 8]\n"
-        "  help: give its shape, as in `--input-shape x=1,3,96,96`\n"
+        "  help: give its shape, as in `--input-shape x=1,3,96,96`, or the size, as in "
+        "`--dim height=96`\n"
+    )
+
+
+def test_an_unknown_dimension_is_answered_by_those_there_are(capsys, tmp_path: Path) -> None:
+    model = relu(("batch", 3, "height", 8))
+
+    assert refused_model(capsys, model, tmp_path, "--dim", "batch=1", "--dim", "depth=2") == (
+        "error[unknown-dimension]: the model has no open dimension 'depth'\n"
+        "  --> --dim depth=2\n"
+        "  help: its open dimensions are: 'batch', 'height'\n"
     )
 
 

@@ -32,6 +32,15 @@ def constant_integers(build: Builder, node: ModelNode, index: int) -> tuple[int,
     return tuple(int(v) for v in values.reshape(-1).tolist())
 
 
+def constant_shape(build: Builder, node: ModelNode, index: int) -> tuple[int, ...] | None:
+    """Input `index`, a shape: where it is known at run time only, what the model says of it."""
+    shape, declared = build.optional(node, index), build.declared.get(node.outputs[0])
+    if shape is None or declared is None or build.real_constant(shape) is not None:
+        return constant_integers(build, node, index)
+    build.notes.append(f"{node.where} gives the shape {list(declared)}, as the model says")
+    return declared
+
+
 def constant_real(build: Builder, node: ModelNode, index: int, default: float) -> float:
     """A constant input of one element."""
     values = constant_values(build, node, index)

@@ -1,5 +1,6 @@
 """The graph while it grows: the one mutable thing of the import."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
@@ -17,28 +18,46 @@ from tinyc.compiler.ops.op import Call
 from tinyc.compiler.ops.pad import PadAttrs
 from tinyc.compiler.ops.reshape import ReshapeAttrs
 
-KEEP_STORED = ("Reshape", "Transpose", "Slice", "Pad", "MaxPool2D")  # one input, same QParams
-MEANINGLESS = ("Reshape", "Transpose", "Slice", "MaxPool2D")  # the same with and without QParams
+KEEP_STORED = (  # the first input's QParams
+    "Reshape", "Transpose", "Slice", "Pad", "MaxPool2D", "Gather", "Expand", "Triangle",
+)  # fmt: skip
+MEANINGLESS = (  # the same with and without QParams
+    "Reshape", "Transpose", "Slice", "MaxPool2D", "Gather", "Expand",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TensorList:
+    """A sequence: as many tensors as are known at compile time."""
+
+    items: tuple[Tensor, ...]
+
+
+Value = Tensor | TensorList
 
 
 @dataclass(slots=True)
 class Builder:
-    """values: the tensor that each value of the model became; reserved: names not to take.
+    """values, sequences: the tensors that values of the model became; reserved: names not to take.
 
     producers and readers give positions in `nodes`, by tensor; bound: tensors that are values;
-    notes: what the user should know, one sentence each.
+    notes: what the user should know, one sentence each; prefix: of the names in the body of a
+    node, "" outside; declared: shapes of values, as the model has them.
     """
 
     reserved: frozenset[str]
     tensors: dict[str, Tensor] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     values: dict[str, str] = field(default_factory=dict)
+    sequences: dict[str, tuple[str, ...]] = field(default_factory=dict)
     producers: dict[str, int] = field(default_factory=dict)
     readers: dict[str, list[int]] = field(default_factory=dict)
     node_names: set[str] = field(default_factory=set)
     bound: set[str] = field(default_factory=set)
     elements: int = 0
     notes: list[str] = field(default_factory=list)
+    prefix: str = ""
+    declared: Mapping[str, Shape] = field(default_factory=dict)
 
     def copy(self) -> "Builder":
         """The graph as it is now, to come back to."""
@@ -47,6 +66,7 @@ class Builder:
             tensors=dict(self.tensors),
             nodes=list(self.nodes),
             values=dict(self.values),
+            sequences=dict(self.sequences),
             producers=dict(self.producers),
             readers={name: list(nodes) for name, nodes in self.readers.items()},
             node_names=set(self.node_names),
@@ -72,6 +92,19 @@ class Builder:
         if node.inputs[index] not in self.values:
             node.malformed(f"it reads '{node.inputs[index]}' before that is written")
         return self.tensors[self.values[node.inputs[index]]]
+
+    def sequence(self, node: ModelNode, index: int) -> tuple[Tensor, ...]:
+        """A required input that is a sequence."""
+        name = node.inputs[index] if index < len(node.inputs) else ""
+        if name not in self.sequences:
+            node.malformed(f"input {index} is no sequence")
+        return tuple(self.tensors[item] for item in self.sequences[name])
+
+    def value(self, name: str) -> Value:
+        """What a value of the model became."""
+        if name in self.sequences:
+            return TensorList(tuple(self.tensors[item] for item in self.sequences[name]))
+        return self.tensors[self.values[name]]
 
     def unused_name(self, name: str) -> str:
         while name in self.tensors or name in self.reserved:
@@ -126,9 +159,14 @@ class Builder:
             raise replace(error, where=f"{node.where}, {error.where}") from error
         if op in KEEP_STORED:
             quant = inputs[0].quant
+        if all(0 in shape for shape, _ in types):  # nothing to compute
+            return tuple(
+                self.constant(node.name, np.zeros(shape), dtype or inferred, quant)
+                for shape, inferred in types
+            )
         outputs = []
         for shape, inferred in types:
-            if min(shape, default=1) < 1:
+            if min(shape, default=1) < 0:
                 node.malformed(f"its output has the shape {list(shape)}")
             output = Tensor(self.unused_name(name), shape, dtype or inferred, None, quant)
             outputs.append(self.hold(output))
@@ -159,15 +197,20 @@ class Builder:
     def reshaped(self, node: ModelNode, x: Tensor, shape: Shape) -> Tensor:
         return x if x.shape == shape else self.layout(node, "Reshape", x, ReshapeAttrs(shape))
 
-    def bind(self, value: str, tensor: Tensor) -> None:
+    def bind(self, value: str, tensor: Value) -> None:
         """Say that `tensor` is the model's `value`; it takes the name when it is the first."""
+        if isinstance(tensor, TensorList):
+            self.sequences[value] = tuple(item.name for item in tensor.items)
+            self.bound.update(self.sequences[value])
+            return
+        name = self.unused_name(f"{self.prefix}{value}") if self.prefix else value
         at = self.producers.get(tensor.name)
         if at is not None and tensor.name not in self.bound and tensor.name not in self.readers:
             old = tensor.name
             del self.tensors[old], self.producers[old]
-            tensor = replace(tensor, name=value)
-            self.tensors[value], self.producers[value] = tensor, at
-            outputs = (value if o == old else o for o in self.nodes[at].outputs)
+            tensor = replace(tensor, name=name)
+            self.tensors[name], self.producers[name] = tensor, at
+            outputs = (name if o == old else o for o in self.nodes[at].outputs)
             self.nodes[at] = replace(self.nodes[at], outputs=tuple(outputs))
         self.values[value] = tensor.name
         self.bound.add(tensor.name)

@@ -8,15 +8,16 @@ import onnx
 from onnx.reference import ReferenceEvaluator
 
 from tinyc.compiler.errors import CompileError
-from tinyc.compiler.graph import Array, Shape
-from tinyc.compiler.onnx_import.building import Builder
+from tinyc.compiler.graph import Array, Shape, Tensor
+from tinyc.compiler.onnx_import.building import Builder, onnx_element_type
 from tinyc.compiler.onnx_import.foreign import guarded
 from tinyc.compiler.onnx_import.model_node import ModelNode, tensor_array
 from tinyc.compiler.onnx_import.operators import FOLDABLE
 
 MOST_ELEMENTS = 1 << 24  # of a folded constant: beyond any microcontroller's flash
 SMALL = 1 << 16  # elements of inputs whose values can decide the shape of a result
-SHAPE_ONLY = ("Shape", "Size")  # their input need not be constant
+SHAPE_ONLY = ("Shape", "Size", "EyeLike")  # their input need not be constant
+AT_MOST_THE_INPUTS = ("Compress", "NonZero", "Unique")  # the size of what they give, about
 
 
 def is_constant(node: ModelNode, constants: frozenset[str] | set[str]) -> bool:
@@ -33,7 +34,7 @@ def evaluate(build: Builder, node: ModelNode) -> tuple[Array, ...]:
     if node.op == "Constant":
         return (_constant(node),)
     if node.op in SHAPE_ONLY:
-        return (_shape(node, build.operand(node, 0).shape),)
+        return (_shape(node, build.operand(node, 0)),)
     inputs: dict[str, Array] = {}
     for index, name in enumerate(node.inputs):
         tensor = build.optional(node, index)
@@ -68,9 +69,16 @@ def _constant(node: ModelNode) -> Array:
     return tensor_array(value, node.where)
 
 
-def _shape(node: ModelNode, shape: Shape) -> Array:
+def _shape(node: ModelNode, x: Tensor) -> Array:
+    shape = x.shape
     if node.op == "Size":
         return np.array(math.prod(shape), np.int64)
+    if node.op == "EyeLike":
+        kind = node.integer("dtype", 0)
+        dtype = onnx_element_type(kind, node.where) if kind else x.dtype
+        if len(shape) != 2 or x.elements > MOST_ELEMENTS:
+            node.malformed(f"its input has the shape {list(shape)}")
+        return np.eye(*shape, k=node.integer("k", 0), dtype=dtype.value)
     end = node.integer("end", len(shape))
     return np.array(shape[node.integer("start", 0) : end], np.int64)
 
@@ -97,8 +105,13 @@ def _single(node: ModelNode, inputs: Mapping[str, Array], values: bool) -> onnx.
 
 def _result_shapes(node: ModelNode, inputs: Mapping[str, Array]) -> list[Shape]:
     """The shapes of the results, before anything as large as them is allocated."""
-    if node.op == "NonZero":
-        return [(a.ndim, a.size) for a in inputs.values()]
+    if node.op == "Range":
+        start, limit, delta = (float(inputs[n].reshape(-1)[0]) for n in node.inputs[:3])
+        if not delta or not math.isfinite((limit - start) / delta):
+            node.malformed(f"it counts from {start} to {limit} by {delta}")
+        return [(max(math.ceil((limit - start) / delta), 0),)]
+    if node.op in AT_MOST_THE_INPUTS:
+        return [(len(node.outputs), a.ndim, a.size) for a in inputs.values()]
     inferred = guarded(
         lambda: onnx.shape_inference.infer_shapes(
             _single(node, inputs, values=True), strict_mode=True, data_prop=True

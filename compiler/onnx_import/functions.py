@@ -1,6 +1,6 @@
 """Functions of the model, and operators that ONNX defines by simpler ones, are inlined."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 import onnx
 import onnx.inliner
@@ -23,7 +23,7 @@ def inline_functions(model: onnx.ModelProto, known: Collection[tuple[str, str]])
     composed = sorted(
         {
             (n.domain, n.op_type)
-            for n in model.graph.node
+            for n in _nodes(model.graph)
             if n.domain in ("", "ai.onnx")
             and ("", n.op_type) not in known
             and n.op_type not in FOLDABLE
@@ -42,6 +42,15 @@ def inline_functions(model: onnx.ModelProto, known: Collection[tuple[str, str]])
         f"{', '.join(op for _, op in composed)} cannot be inlined",
         where,
     )
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """The nodes of a graph, and of the bodies that they have."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for body in (attribute.g, *attribute.graphs):
+                yield from _nodes(body)
 
 
 def _has_body(op: str, version: int) -> bool:

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
-from tinyc.compiler.graph import Tensor
 from tinyc.compiler.onnx_import import (
     arithmetic,
+    einsum,
+    indexing,
     linear,
     losses,
     movement,
@@ -15,12 +16,14 @@ from tinyc.compiler.onnx_import import (
     reductions,
     resizing,
     sampled,
+    sequences,
+    shapes,
     spatial,
 )
-from tinyc.compiler.onnx_import.building import Builder
+from tinyc.compiler.onnx_import.building import Builder, Value
 from tinyc.compiler.onnx_import.model_node import ModelNode
 
-Reader = Callable[[Builder, ModelNode], Tensor | tuple[Tensor, ...]]
+Reader = Callable[[Builder, ModelNode], Value | tuple[Value, ...]]
 
 STANDARD: dict[str, Reader] = {
     "Abs": pointwise.unary("abs"),
@@ -49,7 +52,9 @@ STANDARD: dict[str, Reader] = {
     "Celu": pointwise.unary("celu", alpha=1.0),
     "Clip": arithmetic.read_clip,
     "Col2Im": sampled.read_col2im,
+    "Compress": indexing.read_compress,
     "Concat": movement.read_concat,
+    "ConcatFromSequence": sequences.read_concat_from,
     "Conv": spatial.read_conv,
     "ConvInteger": quantized.read_conv_integer,
     "ConvTranspose": spatial.read_conv_transpose,
@@ -62,15 +67,18 @@ STANDARD: dict[str, Reader] = {
     "DequantizeLinear": quantized.read_dequantize,
     "Det": linear.read_determinant,
     "Div": arithmetic.binary("Div"),
-    "Dropout": movement.read_dropout,
+    "Dropout": shapes.read_dropout,
+    "Einsum": einsum.read_einsum,
     "Elu": pointwise.unary("elu", alpha=1.0),
     "Equal": arithmetic.binary("Equal"),
     "Erf": pointwise.unary("erf"),
     "Exp": pointwise.unary("exp"),
     "Expand": movement.read_expand,
-    "Flatten": movement.read_flatten,
+    "Flatten": shapes.read_flatten,
     "Floor": pointwise.unary("floor"),
-    "Gather": movement.read_gather,
+    "Gather": indexing.read_gather,
+    "GatherElements": indexing.read_gather_elements,
+    "GatherND": indexing.read_gather_nd,
     "Gelu": pointwise.read_gelu,
     "Gemm": linear.read_gemm,
     "GlobalAveragePool": pools.read_global_average_pool,
@@ -83,7 +91,7 @@ STANDARD: dict[str, Reader] = {
     "HardSigmoid": pointwise.unary("hard_sigmoid", alpha=0.2, beta=0.5),
     "HardSwish": pointwise.unary("hard_swish"),
     "Hardmax": reductions.read_hardmax,
-    "Identity": movement.read_identity,
+    "Identity": shapes.read_identity,
     "InstanceNormalization": normalizations.read_instance_normalization,
     "IsInf": pointwise.read_is_infinite,
     "IsNaN": pointwise.unary("is_nan"),
@@ -109,7 +117,10 @@ STANDARD: dict[str, Reader] = {
     "Mul": arithmetic.binary("Mul"),
     "Neg": pointwise.unary("neg"),
     "NegativeLogLikelihoodLoss": losses.read_negative_log_likelihood,
+    "NonMaxSuppression": indexing.open_ended,
+    "NonZero": indexing.open_ended,
     "Not": pointwise.unary("not"),
+    "OneHot": indexing.read_one_hot,
     "Or": arithmetic.binary("Or"),
     "PRelu": arithmetic.read_prelu,
     "Pad": movement.read_pad,
@@ -130,11 +141,21 @@ STANDARD: dict[str, Reader] = {
     "ReduceSum": reductions.reduction("sum"),
     "ReduceSumSquare": reductions.reduction("sum_square"),
     "Relu": arithmetic.read_relu,
-    "Reshape": movement.read_reshape,
+    "Reshape": shapes.read_reshape,
     "Resize": resizing.read_resize,
+    "ReverseSequence": indexing.read_reverse_sequence,
     "RoiAlign": sampled.read_roi_align,
     "Round": pointwise.unary("round"),
+    "Scatter": indexing.read_scatter_elements,
+    "ScatterElements": indexing.read_scatter_elements,
+    "ScatterND": indexing.read_scatter_nd,
     "Selu": pointwise.unary("selu", alpha=1.6732632423543772, gamma=1.0507009873554805),
+    "SequenceAt": sequences.read_at,
+    "SequenceConstruct": sequences.read_construct,
+    "SequenceEmpty": sequences.read_empty,
+    "SequenceErase": sequences.read_erase,
+    "SequenceInsert": sequences.read_insert,
+    "SequenceLength": sequences.read_length,
     "Shrink": pointwise.read_shrink,
     "Sigmoid": pointwise.unary("sigmoid"),
     "Sign": pointwise.unary("sign"),
@@ -147,18 +168,22 @@ STANDARD: dict[str, Reader] = {
     "Softsign": pointwise.unary("softsign"),
     "SpaceToDepth": movement.read_space_to_depth,
     "Split": movement.read_split,
+    "SplitToSequence": sequences.read_split_to,
     "Sqrt": pointwise.unary("sqrt"),
-    "Squeeze": movement.read_squeeze,
+    "Squeeze": shapes.read_squeeze,
     "Sub": arithmetic.binary("Sub"),
     "Sum": arithmetic.variadic("Add"),
     "Swish": pointwise.unary("swish", alpha=1.0),
     "Tan": pointwise.unary("tan"),
     "Tanh": pointwise.unary("tanh"),
+    "TensorScatter": indexing.read_tensor_scatter,
     "ThresholdedRelu": pointwise.unary("thresholded_relu", alpha=1.0),
     "Tile": movement.read_tile,
     "TopK": reductions.read_top_k,
     "Transpose": movement.read_transpose,
-    "Unsqueeze": movement.read_unsqueeze,
+    "Trilu": indexing.read_trilu,
+    "Unique": indexing.open_ended,
+    "Unsqueeze": shapes.read_unsqueeze,
     "Upsample": resizing.read_upsample,
     "Where": arithmetic.read_where,
     "Xor": arithmetic.binary("Xor"),
@@ -185,10 +210,10 @@ READERS: dict[tuple[str, str], Reader] = {
 
 # Evaluated by onnx when every input is constant: what shapes and parameters are computed with.
 FOLDABLE = frozenset(
-    "Abs Add And Cast Ceil Clip Concat ConstantOfShape Cos Div Equal Erf Exp Expand Flatten Floor "
-    "Gather GatherElements GatherND Gemm Greater GreaterOrEqual Identity Less LessOrEqual Log "
-    "MatMul Max Mean Min Mod Mul Neg NonZero Not OneHot Or Pad Pow Range Reciprocal ReduceMax "
-    "ReduceMean ReduceMin ReduceProd ReduceSum Relu Reshape Round ScatterElements ScatterND "
-    "Sigmoid Sign Sin Slice Split Sqrt Squeeze Sub Sum Tanh Tile TopK Transpose Trilu Unsqueeze "
-    "Where Xor".split()
+    "Abs Add And Cast Ceil Clip Compress Concat ConstantOfShape Cos Div Equal Erf Exp Expand "
+    "Flatten Floor Gather GatherElements GatherND Gemm Greater GreaterOrEqual Identity Less "
+    "LessOrEqual Log MatMul Max Mean Min Mod Mul Neg NonZero Not OneHot Or Pad Pow Range "
+    "Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu Reshape Round "
+    "ScatterElements ScatterND Sigmoid Sign Sin Slice Split Sqrt Squeeze Sub Sum Tanh Tile TopK "
+    "Transpose Trilu Unique Unsqueeze Where Xor".split()
 )

@@ -1,40 +1,53 @@
 """An ONNX file -> Graph."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import onnx
 
 from tinyc.compiler.errors import CompileError
-from tinyc.compiler.graph import DType, Graph, Node, Shape, constant, verify
+from tinyc.compiler.graph import DType, Graph, Node, Shape, Tensor, constant, verify
 from tinyc.compiler.names import short_names
 from tinyc.compiler.onnx_import import folding
-from tinyc.compiler.onnx_import.building import KEEP_STORED, Builder, element_type
+from tinyc.compiler.onnx_import.building import KEEP_STORED, Builder, Value, element_type
+from tinyc.compiler.onnx_import.control_flow import CONTROL_FLOW
 from tinyc.compiler.onnx_import.functions import inline_functions
 from tinyc.compiler.onnx_import.inputs import read_inputs
 from tinyc.compiler.onnx_import.loading import load_model
 from tinyc.compiler.onnx_import.model_node import ModelNode, model_node, tensor_array
-from tinyc.compiler.onnx_import.operators import READERS
+from tinyc.compiler.onnx_import.operators import FOLDABLE, READERS
 from tinyc.compiler.onnx_import.widening import read_typed
 from tinyc.compiler.ops.reshape import ReshapeAttrs
 
+Versions = Mapping[str, int]  # of the operators, by domain
 
-def read_onnx(path: Path, input_shapes: Mapping[str, Shape] = {}, name: str | None = None) -> Graph:
-    """Read the model at `path`; `input_shapes` fixes dimensions that it leaves open.
+
+def read_onnx(
+    path: Path,
+    input_shapes: Mapping[str, Shape] = {},
+    name: str | None = None,
+    dims: Mapping[str, int] = {},
+) -> Graph:
+    """Read the model at `path`; `input_shapes` and `dims` fix dimensions that it leaves open.
 
     Raises CompileError when the file is damaged or asks for something unsupported.
     """
     model = inline_functions(load_model(path), READERS.keys())
-    nodes = _live_nodes(model)
+    versions = {("" if o.domain == "ai.onnx" else o.domain): o.version for o in model.opset_import}
+    nodes = _live_nodes(model.graph, versions)
     _check_operators(nodes, model.graph)
-    inputs, notes = read_inputs(model.graph, input_shapes)
-    build = Builder(_value_names(model.graph))
+    inputs, notes = read_inputs(model.graph, input_shapes, dims)
+    build = Builder(_value_names(model.graph), declared=_declared_shapes(model.graph))
     for tensor in inputs:
         build.values[tensor.name] = build.hold(tensor).name
+        if not tensor.elements:
+            build.values[tensor.name] = _nothing(build, tensor).name
     _hold_initializers(build, model.graph, nodes)
     for node in nodes:
-        _read_node(build, node)
+        _read_node(build, node, versions)
     outputs = tuple(dict.fromkeys(o.name for o in model.graph.output))
     for output in outputs:
         _keep_name(build, output)
@@ -51,16 +64,30 @@ def read_onnx(path: Path, input_shapes: Mapping[str, Shape] = {}, name: str | No
     return graph
 
 
-def _live_nodes(model: onnx.ModelProto) -> tuple[ModelNode, ...]:
+def _nothing(build: Builder, tensor: Tensor) -> Tensor:
+    """What an input without elements is read as."""
+    return build.constant(f"{tensor.name}/nothing", np.zeros(tensor.shape), tensor.dtype)
+
+
+def _live_nodes(graph: onnx.GraphProto, versions: Versions) -> tuple[ModelNode, ...]:
     """The nodes that the outputs depend on, in the model's order."""
-    versions = {("" if o.domain == "ai.onnx" else o.domain): o.version for o in model.opset_import}
-    needed = {output.name for output in model.graph.output}
+    needed = {output.name for output in graph.output}
     live = []
-    for index, proto in reversed(list(enumerate(model.graph.node))):
+    for index, proto in reversed(list(enumerate(graph.node))):
         if needed.intersection(proto.output):
-            needed.update(proto.input)
+            needed.update(_names_read(proto))
             live.append(model_node(proto, index, versions))
     return tuple(reversed(live))
+
+
+def _names_read(proto: onnx.NodeProto) -> Iterator[str]:
+    """The values that a node reads, and the bodies that it has."""
+    yield from proto.input
+    for attribute in proto.attribute:
+        for body in (attribute.g, *attribute.graphs):
+            yield from (output.name for output in body.output)
+            for inner in body.node:
+                yield from _names_read(inner)
 
 
 def _check_operators(nodes: Iterable[ModelNode], graph: onnx.GraphProto) -> None:
@@ -70,7 +97,7 @@ def _check_operators(nodes: Iterable[ModelNode], graph: onnx.GraphProto) -> None
     for node in nodes:
         if folding.is_constant(node, constants):
             constants.update(node.outputs)
-        elif (node.domain, node.op) not in READERS:
+        elif not _is_known(node):
             domain = f", domain {node.domain}" if node.domain else ""
             unknown.append(f"node '{node.name}' ({node.op}{domain})")
     if unknown:
@@ -83,28 +110,55 @@ def _check_operators(nodes: Iterable[ModelNode], graph: onnx.GraphProto) -> None
         )
 
 
+def _is_known(node: ModelNode) -> bool:
+    """Whether it can be read, or evaluated if its inputs turn out to be constants."""
+    own = node.op in CONTROL_FLOW or node.op in FOLDABLE
+    return (node.domain, node.op) in READERS or (own and not node.domain)
+
+
+def _declared_shapes(graph: onnx.GraphProto) -> dict[str, Shape]:
+    """What the model says of the shapes of its values, where that is all of a shape."""
+    kinds = {v.name: v.type.tensor_type for v in (*graph.value_info, *graph.output)}
+    return {
+        name: tuple(d.dim_value for d in kind.shape.dim)
+        for name, kind in kinds.items()
+        if kind.HasField("shape") and all(d.HasField("dim_value") for d in kind.shape.dim)
+    }
+
+
 def _value_names(graph: onnx.GraphProto) -> frozenset[str]:
     names = {v.name for v in (*graph.input, *graph.output)} | {t.name for t in graph.initializer}
     return frozenset(names.union(*(n.output for n in graph.node)))
 
 
 def _hold_initializers(build: Builder, graph: onnx.GraphProto, nodes: Iterable[ModelNode]) -> None:
-    used = {name for node in nodes for name in node.inputs} | {o.name for o in graph.output}
+    used = {name for node in nodes for name in _names_read(node.proto)}
+    used.update(o.name for o in graph.output)
     for proto in graph.initializer:
         if proto.name in used:
             where = f"tensor '{proto.name}'"
             data = tensor_array(proto, where)
             dtype = element_type(data.dtype, where)
-            build.values[proto.name] = build.hold(constant(proto.name, data, dtype)).name
+            name = build.unused_name(proto.name) if build.prefix else proto.name
+            build.values[proto.name] = build.hold(constant(name, data, dtype)).name
 
 
-def _read_node(build: Builder, node: ModelNode) -> None:
+def _read_node(build: Builder, node: ModelNode, versions: Versions) -> None:
     if folding.is_constant(node, _constants(build, node)):
         for value, data in zip(node.outputs, folding.evaluate(build, node), strict=False):
             dtype = element_type(data.dtype, node.where)
             build.values[value] = build.constant(f"{value}/value", data, dtype).name
         return
-    results = read_typed(build, node, READERS[node.domain, node.op])
+    reader = READERS.get((node.domain, node.op))
+    if reader is not None:
+        results = read_typed(build, node, reader)
+    elif node.op in CONTROL_FLOW:
+        results = CONTROL_FLOW[node.op](build, node, partial(_read_body, build, versions))
+    else:
+        node.refuse(
+            "its inputs are known at run time only, they must be constants",
+            "export the model with constant shapes and parameters",
+        )
     for value, tensor in zip(node.outputs, results, strict=False):
         if value:
             build.bind(value, tensor)
@@ -124,6 +178,37 @@ def _computes_doubles(build: Builder, node: Node) -> bool:
     )
 
 
+def _read_body(
+    build: Builder,
+    versions: Versions,
+    graph: onnx.GraphProto,
+    prefix: str,
+    inputs: Sequence[Value],
+) -> tuple[Value, ...]:
+    """The outputs of a body of a node; it sees the values around it. See `control_flow`."""
+    around = build.values, build.sequences, build.prefix
+    build.values, build.sequences = dict(build.values), dict(build.sequences)
+    build.prefix = prefix
+    for info, value in zip(graph.input, inputs, strict=False):
+        if isinstance(value, Tensor):
+            build.bound.add(value.name)
+            build.values[info.name] = value.name
+            build.sequences.pop(info.name, None)
+        else:
+            build.bind(info.name, value)
+    nodes = tuple(replace(n, name=f"{prefix}{n.name}") for n in _live_nodes(graph, versions))
+    _check_operators(nodes, graph)
+    _hold_initializers(build, graph, nodes)
+    for node in nodes:
+        _read_node(build, node, versions)
+    missing = [o.name for o in graph.output if o.name not in {**build.values, **build.sequences}]
+    if missing:
+        raise CompileError("bad-model", "no node writes this output", f"output '{missing[0]}'")
+    outputs = tuple(build.value(o.name) for o in graph.output)
+    build.values, build.sequences, build.prefix = around
+    return outputs
+
+
 def _constants(build: Builder, node: ModelNode) -> set[str]:
     """The inputs of `node` that are constants."""
     names = (name for name in node.inputs if name in build.values)
@@ -132,6 +217,11 @@ def _constants(build: Builder, node: ModelNode) -> set[str]:
 
 def _keep_name(build: Builder, output: str) -> None:
     """The graph's output `output` is a tensor of that name."""
+    if output in build.sequences:
+        raise CompileError(
+            "unsupported-type", "the output is no tensor", f"output '{output}'",
+            "give back the tensors of the sequence",
+        )  # fmt: skip
     if output not in build.values:
         raise CompileError("bad-model", "no node writes this output", f"output '{output}'")
     tensor = build.tensors[build.values[output]]

@@ -9,14 +9,14 @@ import onnx
 
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import DType, Tensor
-from tinyc.compiler.onnx_import.building import Builder
+from tinyc.compiler.onnx_import.building import Builder, Value
 from tinyc.compiler.onnx_import.casting import cast
 from tinyc.compiler.onnx_import.model_node import ModelNode
 from tinyc.compiler.ops.binary_functions import FUNCTIONS
 from tinyc.compiler.ops.element_types import HALVES
 
-Results = tuple[Tensor, ...]
-Reader = Callable[[Builder, ModelNode], Tensor | Results]
+Results = tuple[Value, ...]
+Reader = Callable[[Builder, ModelNode], Value | Results]
 WIDENED = (*HALVES, DType.FLOAT64)
 
 
@@ -42,7 +42,7 @@ def _rounds_between(build: Builder, begin: int) -> bool:
     return len(computing) > 1 and any(build.tensors[n.output].dtype in HALVES for n in computing)
 
 
-def _several(results: Tensor | Results) -> Results:
+def _several(results: Value | Results) -> Results:
     return results if isinstance(results, tuple) else (results,)
 
 
@@ -67,8 +67,10 @@ def _read_in_float32(build: Builder, node: ModelNode, reader: Reader) -> Results
     )
 
 
-def _rounded(build: Builder, node: ModelNode, result: Tensor, dtype: DType) -> Tensor:
-    return cast(build, node, result, dtype) if result.dtype == DType.FLOAT32 else result
+def _rounded(build: Builder, node: ModelNode, result: Value, dtype: DType) -> Value:
+    if isinstance(result, Tensor) and result.dtype == DType.FLOAT32:
+        return cast(build, node, result, dtype)
+    return result
 
 
 def _type_of_output(node: ModelNode, index: int, types: dict[str, DType]) -> DType:

@@ -15,6 +15,8 @@ from tinyc.compiler.ops.dense import DENSE
 from tinyc.compiler.ops.depthwise_conv2d import DEPTHWISE_CONV2D
 from tinyc.compiler.ops.determinant import DETERMINANT
 from tinyc.compiler.ops.elementwise import BINARY_OPS
+from tinyc.compiler.ops.expand import EXPAND
+from tinyc.compiler.ops.gather import GATHER
 from tinyc.compiler.ops.grid_sample import GRID_SAMPLE
 from tinyc.compiler.ops.input_rows import INPUT_ROWS
 from tinyc.compiler.ops.kernel import Kernel
@@ -22,6 +24,7 @@ from tinyc.compiler.ops.local_response import LOCAL_RESPONSE
 from tinyc.compiler.ops.matmul import MATMUL
 from tinyc.compiler.ops.max_unpool import MAX_UNPOOL
 from tinyc.compiler.ops.normalize import NORMALIZE
+from tinyc.compiler.ops.one_hot import ONE_HOT
 from tinyc.compiler.ops.op import Call, Op
 from tinyc.compiler.ops.pad import PAD
 from tinyc.compiler.ops.pooling import AVERAGE_POOL, MAX_POOL
@@ -31,10 +34,12 @@ from tinyc.compiler.ops.reduce_window import ARG_WINDOW, REDUCE_WINDOW
 from tinyc.compiler.ops.reshape import RESHAPE
 from tinyc.compiler.ops.resize import RESIZE
 from tinyc.compiler.ops.roi_align import ROI_ALIGN
+from tinyc.compiler.ops.scatter import SCATTER
 from tinyc.compiler.ops.slice import SLICE
 from tinyc.compiler.ops.softmax import SOFTMAX
 from tinyc.compiler.ops.top_k import TOP_K
 from tinyc.compiler.ops.transpose import TRANSPOSE
+from tinyc.compiler.ops.triangle import TRIANGLE
 from tinyc.compiler.ops.unary import UNARY
 from tinyc.compiler.ops.where import WHERE
 from tinyc.targets import Target
@@ -60,6 +65,8 @@ OPS: dict[str, Op] = {
         DEPTHWISE_CONV2D,
         DEQUANTIZE,
         DETERMINANT,
+        EXPAND,
+        GATHER,
         GRID_SAMPLE,
         HARDMAX,
         INPUT_ROWS,
@@ -68,6 +75,7 @@ OPS: dict[str, Op] = {
         MAX_POOL,
         MAX_UNPOOL,
         NORMALIZE,
+        ONE_HOT,
         PAD,
         QUANTIZE,
         REDUCE,
@@ -75,10 +83,12 @@ OPS: dict[str, Op] = {
         RESHAPE,
         RESIZE,
         ROI_ALIGN,
+        SCATTER,
         SLICE,
         SOFTMAX,
         TOP_K,
         TRANSPOSE,
+        TRIANGLE,
         UNARY,
         WHERE,
     )

@@ -58,7 +58,7 @@ def batch_main(batch: Batch) -> str:
     """The main.c; one arena and one set of arrays serve all programs."""
     first = batch.programs[0]
     arrays = [
-        f"{place}alignas(16) {port.c_type} {name(i)}[{port.bytes}u / sizeof({port.c_type})];"
+        f"{place}alignas(16) {port.c_type} {name(i)}[{port.length}];"
         for ports, name, place in (
             (first.inputs, input_symbol, '__attribute__((section(".noinit"))) '),
             (first.outputs, output_symbol, ""),

@@ -25,6 +25,11 @@ class Port:
     arena: str = "arena"
     rows: int = 0
 
+    @property
+    def length(self) -> str:
+        """How many elements it has, in C, where an array has one at least."""
+        return f"{self.bytes}u / sizeof({self.c_type})" if self.bytes else "1"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Program:
@@ -126,6 +131,11 @@ HOST_MAIN = """\
 }}
 """
 
+COUNTED = """\
+    if (getchar() == EOF) { /* a byte for each inference, as there are no inputs */
+      return 0;
+    }
+"""
 WEIGHTS_ARRAY = "extern const unsigned char tinyc_weights_file[];\n"
 FIND_WEIGHTS = """\
   const {prefix}_weights *const weights = {prefix}_weights_at(tinyc_weights_file);
@@ -166,11 +176,16 @@ def device_files(program: Program) -> dict[str, str | bytes]:
 def host_files(program: Program) -> dict[str, str | bytes]:
     """The main.c of an executable for this machine, and what it needs."""
     before, after = _copies(program, "    ")
-    reads = "".join(
-        f"    if (fread({input_symbol(i)}, 1, {port.bytes}u, stdin) != {port.bytes}u) {{\n"
-        f"      return {0 if i == 0 else 1};\n"
-        "    }\n"
-        for i, port in enumerate(program.inputs)
+    full = [i for i, port in enumerate(program.inputs) if port.bytes]
+    reads = (
+        "".join(
+            f"    if (fread({input_symbol(i)}, 1, {program.inputs[i].bytes}u, stdin) "
+            f"!= {program.inputs[i].bytes}u) {{\n"
+            f"      return {0 if i == full[0] else 1};\n"
+            "    }\n"
+            for i in full
+        )
+        or COUNTED
     )
     writes = "".join(
         f"    fwrite({output_symbol(i)}, 1, {port.bytes}u, stdout);\n"
@@ -209,7 +224,7 @@ def _arrays(program: Program, place: str) -> str:
     inputs = [(input_symbol(i), port, place) for i, port in enumerate(program.inputs)]
     outputs = [(output_symbol(i), port, "") for i, port in enumerate(program.outputs)]
     return arenas + "".join(
-        f"{where}alignas(16) {port.c_type} {name}[{port.bytes}u / sizeof({port.c_type})];\n"
+        f"{where}alignas(16) {port.c_type} {name}[{port.length}];\n"
         for name, port, where in inputs + outputs
     )
 
