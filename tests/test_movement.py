@@ -167,6 +167,23 @@ def test_the_old_name_of_scatter_elements(tmp_path: Path) -> None:
     assert computed["y0_0"].tolist() == [8, 2, 7]
 
 
+@pytest.mark.parametrize("mode", ["linear", "circular"])
+def test_a_cache_takes_new_entries(mode: str, tmp_path: Path) -> None:
+    """Each of the batch at its own place; beyond the end in a ring, else not at all."""
+    cache, update = floats(2, 1, 4, 3), floats(2, 1, 2, 3)
+    scattered = case("TensorScatter", cache, update, ints(1, 3), mode=mode, axis=-2)
+    model, values = model_of({"cache": scattered}, opset=24)
+    expected = cache.copy()
+    expected[0, :, 1:3] = update[0]
+    expected[1, :, 3] = update[1, :, 0]
+    if mode == "circular":
+        expected[1, :, 0] = update[1, :, 1]
+
+    (computed,) = run_c(optimized(read_model(model, tmp_path)), [values])
+
+    np.testing.assert_array_equal(computed["y0_0"], expected)
+
+
 OUTSIDE: Mapping[str, tuple[Case, Array]] = {
     "gather reads the nearest": (
         case("Gather", ints(1, 2, 3), ints(3, -4, 1 << 40, -(1 << 62), -3)), ints(3, 1, 3, 1, 1)
