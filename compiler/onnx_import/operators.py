@@ -3,7 +3,14 @@
 from collections.abc import Callable
 
 from tinyc.compiler.graph import Tensor
-from tinyc.compiler.onnx_import import linear, movement, pointwise, quantized, spatial
+from tinyc.compiler.onnx_import import (
+    linear,
+    movement,
+    pointwise,
+    quantized,
+    signal,
+    spatial,
+)
 from tinyc.compiler.onnx_import.building import Builder
 from tinyc.compiler.onnx_import.model_node import ModelNode
 
@@ -22,6 +29,7 @@ STANDARD: dict[str, Reader] = {
     "Conv": spatial.read_conv,
     "ConvInteger": quantized.read_conv_integer,
     "Cos": pointwise.unary("cos"),
+    "DFT": signal.read_dft,
     "DepthToSpace": movement.read_depth_to_space,
     "DequantizeLinear": quantized.read_dequantize,
     "Div": pointwise.binary("Div"),
@@ -67,6 +75,7 @@ STANDARD: dict[str, Reader] = {
     "Relu": pointwise.read_relu,
     "Reshape": movement.read_reshape,
     "Round": pointwise.unary("round"),
+    "STFT": signal.read_stft,
     "Selu": pointwise.unary("selu", alpha=1.6732632423543772, gamma=1.0507009873554805),
     "Sigmoid": pointwise.unary("sigmoid"),
     "Sign": pointwise.unary("sign"),
@@ -117,9 +126,9 @@ ANY_TYPE = frozenset(
 
 # Evaluated by onnx when every input is constant: what shapes and parameters are computed with.
 FOLDABLE = frozenset(
-    "Abs Add And Cast Ceil Clip Concat ConstantOfShape Cos Div Equal Erf Exp Expand Flatten Floor "
-    "Gather GatherElements GatherND Gemm Greater GreaterOrEqual Identity Less LessOrEqual Log "
-    "MatMul Max Mean Min Mod Mul Neg NonZero Not OneHot Or Pad Pow Range Reciprocal ReduceMax "
+    "Abs Add And BlackmanWindow Cast Ceil Clip Concat ConstantOfShape Cos DFT Div Equal Erf Exp Expand Flatten Floor "
+    "Gather GatherElements GatherND Gemm Greater GreaterOrEqual HammingWindow HannWindow Identity Less LessOrEqual Log "
+    "MatMul Max Mean MelWeightMatrix Min Mod Mul Neg NonZero Not OneHot Or Pad Pow Range Reciprocal ReduceMax "
     "ReduceMean ReduceMin ReduceProd ReduceSum Relu Reshape Round ScatterElements ScatterND "
     "Sigmoid Sign Sin Slice Split Sqrt Squeeze Sub Sum Tanh Tile TopK Transpose Trilu Unsqueeze "
     "Where Xor".split()

@@ -7,6 +7,7 @@ from tinyc.compiler.ops.conv2d import CONV2D
 from tinyc.compiler.ops.dense import DENSE
 from tinyc.compiler.ops.depthwise_conv2d import DEPTHWISE_CONV2D
 from tinyc.compiler.ops.elementwise import BINARY_OPS
+from tinyc.compiler.ops.fourier import FOURIER
 from tinyc.compiler.ops.input_rows import INPUT_ROWS
 from tinyc.compiler.ops.kernel import Kernel
 from tinyc.compiler.ops.matmul import MATMUL
@@ -33,6 +34,7 @@ OPS: dict[str, Op] = {
         DENSE,
         DEPTHWISE_CONV2D,
         DEQUANTIZE,
+        FOURIER,
         INPUT_ROWS,
         MATMUL,
         MAX_POOL,
