@@ -85,7 +85,10 @@ class Builder:
     ) -> Tensor:
         """Append a node; `dtype` where the operator cannot infer it."""
         name = self._node_name(node.name)
-        ((shape, inferred),) = OPS[op].infer(inputs, attrs)
+        try:
+            ((shape, inferred),) = OPS[op].infer(inputs, attrs)
+        except CompileError as error:
+            raise replace(error, where=f"{node.where}, {error.where}") from error
         if min(shape, default=1) < 1:
             node.malformed(f"its output has the shape {list(shape)}")
         if op in KEEP_STORED:

@@ -115,15 +115,6 @@ READERS: dict[tuple[str, str], Reader] = {
     **{("com.microsoft", op): reader for op, reader in MICROSOFT.items()},
 }
 
-# They take integers and booleans too; all others take float32 activations only.
-ANY_TYPE = frozenset(
-    "Add Cast Concat ConvInteger DepthToSpace DequantizeLinear Dropout Expand Flatten Gather "
-    "Identity MatMulInteger MaxPool Mul Pad QLinearAdd QLinearConcat QLinearConv "
-    "QLinearGlobalAveragePool QLinearLeakyRelu QLinearMatMul QLinearMul QLinearSigmoid "
-    "QuantizeLinear Reshape Slice SpaceToDepth Split Squeeze Sub Sum Tile Transpose "
-    "Unsqueeze".split()
-)
-
 # Evaluated by onnx when every input is constant: what shapes and parameters are computed with.
 FOLDABLE = frozenset(
     "Abs Add And BlackmanWindow Cast Ceil Clip Concat ConstantOfShape Cos DFT Div Equal Erf Exp Expand Flatten Floor "

@@ -7,14 +7,14 @@ from pathlib import Path
 import onnx
 
 from tinyc.compiler.errors import CompileError
-from tinyc.compiler.graph import DType, Graph, Node, Shape, constant, verify
+from tinyc.compiler.graph import Graph, Node, Shape, constant, verify
 from tinyc.compiler.onnx_import import folding
 from tinyc.compiler.onnx_import.building import Builder, element_type
 from tinyc.compiler.onnx_import.functions import inline_functions
 from tinyc.compiler.onnx_import.inputs import read_inputs
 from tinyc.compiler.onnx_import.loading import load_model
 from tinyc.compiler.onnx_import.model_node import ModelNode, model_node, tensor_array
-from tinyc.compiler.onnx_import.operators import ANY_TYPE, READERS
+from tinyc.compiler.onnx_import.operators import READERS
 from tinyc.compiler.ops.reshape import ReshapeAttrs
 
 
@@ -102,7 +102,6 @@ def _read_node(build: Builder, node: ModelNode) -> None:
             dtype = element_type(data.dtype, node.where)
             build.values[value] = build.constant(f"{value}/value", data, dtype).name
         return
-    _check_types(build, node)
     results = READERS[node.domain, node.op](build, node)
     for value, tensor in zip(
         node.outputs, results if isinstance(results, tuple) else (results,), strict=False
@@ -115,18 +114,6 @@ def _constants(build: Builder, node: ModelNode) -> set[str]:
     """The inputs of `node` that are constants."""
     names = (name for name in node.inputs if name in build.values)
     return {name for name in names if build.tensors[build.values[name]].data is not None}
-
-
-def _check_types(build: Builder, node: ModelNode) -> None:
-    tensors = [t for i in range(len(node.inputs)) if (t := build.optional(node, i)) is not None]
-    wrong = [t for t in tensors if t.data is None and t.dtype != DType.FLOAT32]
-    if wrong and node.op not in ANY_TYPE:
-        raise CompileError(
-            "unsupported-type",
-            f"{node.op} of {wrong[0].dtype} is not supported",
-            node.where,
-            "export the model with float32, or quantize it to int8",
-        )
 
 
 def _keep_name(build: Builder, output: str) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import EIGHT_BITS, Array, DType, Tensor, read_only
 from tinyc.compiler.ops.clamp import Clamp, stored_bounds
+from tinyc.compiler.ops.element_types import check_type
 from tinyc.compiler.ops.fixed_point import Requantization, requantization, requantize
 from tinyc.compiler.ops.op import Call
 
@@ -93,16 +94,8 @@ def can_quantize(call: Call) -> bool:
 
 def result_type(x: Tensor, where: str) -> DType:
     """The dtype of the output of a float or raw-integer node."""
-    if x.dtype == DType.FLOAT32:
-        return DType.FLOAT32
-    if x.dtype in EIGHT_BITS:
-        return DType.INT32
-    raise CompileError(
-        "unsupported-type",
-        f"{where} of {x.dtype} is not supported",
-        f"tensor '{x.name}'",
-        "use float32, or quantize the model to int8",
-    )
+    check_type(where, x, (DType.FLOAT32, *EIGHT_BITS))
+    return DType.FLOAT32 if x.dtype == DType.FLOAT32 else DType.INT32
 
 
 def output_extent(

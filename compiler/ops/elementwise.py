@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.errors import CompileError
-from tinyc.compiler.graph import EIGHT_BITS, Array, Tensor, read_only
+from tinyc.compiler.graph import EIGHT_BITS, Array, DType, Tensor, read_only
 from tinyc.compiler.kernels.sums import sum_of
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp, clamp_float, stored_bounds
 from tinyc.compiler.ops.copying import broadcast_strides, dense_strides, strided_nest
+from tinyc.compiler.ops.element_types import INTEGERS, check_same_type, check_type
 from tinyc.compiler.ops.fixed_point import Requantization, requantization, requantize
 from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import Call, Op, Type, dequantized
@@ -50,16 +50,17 @@ FUNCTIONS: dict[str, Function] = {
 ON_INTEGERS = ("Add", "Sub", "Mul")
 
 
-def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
-    a, b = inputs
-    if a.dtype != b.dtype:
-        raise CompileError(
-            "unsupported-type",
-            f"the operands are {a.dtype} and {b.dtype}",
-            f"tensors '{a.name}' and '{b.name}'",
-            "cast one of them in the model",
-        )
-    return ((np.broadcast_shapes(a.shape, b.shape), a.dtype),)
+def infer_of(name: str) -> Callable[[tuple[Tensor, ...], Any], tuple[Type, ...]]:
+    """The types of the operator `name`."""
+    types = (DType.FLOAT32, *(INTEGERS if name in ON_INTEGERS else ()))
+
+    def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
+        a, b = inputs
+        check_type(name, a, types)
+        check_same_type(a, b)
+        return ((np.broadcast_shapes(a.shape, b.shape), a.dtype),)
+
+    return infer
 
 
 def _product_scale(call: Call) -> Requantization:
@@ -167,13 +168,6 @@ def expression_of(
     """The value to store for two loaded operands, and the tables it reads."""
     function, y = FUNCTIONS[call.node.op].expression, call.output
     if y.quant is None:
-        if not y.dtype.is_float and call.node.op not in ON_INTEGERS:
-            raise CompileError(
-                "unsupported-type",
-                f"{call.node.op} of {y.dtype} is not supported",
-                f"node '{call.node.name}'",
-                "use float32",
-            )
         if not y.dtype.is_float:
             return function, (), ()
         return lambda a, b: clamp_float(function(a, b), call.attrs.clamp), (), ()
@@ -222,6 +216,6 @@ def _table_kernel(call: Call, varying: int) -> Kernel:
 
 
 BINARY_OPS = tuple(
-    Op(name, infer, reference, kernel, same_rows, quantize=can_quantize, in_place=True)
+    Op(name, infer_of(name), reference, kernel, same_rows, quantize=can_quantize, in_place=True)
     for name in FUNCTIONS
 )

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from tinyc.compiler.graph import EIGHT_BITS, Array, Tensor
+from tinyc.compiler.graph import EIGHT_BITS, Array, DType, Tensor
 from tinyc.compiler.kernels import pool, pool_words, running_pool
 from tinyc.compiler.ops.accumulate import output_extent, window_slices
 from tinyc.compiler.ops.averaging import average_requantization
 from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp, stored_bounds
+from tinyc.compiler.ops.element_types import check_type
 from tinyc.compiler.ops.fixed_point import Requantization, requantize
 from tinyc.compiler.ops.op import (
     Algorithm,
@@ -46,6 +47,11 @@ def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
     oh = output_extent(h, kh, sh, dh, top, bottom)
     ow = output_extent(w, kw, sw, dw, left, right)
     return (((n, oh, ow, c), inputs[0].dtype),)
+
+
+def infer_average(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
+    check_type("AveragePool", inputs[0], (DType.FLOAT32,))
+    return infer(inputs, attrs)
 
 
 def windows(call: Call) -> RowWindows | None:
@@ -128,6 +134,6 @@ MAX_POOL = Op(
     quantize=max_can_quantize, algorithms=MAX_ALGORITHMS,
 )  # fmt: skip
 AVERAGE_POOL = Op(
-    "AveragePool2D", infer, reference_average, kernel_by(AVERAGE_ALGORITHMS), windows,
+    "AveragePool2D", infer_average, reference_average, kernel_by(AVERAGE_ALGORITHMS), windows,
     quantize=average_can_quantize, algorithms=AVERAGE_ALGORITHMS,
 )  # fmt: skip

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import EIGHT_BITS, Array, DType, Shape, Tensor
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.copying import dense_strides, strided_nest
+from tinyc.compiler.ops.element_types import check_type
 from tinyc.compiler.ops.fixed_point import Requantization, requantization, requantize
 from tinyc.compiler.ops.kernel import Kernel
 from tinyc.compiler.ops.op import Call, Op, Type
@@ -38,13 +38,7 @@ class ReduceAttrs:
 
 def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
     (x,) = inputs
-    if x.dtype != DType.FLOAT32:
-        raise CompileError(
-            "unsupported-type",
-            f"the {attrs.kind} of {x.dtype} is not supported",
-            f"tensor '{x.name}'",
-            "use float32, or quantize the model",
-        )
+    check_type(f"the {attrs.kind}", x, (DType.FLOAT32,))
     return ((reduced_shape(x.shape, attrs), x.dtype),)
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import EIGHT_BITS, Array, DType, Tensor, read_only
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp, clamp_float
+from tinyc.compiler.ops.element_types import check_type
 from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import Call, Op, Type, dequantized
 from tinyc.compiler.ops.quantize import quantized
@@ -141,13 +141,7 @@ FUNCTIONS: dict[str, Function] = {
 
 
 def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
-    if inputs[0].dtype != DType.FLOAT32:
-        raise CompileError(
-            "unsupported-type",
-            f"{attrs.function} of {inputs[0].dtype} is not supported",
-            f"tensor '{inputs[0].name}'",
-            "use float32, or quantize the model",
-        )
+    check_type(attrs.function, inputs[0], (DType.FLOAT32,))
     return ((inputs[0].shape, inputs[0].dtype),)
 
 
