@@ -83,23 +83,39 @@ class Builder:
         dtype: DType | None = None,
         quant: QParams | None = None,
     ) -> Tensor:
-        """Append a node; `dtype` where the operator cannot infer it."""
+        """Append a node of one output; `dtype` where the operator cannot infer it."""
+        (output,) = self.add_several(node, op, inputs, attrs, dtype, quant)
+        return output
+
+    def add_several(
+        self,
+        node: ModelNode,
+        op: str,
+        inputs: tuple[Tensor, ...],
+        attrs: object = None,
+        dtype: DType | None = None,
+        quant: QParams | None = None,
+    ) -> tuple[Tensor, ...]:
+        """Append a node; `dtype` and `quant` are those of its only output."""
         name = self._node_name(node.name)
         try:
-            ((shape, inferred),) = OPS[op].infer(inputs, attrs)
+            types = OPS[op].infer(inputs, attrs)
         except CompileError as error:
             raise replace(error, where=f"{node.where}, {error.where}") from error
-        if min(shape, default=1) < 1:
-            node.malformed(f"its output has the shape {list(shape)}")
         if op in KEEP_STORED:
             quant = inputs[0].quant
-        output = self.hold(Tensor(self.unused_name(name), shape, dtype or inferred, None, quant))
+        outputs = []
+        for shape, inferred in types:
+            if min(shape, default=1) < 1:
+                node.malformed(f"its output has the shape {list(shape)}")
+            output = Tensor(self.unused_name(name), shape, dtype or inferred, None, quant)
+            outputs.append(self.hold(output))
+            self.producers[output.name] = len(self.nodes)
         for tensor in inputs:
             self.readers.setdefault(tensor.name, []).append(len(self.nodes))
-        self.producers[output.name] = len(self.nodes)
-        names = tuple(t.name for t in inputs)
-        self.nodes.append(Node(name, op, names, (output.name,), attrs, (node.name,)))
-        return output
+        names = (tuple(t.name for t in inputs), tuple(t.name for t in outputs))
+        self.nodes.append(Node(name, op, *names, attrs, (node.name,)))
+        return tuple(outputs)
 
     def binary(self, node: ModelNode, op: str, a: Tensor, b: Tensor) -> Tensor:
         """Append an operator of two operands that must broadcast."""
@@ -125,10 +141,12 @@ class Builder:
         """Say that `tensor` is the model's `value`; it takes the name when it is the first."""
         at = self.producers.get(tensor.name)
         if at is not None and tensor.name not in self.bound and tensor.name not in self.readers:
-            del self.tensors[tensor.name], self.producers[tensor.name]
+            old = tensor.name
+            del self.tensors[old], self.producers[old]
             tensor = replace(tensor, name=value)
             self.tensors[value], self.producers[value] = tensor, at
-            self.nodes[at] = replace(self.nodes[at], outputs=(value,))
+            outputs = (value if o == old else o for o in self.nodes[at].outputs)
+            self.nodes[at] = replace(self.nodes[at], outputs=tuple(outputs))
         self.values[value] = tensor.name
         self.bound.add(tensor.name)
 
