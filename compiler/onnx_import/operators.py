@@ -10,6 +10,7 @@ from tinyc.compiler.onnx_import import (
     quantized,
     signal,
     spatial,
+    text,
 )
 from tinyc.compiler.onnx_import.building import Builder
 from tinyc.compiler.onnx_import.model_node import ModelNode
@@ -92,6 +93,7 @@ STANDARD: dict[str, Reader] = {
     "Sum": pointwise.variadic("Add"),
     "Swish": pointwise.unary("swish", alpha=1.0),
     "Tanh": pointwise.unary("tanh"),
+    "TfIdfVectorizer": text.read_tf_idf_vectorizer,
     "ThresholdedRelu": pointwise.unary("thresholded_relu", alpha=1.0),
     "Tile": movement.read_tile,
     "Transpose": movement.read_transpose,

@@ -8,6 +8,7 @@ from tinyc.compiler.ops.dense import DENSE
 from tinyc.compiler.ops.depthwise_conv2d import DEPTHWISE_CONV2D
 from tinyc.compiler.ops.elementwise import BINARY_OPS
 from tinyc.compiler.ops.fourier import FOURIER
+from tinyc.compiler.ops.grams import GRAMS
 from tinyc.compiler.ops.input_rows import INPUT_ROWS
 from tinyc.compiler.ops.kernel import Kernel
 from tinyc.compiler.ops.matmul import MATMUL
@@ -20,6 +21,7 @@ from tinyc.compiler.ops.reshape import RESHAPE
 from tinyc.compiler.ops.slice import SLICE
 from tinyc.compiler.ops.softmax import SOFTMAX
 from tinyc.compiler.ops.transpose import TRANSPOSE
+from tinyc.compiler.ops.trees import TREES
 from tinyc.compiler.ops.unary import UNARY
 from tinyc.targets import Target
 
@@ -35,6 +37,7 @@ OPS: dict[str, Op] = {
         DEPTHWISE_CONV2D,
         DEQUANTIZE,
         FOURIER,
+        GRAMS,
         INPUT_ROWS,
         MATMUL,
         MAX_POOL,
@@ -45,6 +48,7 @@ OPS: dict[str, Op] = {
         SLICE,
         SOFTMAX,
         TRANSPOSE,
+        TREES,
         UNARY,
     )
 }

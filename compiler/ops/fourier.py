@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array, DType, Tensor, elements, read_only
 from tinyc.compiler.ops import loops
+from tinyc.compiler.ops.element_types import check_type
 from tinyc.compiler.ops.fourier_stages import apart, stage
 from tinyc.compiler.ops.kernel import Constant, Kernel, Microkernel
 from tinyc.compiler.ops.op import Call, Op, Type
@@ -48,13 +48,8 @@ class FourierAttrs:
 
 def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
     x, a = inputs[0], attrs
-    if any(t.dtype != DType.FLOAT32 for t in inputs):
-        raise CompileError(
-            "unsupported-type",
-            f"the Fourier transform of {x.dtype} is not supported",
-            f"tensor '{x.name}'",
-            "use float32",
-        )
+    for tensor in inputs:
+        check_type("the Fourier transform", tensor, (DType.FLOAT32,))
     real = a.inverse and a.onesided
     size = a.half if a.onesided and not a.inverse else a.length
     frames = () if not a.step else (1 + (x.shape[a.axis] - a.length) // a.step,)
