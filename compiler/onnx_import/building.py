@@ -25,7 +25,8 @@ MEANINGLESS = ("Reshape", "Transpose", "Slice", "MaxPool2D")  # the same with an
 class Builder:
     """values: the tensor that each value of the model became; reserved: names not to take.
 
-    producers and readers give positions in `nodes`, by tensor; bound: tensors that are values.
+    producers and readers give positions in `nodes`, by tensor; bound: tensors that are values;
+    names: texts that the integers of a tensor stand for; notes: what the user should know.
     """
 
     reserved: frozenset[str]
@@ -36,6 +37,8 @@ class Builder:
     readers: dict[str, list[int]] = field(default_factory=dict)
     node_names: set[str] = field(default_factory=set)
     bound: set[str] = field(default_factory=set)
+    names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     elements: int = 0
 
     def operand(self, node: ModelNode, index: int) -> Tensor:
@@ -125,6 +128,10 @@ class Builder:
             node.malformed(f"{list(a.shape)} and {list(b.shape)} do not fit together")
         return self.add(node, op, (a, b), BinaryAttrs())
 
+    def name_values(self, tensor: Tensor, names: tuple[str, ...]) -> None:
+        """Say that the integers of `tensor` are positions in `names`."""
+        self.names[tensor.name] = names
+
     def layout(self, node: ModelNode, op: str, x: Tensor, attrs: object) -> Tensor:
         """Append a node that the model does not have: a change of layout."""
         if x.data is not None:
@@ -145,6 +152,8 @@ class Builder:
             del self.tensors[old], self.producers[old]
             tensor = replace(tensor, name=value)
             self.tensors[value], self.producers[value] = tensor, at
+            if old in self.names:
+                self.names[value] = self.names.pop(old)
             outputs = (value if o == old else o for o in self.nodes[at].outputs)
             self.nodes[at] = replace(self.nodes[at], outputs=tuple(outputs))
         self.values[value] = tensor.name

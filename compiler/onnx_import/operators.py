@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from tinyc.compiler.graph import Tensor
 from tinyc.compiler.onnx_import import (
+    features,
     linear,
     movement,
     pointwise,
@@ -11,6 +12,7 @@ from tinyc.compiler.onnx_import import (
     signal,
     spatial,
     text,
+    trees,
 )
 from tinyc.compiler.onnx_import.building import Builder
 from tinyc.compiler.onnx_import.model_node import ModelNode
@@ -112,9 +114,27 @@ MICROSOFT: dict[str, Reader] = {  # onnxruntime's own operators, as its quantize
     "QuantizeLinear": quantized.read_quantize,
 }
 
+CLASSIC: dict[str, Reader] = {  # machine learning before networks: ai.onnx.ml
+    "ArrayFeatureExtractor": features.read_array_feature_extractor,
+    "Binarizer": features.read_binarizer,
+    "FeatureVectorizer": features.read_feature_vectorizer,
+    "Imputer": features.read_imputer,
+    "LabelEncoder": features.read_label_encoder,
+    "LinearClassifier": features.read_linear_classifier,
+    "LinearRegressor": features.read_linear_regressor,
+    "Normalizer": features.read_normalizer,
+    "OneHotEncoder": features.read_one_hot_encoder,
+    "Scaler": features.read_scaler,
+    "TreeEnsemble": trees.read_ensemble,
+    "TreeEnsembleClassifier": trees.read_classifier,
+    "TreeEnsembleRegressor": trees.read_regressor,
+    "ZipMap": features.read_zip_map,
+}
+
 READERS: dict[tuple[str, str], Reader] = {
     **{("", op): reader for op, reader in STANDARD.items()},
     **{("com.microsoft", op): reader for op, reader in MICROSOFT.items()},
+    **{("ai.onnx.ml", op): reader for op, reader in CLASSIC.items()},
 }
 
 # Evaluated by onnx when every input is constant: what shapes and parameters are computed with.

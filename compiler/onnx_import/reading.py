@@ -42,7 +42,8 @@ def read_onnx(path: Path, input_shapes: Mapping[str, Shape] = {}, name: str | No
         outputs,
         tuple(build.nodes),
         build.tensors,
-        notes,
+        (*notes, *build.notes),
+        {o: build.names[o] for o in outputs if o in build.names},
     )
     graph = graph.with_nodes(build.nodes)
     verify(graph)
@@ -125,6 +126,8 @@ def _keep_name(build: Builder, output: str) -> None:
         return
     named = replace(tensor, name=output)
     build.tensors[output] = named
+    if tensor.name in build.names:
+        build.name_values(named, build.names[tensor.name])
     if tensor.data is None:
         attrs = ReshapeAttrs(tensor.shape)
         build.nodes.append(Node(f"{output} as output", "Reshape", (tensor.name,), (output,), attrs))

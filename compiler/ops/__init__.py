@@ -2,15 +2,18 @@
 
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.ops.cast import CAST
+from tinyc.compiler.ops.class_label import CLASS_LABEL
 from tinyc.compiler.ops.concat import CONCAT
 from tinyc.compiler.ops.conv2d import CONV2D
 from tinyc.compiler.ops.dense import DENSE
 from tinyc.compiler.ops.depthwise_conv2d import DEPTHWISE_CONV2D
 from tinyc.compiler.ops.elementwise import BINARY_OPS
+from tinyc.compiler.ops.features import FEATURE_OPS
 from tinyc.compiler.ops.fourier import FOURIER
 from tinyc.compiler.ops.grams import GRAMS
 from tinyc.compiler.ops.input_rows import INPUT_ROWS
 from tinyc.compiler.ops.kernel import Kernel
+from tinyc.compiler.ops.look_up import LOOK_UP
 from tinyc.compiler.ops.matmul import MATMUL
 from tinyc.compiler.ops.op import Call, Op
 from tinyc.compiler.ops.pad import PAD
@@ -20,6 +23,7 @@ from tinyc.compiler.ops.reduce import REDUCE
 from tinyc.compiler.ops.reshape import RESHAPE
 from tinyc.compiler.ops.slice import SLICE
 from tinyc.compiler.ops.softmax import SOFTMAX
+from tinyc.compiler.ops.softmax_zero import SOFTMAX_ZERO
 from tinyc.compiler.ops.transpose import TRANSPOSE
 from tinyc.compiler.ops.trees import TREES
 from tinyc.compiler.ops.unary import UNARY
@@ -29,8 +33,10 @@ OPS: dict[str, Op] = {
     op.name: op
     for op in (
         *BINARY_OPS,
+        *FEATURE_OPS,
         AVERAGE_POOL,
         CAST,
+        CLASS_LABEL,
         CONCAT,
         CONV2D,
         DENSE,
@@ -39,6 +45,7 @@ OPS: dict[str, Op] = {
         FOURIER,
         GRAMS,
         INPUT_ROWS,
+        LOOK_UP,
         MATMUL,
         MAX_POOL,
         PAD,
@@ -47,6 +54,7 @@ OPS: dict[str, Op] = {
         RESHAPE,
         SLICE,
         SOFTMAX,
+        SOFTMAX_ZERO,
         TRANSPOSE,
         TREES,
         UNARY,
