@@ -132,6 +132,15 @@ class Builder:
         """Say that the integers of `tensor` are positions in `names`."""
         self.names[tensor.name] = names
 
+    def hold_texts(self, value: str, texts: Array) -> None:
+        """A constant of texts becomes one of their positions among the different ones."""
+        names = tuple(dict.fromkeys(str(t) for t in texts.reshape(-1).tolist()))
+        place = {name: i for i, name in enumerate(names)}
+        positions = np.array([place[str(t)] for t in texts.reshape(-1).tolist()], np.int64)
+        tensor = self.constant(value, positions.reshape(texts.shape), DType.INT64)
+        self.values[value] = tensor.name
+        self.name_values(tensor, names)
+
     def layout(self, node: ModelNode, op: str, x: Tensor, attrs: object) -> Tensor:
         """Append a node that the model does not have: a change of layout."""
         if x.data is not None:

@@ -11,6 +11,7 @@ from tinyc.compiler.onnx_import import (
     quantized,
     signal,
     spatial,
+    svm,
     text,
     trees,
 )
@@ -124,6 +125,8 @@ CLASSIC: dict[str, Reader] = {  # machine learning before networks: ai.onnx.ml
     "LinearRegressor": features.read_linear_regressor,
     "Normalizer": features.read_normalizer,
     "OneHotEncoder": features.read_one_hot_encoder,
+    "SVMClassifier": svm.read_svm_classifier,
+    "SVMRegressor": svm.read_svm_regressor,
     "Scaler": features.read_scaler,
     "TreeEnsemble": trees.read_ensemble,
     "TreeEnsembleClassifier": trees.read_classifier,

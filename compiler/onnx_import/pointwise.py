@@ -21,6 +21,7 @@ from tinyc.compiler.ops.softmax import SoftmaxAttrs
 from tinyc.compiler.ops.unary import UnaryAttrs
 
 Reader = Callable[[Builder, ModelNode], Tensor]
+TEXT = 8  # the element type of ONNX
 
 
 def unary(function: str, **defaults: float) -> Reader:
@@ -105,6 +106,8 @@ def read_mean(build: Builder, node: ModelNode) -> Tensor:
 
 def read_cast(build: Builder, node: ModelNode) -> Tensor:
     x = build.operand(node, 0)
+    if x.name in build.names and node.integer("to", 0) == TEXT:
+        return x
     dtype = onnx_element_type(node.integer("to", 0), node.where)
     return x if dtype == x.dtype else build.add(node, "Cast", (x,), CastAttrs(dtype))
 

@@ -17,6 +17,12 @@ from tinyc.compiler.onnx_import.model_node import ModelNode, model_node, tensor_
 from tinyc.compiler.onnx_import.operators import READERS
 from tinyc.compiler.ops.reshape import ReshapeAttrs
 
+TAKE_TEXTS = (
+    "ArrayFeatureExtractor", "Cast", "Flatten", "Identity", "LabelEncoder", "Reshape", "Squeeze",
+    "Unsqueeze", "ZipMap",
+)  # fmt: skip
+MOVE_TEXTS = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
+
 
 def read_onnx(path: Path, input_shapes: Mapping[str, Shape] = {}, name: str | None = None) -> Graph:
     """Read the model at `path`; `input_shapes` fixes dimensions that it leaves open.
@@ -93,6 +99,9 @@ def _hold_initializers(build: Builder, graph: onnx.GraphProto, nodes: Iterable[M
         if proto.name in used:
             where = f"tensor '{proto.name}'"
             data = tensor_array(proto, where)
+            if proto.data_type == onnx.TensorProto.STRING:
+                build.hold_texts(proto.name, data)
+                continue
             dtype = element_type(data.dtype, where)
             build.values[proto.name] = build.hold(constant(proto.name, data, dtype)).name
 
@@ -103,12 +112,24 @@ def _read_node(build: Builder, node: ModelNode) -> None:
             dtype = element_type(data.dtype, node.where)
             build.values[value] = build.constant(f"{value}/value", data, dtype).name
         return
+    _check_texts(build, node)
     results = READERS[node.domain, node.op](build, node)
     for value, tensor in zip(
         node.outputs, results if isinstance(results, tuple) else (results,), strict=False
     ):
         if value:
+            first = build.optional(node, 0) if node.inputs else None
+            if first is not None and first.name in build.names and node.op in MOVE_TEXTS:
+                build.name_values(tensor, build.names[first.name])
             build.bind(value, tensor)
+
+
+def _check_texts(build: Builder, node: ModelNode) -> None:
+    """Integers that stand for texts may be moved and looked up, not computed with."""
+    for index in range(len(node.inputs)):
+        tensor = build.optional(node, index)
+        if tensor is not None and tensor.name in build.names and node.op not in TAKE_TEXTS:
+            node.refuse("computing with texts is not supported", "give numbers to the model")
 
 
 def _constants(build: Builder, node: ModelNode) -> set[str]:

@@ -48,7 +48,11 @@ def label_of(
 ) -> Tensor:
     """The label output; of classes with names, their position."""
     attrs = ClassLabelAttrs(tuple(labels), threshold)
-    label = build.add(node, "ClassLabel", (scores,), attrs)
+    return named(build, node, build.add(node, "ClassLabel", (scores,), attrs), names)
+
+
+def named(build: Builder, node: ModelNode, label: Tensor, names: tuple[str, ...]) -> Tensor:
+    """`label`, of classes with `names` their positions, which the user is told."""
     if names:
         build.name_values(label, names)
         build.notes.append(

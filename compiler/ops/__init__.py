@@ -24,6 +24,7 @@ from tinyc.compiler.ops.reshape import RESHAPE
 from tinyc.compiler.ops.slice import SLICE
 from tinyc.compiler.ops.softmax import SOFTMAX
 from tinyc.compiler.ops.softmax_zero import SOFTMAX_ZERO
+from tinyc.compiler.ops.svm import SVM_OPS
 from tinyc.compiler.ops.transpose import TRANSPOSE
 from tinyc.compiler.ops.trees import TREES
 from tinyc.compiler.ops.unary import UNARY
@@ -34,6 +35,7 @@ OPS: dict[str, Op] = {
     for op in (
         *BINARY_OPS,
         *FEATURE_OPS,
+        *SVM_OPS,
         AVERAGE_POOL,
         CAST,
         CLASS_LABEL,
