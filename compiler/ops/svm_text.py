@@ -39,20 +39,32 @@ def similarity(kind: str, degree: float) -> Microkernel:
 
 def decision(classes: bool) -> Microkernel:
     """`name(near, coefficients, count, rho, [classes, sizes,] y)`"""
+    adding = (Microkernel("tinyc_svm_add", ADD),)
     if classes:
-        return Microkernel("tinyc_svm_pairs", PAIRS)
-    return Microkernel("tinyc_svm_sum", SUM)
+        return Microkernel("tinyc_svm_pairs", PAIRS, adding)
+    return Microkernel("tinyc_svm_sum", SUM, adding)
 
+
+ADD = """\
+/* Kahan's sum: large coefficients of both signs nearly cancel, and doubles are slow here. */
+static void tinyc_svm_add(float value, float *sum, float *lost) {
+  const float exact = value - *lost;
+  const float next = *sum + exact;
+  *lost = (next - *sum) - exact;
+  *sum = next;
+}
+"""
 
 SUM = """\
 /* The sum of a regression. */
 static void tinyc_svm_sum(const float *near, const float *coefficients, int32_t count,
     const float *rho, float *y) {
-  float sum = 0.0f;
+  float sum = rho[0];
+  float lost = 0.0f;
   for (int32_t v = 0; v < count; ++v) {
-    sum += near[v] * coefficients[v];
+    tinyc_svm_add(near[v] * coefficients[v], &sum, &lost);
   }
-  y[0] = sum + rho[0];
+  y[0] = sum;
 }
 """
 
@@ -65,14 +77,15 @@ static void tinyc_svm_pairs(const float *near, const float *coefficients, int32_
   for (int32_t i = 0; i < classes; ++i) {
     int32_t first_j = first_i + sizes[i];
     for (int32_t j = i + 1; j < classes; ++j) {
-      float sum = 0.0f;
+      float sum = rho[pair];
+      float lost = 0.0f;
       for (int32_t v = first_i; v < first_i + sizes[i]; ++v) {
-        sum += near[v] * coefficients[((j - 1) * count) + v];
+        tinyc_svm_add(near[v] * coefficients[((j - 1) * count) + v], &sum, &lost);
       }
       for (int32_t v = first_j; v < first_j + sizes[j]; ++v) {
-        sum += near[v] * coefficients[(i * count) + v];
+        tinyc_svm_add(near[v] * coefficients[(i * count) + v], &sum, &lost);
       }
-      y[pair] = sum + rho[pair];
+      y[pair] = sum;
       ++pair;
       first_j += sizes[j];
     }
