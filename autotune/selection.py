@@ -7,7 +7,7 @@ whoever calls them. So options are not chosen one by one but by local search, fr
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -158,28 +158,51 @@ def cost_of(groups: Groups, picks: Picks) -> Cost:
     """What the groups cost with these options."""
     if not picks:
         return Cost(1, OTHER_CODE_BYTES, 1)
-    cost = _costs(groups, picks, 0)
+    cost = _costs(groups, _Picked.of(groups, picks), 0)
     return Cost(*(int(v[picks[0]]) for v in (cost.cycles, cost.flash_bytes, cost.ram_bytes)))
 
 
-def _costs(groups: Groups, picks: Picks, free: int) -> Cost:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Picked:
+    """What the picked option of every group costs, as in Columns; a row is a group."""
+
+    cycles: Array
+    flash: Array
+    ram: Array
+    uses: Array
+    at_calls: Array
+    added: Array
+
+    @staticmethod
+    def of(groups: Groups, picks: Picks) -> "_Picked":
+        chosen = list(zip(groups.columns, picks, strict=True))
+        return _Picked(*(np.array([getattr(c, name)[p] for c, p in chosen]) for name in COLUMNS))
+
+    def changed(self, groups: Groups, group: int, pick: int) -> "_Picked":
+        """With another option for one group."""
+        columns = groups.columns[group]
+        copies = {name: getattr(self, name).copy() for name in COLUMNS}
+        for name, values in copies.items():
+            values[group] = getattr(columns, name)[pick]
+        return _Picked(**copies)
+
+
+COLUMNS = tuple(f.name for f in fields(_Picked))
+
+
+def _costs(groups: Groups, picked: _Picked, free: int) -> Cost:
     """What all cost with each option of the group `free`, and the others as picked."""
-    mine, block_bytes = groups.columns[free], groups.block_bytes
-    rest = [(c, p) for i, (c, p) in enumerate(zip(groups.columns, picks, strict=True)) if i != free]
-    present = np.zeros(len(block_bytes), np.int64)
-    at_calls = np.zeros(mine.at_calls.shape[1], np.int64)
-    added, cycles, flash, ram = at_calls.copy(), 0, OTHER_CODE_BYTES, 0
-    for columns, pick in rest:
-        cycles += columns.cycles[pick]
-        flash += columns.flash[pick]
-        ram = max(ram, columns.ram[pick])
-        present |= columns.uses[pick]
-        at_calls = np.maximum(at_calls, columns.at_calls[pick])
-        added = added + columns.added[pick]
-    blocks = (mine.uses | present) @ block_bytes
+    mine = groups.columns[free]
+    rest = np.arange(len(groups.columns)) != free
+    cycles = mine.cycles + picked.cycles.sum(where=rest)
+    present = picked.uses.any(axis=0, where=rest[:, None])
+    flash = mine.flash + picked.flash.sum(where=rest) + OTHER_CODE_BYTES
+    flash = flash + (mine.uses | present) @ groups.block_bytes
+    at_calls = picked.at_calls.max(axis=0, where=rest[:, None], initial=0)
+    added = picked.added.sum(axis=0, where=rest[:, None])
     streams = np.maximum(mine.at_calls, at_calls) + mine.added + added
-    rams = np.maximum(np.maximum(mine.ram, ram), streams.max(axis=1, initial=1))
-    return Cost(np.maximum(mine.cycles + cycles, 1), mine.flash + flash + blocks, rams)
+    ram = np.maximum(mine.ram, picked.ram.max(where=rest, initial=0))
+    return Cost(np.maximum(cycles, 1), flash, np.maximum(ram, streams.max(axis=1, initial=1)))
 
 
 def _starts(groups: Groups) -> list[Picks]:
@@ -209,20 +232,18 @@ def _descend(groups: Groups, start: Picks, objective: Objective) -> Picks:
 
 def _descend_one_by_one(groups: Groups, start: Picks, objective: Objective) -> Picks:
     picks, still = start, 0
+    picked = _Picked.of(groups, picks)
     for i in itertools.cycle(range(len(picks))):
-        found = _with_best(groups, picks, i, objective)
-        still = still + 1 if found == picks else 1
-        picks = found
+        values = objective(_costs(groups, picked, i))
+        best = int(np.argmin(values))
+        if values[best] == values[picks[i]]:
+            still += 1
+        else:
+            picks, still = (*picks[:i], best, *picks[i + 1 :]), 1
+            picked = picked.changed(groups, i, best)
         if still >= len(picks):
             break
     return picks
-
-
-def _with_best(groups: Groups, picks: Picks, i: int, objective: Objective) -> Picks:
-    """The best option for group `i`; the one it has when none is better."""
-    values = objective(_costs(groups, picks, i))
-    best = int(np.argmin(values))
-    return picks if values[best] == values[picks[i]] else (*picks[:i], best, *picks[i + 1 :])
 
 
 def _with_best_for_all(groups: Groups, picks: Picks, objective: Objective) -> Picks:

@@ -18,6 +18,7 @@ from bench.ram import ram_section
 from bench.rule import rule_section
 from bench.tables import table
 from bench.tuning import tuning_section
+from bench.tuning_rate import rate_section
 from bench.weights import weights_section
 
 PAGE = Path(__file__).parent / "README.md"
@@ -39,6 +40,7 @@ SECTIONS: Mapping[str, Callable[[Executor], Iterator[str]]] = {
     "floats": float_section,
     "rule": rule_section,
     "tuning": tuning_section,
+    "rate": lambda pool: rate_section(),
     "answers": answer_sections,
     "times": lambda pool: time_section(),
     "weights": lambda pool: weights_section(),

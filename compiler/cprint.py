@@ -5,9 +5,11 @@ an entry is a bug in the lowering, so it stops the compiler. Every conversion
 is printed as a cast, so that the C is clean under -Wconversion.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from tvm import sym
 
 C_TYPES = {
@@ -20,9 +22,13 @@ C_TYPES = {
     "uint32": "uint32_t",
     "int64": "int64_t",
     "uint64": "uint64_t",
+    "float16": "uint16_t",  # its bits
+    "bfloat16": "uint16_t",
     "float32": "float",
     "float64": "double",
 }
+BEYOND_INT32 = ("uint32", "int64", "uint64")
+HALVES = ("float16", "bfloat16")
 INFIX = {
     "Add": "+", "Sub": "-", "Mul": "*", "Div": "/", "Mod": "%",
     "LShift": "<<", "RShift": ">>", "BitwiseAnd": "&", "BitwiseOr": "|", "BitwiseXor": "^",
@@ -76,16 +82,28 @@ def _integer(e: Any) -> str:
 
 def _float(e: Any) -> str:
     value, dtype = float(e.value), str(e.ty)
-    if value in (float("inf"), float("-inf")):
-        return "INFINITY" if value > 0 else "(-INFINITY)"
-    text = float_literal(value)
-    return f"({text})" if value < 0 else text if dtype == "float32" else text[:-1]
+    if dtype in HALVES:
+        return f"{int(np.array(value, dtype).view(np.uint16))}u"
+    text = float_literal(value) if dtype == "float32" else double_literal(value)
+    return f"({text})" if value < 0 else text
 
 
 def float_literal(value: float) -> str:
     """A C float constant that reads back as the same float32."""
     text = f"{value:.9g}"
-    return f"{text}f" if any(c in text for c in ".en") else f"{text}.0f"
+    return f"{text}f" if any(c in text for c in ".e") else _unusual(value) or f"{text}.0f"
+
+
+def double_literal(value: float) -> str:
+    """A C double constant that reads back as the same float64."""
+    return _unusual(value) or repr(float(value))
+
+
+def _unusual(value: float) -> str:
+    """What no digits stand for; "" for other numbers."""
+    if math.isnan(value):
+        return "NAN"
+    return "" if math.isfinite(value) else "INFINITY" if value > 0 else "-INFINITY"
 
 
 def _call(e: Any) -> str:
@@ -113,8 +131,12 @@ def _minmax(function: str) -> Callable[[Any], str]:
 
     def show(e: Any) -> str:
         dtype = str(e.ty)
-        if dtype == "float32":
-            return f"f{function}f({bare(e.a)}, {bare(e.b)})"
+        if dtype in BEYOND_INT32:
+            a, b = expr(e.a), expr(e.b)
+            return f"(({a} {'<' if function == 'min' else '>'} {b}) ? {a} : {b})"
+        if dtype.startswith("float"):
+            suffix = "f" if dtype == "float32" else ""
+            return f"f{function}{suffix}({bare(e.a)}, {bare(e.b)})"
         helper = f"tinyc_{function}({bare(e.a)}, {bare(e.b)})"
         return helper if dtype == "int32" else f"({C_TYPES[dtype]}){helper}"
 

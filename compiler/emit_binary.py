@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from zlib import crc32
 
+import numpy as np
+
+from tinyc.compiler.cprint import HALVES
 from tinyc.compiler.emit_memory import table_section
 from tinyc.compiler.emit_tables import LICENCE, Tables, alignment
 
@@ -37,7 +40,8 @@ def weights_file(tables: Tables) -> WeightsFile:
     for name, table in tables.arrays.items():
         body += bytes(-len(body) % alignment(table))
         offsets[name] = HEADER.size + len(body)
-        body += table.array.astype(table.array.dtype.newbyteorder("<")).tobytes()
+        array = table.array.view(np.uint16) if table.array.dtype.name in HALVES else table.array
+        body += array.astype(array.dtype.newbyteorder("<")).tobytes()
     body += bytes(-len(body) % FILE_ALIGNMENT)
     check = crc32(body)
     header = HEADER.pack(MAGIC, VERSION, HEADER.size + len(body), check)

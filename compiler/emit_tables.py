@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tinyc.compiler.cprint import C_TYPES, float_literal
+import numpy as np
+
+from tinyc.compiler.cprint import C_TYPES, HALVES, double_literal, float_literal
 from tinyc.compiler.emit_memory import region_name, section_macro, table_section
 from tinyc.compiler.graph import Array
 from tinyc.compiler.names import unique_name
@@ -91,12 +93,12 @@ def declarations(tables: Tables) -> list[str]:
 def c_source(tables: Tables, name: str) -> str:
     """`<name>_weights.c`: 16 values a line."""
     head = LICENCE.format(file=f"{name}_weights.c")
-    lines = [head, "#include <stdalign.h>", "#include <stdint.h>", ""]
+    lines = [head, *(f"#include <{header}>" for header in _headers(tables)), ""]
     lines += [*declarations(tables), ""]
     for region in tables.copied:
         lines.append(section_macro(_macro(name, region), table_section(name, region)))
     for array_name, table in tables.arrays.items():
-        values = [_literal(v) for v in table.array.ravel().tolist()]
+        values = literals(table.array)
         rows = [f"  {', '.join(values[i : i + 16])}," for i in range(0, len(values), 16)]
         align = f"alignas({alignment(table)})"
         if array_name in tables.regions:
@@ -115,6 +117,25 @@ def declarator(name: str, table: Constant) -> str:
     return f"{C_TYPES[str(array.dtype)]} {name}[{array.size}]"
 
 
+def _headers(tables: Tables) -> list[str]:
+    """What the constants need: INFINITY and NAN are of math.h."""
+    arrays = [table.array for table in tables.arrays.values()]
+    headers = ["stdalign.h", "stdint.h"]
+    if any(a.dtype == np.bool_ for a in arrays):
+        headers.append("stdbool.h")
+    if any(a.dtype.kind == "f" and not np.isfinite(a).all() for a in arrays):
+        headers.append("math.h")
+    return sorted(headers)
+
+
+def literals(array: Array) -> list[str]:
+    """The elements as C constants."""
+    if str(array.dtype) in HALVES:
+        array = array.view(np.uint16)
+    literal = double_literal if array.dtype == np.float64 else _literal
+    return [literal(value) for value in array.ravel().tolist()]
+
+
 def _literal(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -124,4 +145,4 @@ def _literal(value: object) -> str:
         return "INT32_MIN"
     if value == -(1 << 63):
         return "INT64_MIN"
-    return str(value)
+    return f"{value}u" if isinstance(value, int) and value >= 1 << 63 else str(value)

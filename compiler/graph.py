@@ -10,6 +10,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
+import ml_dtypes  # noqa: F401  NumPy knows bfloat16 by it
 import networkx as nx
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,7 @@ class DType(StrEnum):
     INT64 = "int64"
     UINT64 = "uint64"
     FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
     FLOAT32 = "float32"
     FLOAT64 = "float64"
 
@@ -41,7 +43,7 @@ class DType(StrEnum):
 
     @property
     def is_float(self) -> bool:
-        return self.value.startswith("float")
+        return "float" in self.value
 
     @property
     def limits(self) -> tuple[int, int]:

@@ -25,7 +25,8 @@ def _fuse(graph: Graph, node: Node) -> Graph | None:
 
 def has_clamp(node: Node) -> bool:
     """Whether the operator can limit its own result."""
-    return is_dataclass(node.attrs) and "clamp" in {f.name for f in fields(node.attrs)}
+    clamps = is_dataclass(node.attrs) and "clamp" in {f.name for f in fields(node.attrs)}
+    return clamps and len(node.outputs) == 1
 
 
 def with_clamp(before: Node, node: Node, attrs: UnaryAttrs) -> Node:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from tinyc.compiler.graph import Array, Graph, Node, Tensor
-from tinyc.compiler.ops.elementwise import FUNCTIONS
+from tinyc.compiler.ops.binary_functions import FUNCTIONS
 
 
 class Links:

@@ -1,4 +1,4 @@
-"""Operators that only move values work on stored integers.
+"""Operators that only move or compare values work on stored integers.
 
 Move(Dequantize(x)) -> Dequantize(Move(x))      Quantize(Move(x)) -> Move(Quantize(x))
 """
@@ -12,13 +12,14 @@ from tinyc.compiler.ops.clamp import NO_CLAMP, quantize_real
 from tinyc.compiler.ops.pad import PadAttrs
 from tinyc.compiler.ops.pooling import Pool2DAttrs
 from tinyc.passes.rewrite import fresh_node, fresh_tensor, replace_nodes, rewrite
+from tinyc.passes.stored_comparison import compare_stored
 from tinyc.targets import Target
 
 MOVES = ("Reshape", "Transpose", "Slice", "MaxPool2D")  # rounding is monotonic: maxima stay
 
 
 def move_data_in_stored_form(graph: Graph, target: Target) -> Graph:
-    return rewrite(graph, _after_dequantize, _before_quantize)
+    return rewrite(graph, _after_dequantize, _before_quantize, compare_stored)
 
 
 def _moves(node: Node) -> bool:

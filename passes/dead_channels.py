@@ -14,7 +14,7 @@ import numpy as np
 
 from tinyc.compiler.graph import Array, DType, Graph, Node, QParams, Tensor, read_only
 from tinyc.compiler.ops.accumulate import centred
-from tinyc.compiler.ops.elementwise import FUNCTIONS
+from tinyc.compiler.ops.binary_functions import FUNCTIONS
 from tinyc.compiler.ops.reshape import ReshapeAttrs
 from tinyc.passes.channel_links import Links, channel_links, mixes_channels
 from tinyc.passes.channel_ranges import Ranges, channel_ranges

@@ -12,7 +12,7 @@ from typing import NoReturn
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Graph, Node
 from tinyc.compiler.ops import OPS
-from tinyc.compiler.ops.elementwise import FUNCTIONS as BINARY
+from tinyc.compiler.ops.binary_functions import FUNCTIONS as BINARY
 from tinyc.compiler.ops.input_rows import INPUT_ROWS
 from tinyc.compiler.ops.op import call_of
 from tinyc.compiler.ops.transpose import TransposeAttrs

@@ -8,8 +8,12 @@ from dataclasses import replace
 import numpy as np
 
 from tinyc.compiler.graph import Graph, Node, Tensor, read_only
+from tinyc.compiler.ops.arg_reduce import ArgReduceAttrs, HardmaxAttrs
+from tinyc.compiler.ops.binary_functions import FUNCTIONS as BINARY
 from tinyc.compiler.ops.concat import ConcatAttrs
-from tinyc.compiler.ops.elementwise import FUNCTIONS as BINARY
+from tinyc.compiler.ops.cumulate import CumulateAttrs
+from tinyc.compiler.ops.local_response import LocalResponseAttrs
+from tinyc.compiler.ops.normalize import NormalizeAttrs
 from tinyc.compiler.ops.pad import PadAttrs
 from tinyc.compiler.ops.reduce import ReduceAttrs, reduced_shape
 from tinyc.compiler.ops.reshape import ReshapeAttrs
@@ -28,6 +32,7 @@ from tinyc.passes.rewrite import (
 from tinyc.targets import Target
 
 Perm = tuple[int, ...]
+AlongAxis = SoftmaxAttrs | HardmaxAttrs | CumulateAttrs | LocalResponseAttrs
 ELEMENTWISE = ("Unary", "Quantize", "Dequantize", "Cast")
 
 
@@ -108,20 +113,23 @@ def _wide(shape: tuple[int, ...]) -> list[int]:
 
 def _sink_one_operand(graph: Graph, node: Node) -> Graph | None:
     """F with one data operand: its axes are renamed, the Transpose follows."""
-    if len(node.inputs) != 1 or (perm := _perm(graph, node.inputs[0])) is None:
+    if len(node.inputs) != 1 or len(node.outputs) != 1:
+        return None
+    if (perm := _perm(graph, node.inputs[0])) is None or _serves_others(graph, node):
         return None
     attrs, after = node.attrs, perm
     quants = (graph.tensors[node.inputs[0]].quant, graph.tensors[node.output].quant)
     if any(q is not None and q.axis is not None for q in quants):
         return None
-    if isinstance(attrs, SoftmaxAttrs):
+    if isinstance(attrs, AlongAxis):
         attrs = replace(attrs, axis=perm[attrs.axis])
-    elif isinstance(attrs, ReduceAttrs):
-        axes = tuple(sorted(perm[a] for a in attrs.axes))
+    elif isinstance(attrs, NormalizeAttrs):
+        attrs = replace(attrs, axes=tuple(sorted(perm[a] for a in attrs.axes)))
+    elif isinstance(attrs, ReduceAttrs | ArgReduceAttrs):
         if not attrs.keep_dims:
             kept = [p for i, p in enumerate(perm) if i not in attrs.axes]
             after = tuple(sorted(kept).index(p) for p in kept)
-        attrs = replace(attrs, axes=axes)
+        attrs = attrs.along(tuple(sorted(perm[a] for a in attrs.axes)))
     elif isinstance(attrs, PadAttrs):
         attrs = replace(attrs, pads=_back(attrs.pads, perm))
     elif isinstance(attrs, SliceAttrs):
@@ -132,7 +140,7 @@ def _sink_one_operand(graph: Graph, node: Node) -> Graph | None:
         return None
     source = graph.producers[node.inputs[0]].inputs[0]
     shape = graph.tensors[source].shape
-    if isinstance(attrs, ReduceAttrs):
+    if isinstance(attrs, ReduceAttrs | ArgReduceAttrs):
         shape = reduced_shape(shape, attrs)
     elif isinstance(attrs, PadAttrs):
         shape = tuple(n + a + b for n, (a, b) in zip(shape, attrs.pads, strict=True))
@@ -141,13 +149,19 @@ def _sink_one_operand(graph: Graph, node: Node) -> Graph | None:
     return _sunk(graph, node, (source,), attrs, shape, after, ())
 
 
+def _serves_others(graph: Graph, node: Node) -> bool:
+    """Whether `node` normalizes what others read as well: their Transpose would stay, with one
+    more behind `node`, which is faster along the last axis."""
+    return node.op == "Normalize" and not graph.only_reader(node.inputs[0], node)
+
+
 def _sink_unless_dequantize(graph: Graph, node: Node) -> Graph | None:
     return None if node.op == "Dequantize" else _sink_one_operand(graph, node)
 
 
 def _sink_reshape(graph: Graph, node: Node) -> Graph | None:
     """Elementwise operators whose operands are all reshaped alike."""
-    if node.op not in ("Unary", "Quantize", "Cast") and node.op not in BINARY:
+    if node.op not in ("Unary", "Quantize", "Cast", "Where") and node.op not in BINARY:
         return None
     reshapes = [graph.producer(name) for name in node.inputs]
     sources = [graph.tensors[r.inputs[0]] for r in reshapes if r and r.op == "Reshape"]
@@ -168,7 +182,9 @@ def _sink_reshape(graph: Graph, node: Node) -> Graph | None:
 
 def _sink_several(graph: Graph, node: Node) -> Graph | None:
     """Add, Mul, Concat...: all operands come transposed alike, or are constants."""
-    if node.op not in BINARY and node.op != "Concat":
+    if node.op not in (*BINARY, "Concat", "Where", "Normalize") or len(node.outputs) != 1:
+        return None
+    if _serves_others(graph, node):
         return None
     perms = {_perm(graph, name) for name in node.inputs if graph.constant(name) is None}
     perm = next(iter(perms), None)
@@ -180,6 +196,8 @@ def _sink_several(graph: Graph, node: Node) -> Graph | None:
     attrs, sources, constants = node.attrs, [], []
     if isinstance(attrs, ConcatAttrs):
         attrs = replace(attrs, axis=perm[attrs.axis])
+    elif isinstance(attrs, NormalizeAttrs):
+        attrs = replace(attrs, axes=tuple(sorted(perm[a] for a in attrs.axes)))
     for name in node.inputs:
         tensor = graph.tensors[name]
         if tensor.data is None:

@@ -27,6 +27,7 @@ from tinyc.passes.stages import Stage
 # turns that place them all
 FEW_PLACED, MANY_PLACED = 2_300, 46_000
 FEW_BUFFERS = 4  # which the local search places well enough
+MANY_PAIRS = 600  # of buffers that meet: the solver takes long to build, and finds no more
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,9 @@ def plan_memory(buffers: Sequence[Buffer], alignment: int, trade: Trade = LEAST_
         found = [best, searched(problem, bound, problem.two_ways, few)]
         if len(buffers) <= FEW_BUFFERS:
             return plan_of(problem, min(found, key=trade.cost), bound)
-        best, proved, optimal = solved(problem, bound, found, trade)
+        best, proved, optimal = min(found, key=trade.cost), bound, False
+        if len(problem.pairs) <= MANY_PAIRS:
+            best, proved, optimal = solved(problem, bound, found, trade)
         if not optimal:
             found = [best, searched(problem, proved, problem.two_ways, many)]
             best = min(found, key=trade.cost)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from tinyc.passes.placement import Gap, Neighbour, Placement, Problem, gaps_of, neighbours_of
 
+PEAK_MOVES = 4  # all moves but one of so many are of buffers at the peak
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -30,7 +32,7 @@ def searched(problem: Problem, bound: int, two_ways: Sequence[int], turns: int) 
     for _ in range(turns if len(problem.buffers) > 2 else 0):
         if best.bytes <= bound:
             break
-        moved = _moved(problem, layout, two_ways, chooser)
+        moved = _moved(problem, layout, best, neighbours, two_ways, chooser)
         placement = _first_fit(problem, moved, neighbours, gaps)
         if placement.bytes <= best.bytes:
             best, layout = placement, moved
@@ -50,16 +52,32 @@ def _starts(problem: Problem) -> list[Layout]:
 
 
 def _moved(
-    problem: Problem, layout: Layout, two_ways: Sequence[int], chooser: random.Random
+    problem: Problem,
+    layout: Layout,
+    best: Placement,
+    neighbours: Sequence[Sequence[Neighbour]],
+    two_ways: Sequence[int],
+    chooser: random.Random,
 ) -> Layout:
-    """Another place in the order for one buffer; a window slides, or a stage runs, another way."""
+    """Another place in the order for one buffer; a window slides, or a stage runs, another way.
+
+    Mostly a buffer that ends with the arena, or one that it meets: others change nothing there.
+    """
     order, late, upwards = list(layout.order), list(layout.late), set(layout.upwards)
-    moving = order.pop(chooser.randrange(len(order)))
+    buffers = problem.buffers
+    if chooser.randrange(PEAK_MOVES):
+        tops = [i for i, b in enumerate(buffers) if best.offsets[i] + b.bytes == best.bytes]
+        top = chooser.choice(tops)
+        moving = chooser.choice([top, *(u for u, _ in neighbours[top])])
+    else:
+        moving = chooser.choice(order)
+    order.remove(moving)
     order.insert(chooser.randrange(len(order) + 1), moving)
-    if problem.buffers[moving].window and chooser.randrange(2):
+    if buffers[moving].window and chooser.randrange(2):
         late[moving] = not late[moving]
     if two_ways and chooser.randrange(3) == 0:
-        upwards ^= {chooser.choice(two_ways)}
+        mine = [stage for stage in two_ways if stage in buffers[moving].claims]
+        upwards ^= {chooser.choice(mine or two_ways)}
     return Layout(tuple(order), tuple(late), frozenset(upwards))
 
 

@@ -78,6 +78,8 @@ def stored_inputs(graph: Graph, node: Node) -> tuple[tuple[Tensor, ...], tuple[T
             tensors.append(graph.tensors[producer.inputs[0]])
         elif graph.constant(name) is not None and graph.tensors[name].elements == 1:
             tensors.append(graph.tensors[name])  # a number: the operator decides
+        elif graph.tensors[name].dtype == DType.BOOL:
+            tensors.append(graph.tensors[name])  # a condition is no real
         else:
             return None
     return tuple(tensors), tuple(new)

@@ -119,16 +119,25 @@ class Streamed:
 
     @cached_property
     def events(self) -> tuple[Event, ...]:
-        """The calls in the order in which they run."""
-        done = [0] * len(self.calls)
-        events = []
-        while not all(done[p] == self.calls[p].rows for p in range(len(self.calls))):
-            place = next((p for p in reversed(range(len(done))) if self._ready(p, done)), None)
+        """The calls in the order in which they run: the last layer that has its rows comes next."""
+        done, places = [0] * len(self.calls), range(len(self.calls))
+        waiting = [[q for q in places[p + 1 :] if self._follows(q, p)][::-1] for p in places]
+        order = list(places[::-1])
+        events: list[Event] = []
+        for _ in range(sum(-(-s.rows // u) for s, u in zip(self.calls, self.units, strict=True))):
+            place = next((p for p in order if self._ready(p, done)), None)
             assert place is not None, f"the rows of {[s.node for s in self.calls]} wait in a circle"
             end = min(done[place] + self.units[place], self.calls[place].rows)
             events.append(Event(place, done[place], end))
             done[place] = end
+            # layers behind it that have nothing new were not ready before, and are not now
+            order = [*waiting[place], *places[place::-1]]
         return tuple(events)
+
+    def _follows(self, place: int, earlier: int) -> bool:
+        """Whether rows of an earlier layer may be what one waits for."""
+        reads = any(need.writer == earlier for need in self._needs_of[place])
+        return reads or self.waits.get(place) == earlier
 
     @cached_property
     def _needs_of(self) -> tuple[tuple[Need, ...], ...]:

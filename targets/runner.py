@@ -1,10 +1,7 @@
 """Runs a program on its target: emulated in a worker process, or natively on this machine."""
 
-import os
-import pickle
 import struct
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from tinyc.compiler.errors import CompileError
+from tinyc.targets.emulation import run_job
 from tinyc.targets.firmware.batch import SELECTED, Batch
 from tinyc.targets.firmware.image import (
     Board,
@@ -100,7 +98,7 @@ def run_program(
         if not target.emulator:
             return _run_here(program, target, samples, chosen, folder, timeout_s)
         image = build_image(program, chosen, target, folder)
-        (emulation,) = _run_job(emulation_job(program, target, image, samples), timeout_s)
+        (emulation,) = run_job(emulation_job(program, target, image, samples), timeout_s)
         if isinstance(emulation, CompileError):
             raise emulation
         return _execution(emulation, chosen, image.objects)
@@ -128,7 +126,7 @@ def measure_programs(
         samples = [(*sample, struct.pack("<I", i)) for i in range(len(programs))]
         job = _job(programs[0], target, image, batch_board_of(target), samples)
         job = replace(job, inputs=(*job.inputs, SELECTED), callers=(), each=True)
-        emulations = _run_job(job, timeout_s)
+        emulations = run_job(job, timeout_s)
         if len(emulations) != len(programs):
             raise emulations[0] if isinstance(emulations[0], CompileError) else AssertionError
         objects = {path.name: path for path in image.objects}
@@ -201,23 +199,6 @@ def _job(program: Program, target: Target, image: Image, board: Board, samples: 
     )
 
 
-def _run_job(job: "Job", timeout_s: float) -> "tuple[Emulation | CompileError, ...]":
-    start = "from tinyc.targets.emulator.worker import main; main()"
-    command = [sys.executable, "-P", "-c", start]
-    done = _run(command, pickle.dumps(job), timeout_s, "the emulator")
-    if done.returncode:
-        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        raise CompileError(
-            "run-failed",
-            f"the emulator ended with status {done.returncode}: {' '.join(last)}".rstrip(": "),
-            f"image {job.image.name} on {job.cpu}",
-            "please report this model: the emulator should not crash",
-        )
-    result: Emulation | CompileError | tuple[Emulation | CompileError, ...]
-    result = pickle.loads(done.stdout)
-    return result if isinstance(result, tuple) else (result,)
-
-
 def _run_here(
     program: Program,
     target: Target,
@@ -230,7 +211,17 @@ def _run_here(
 
     image = build_executable(program, compiler, target, folder)
     data = b"".join(b"".join(sample) for sample in samples)
-    done = _run([str(image.path)], data, timeout_s, "the program")
+    try:
+        done = subprocess.run(
+            [str(image.path)], input=data, capture_output=True, timeout=timeout_s, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CompileError(
+            "run-failed",
+            f"the program was stopped after {timeout_s:g} s",
+            "",
+            "give more time, or fewer samples",
+        ) from error
     sizes = [port.bytes for port in program.outputs]
     expected = sum(sizes) * len(samples)
     if done.returncode or len(done.stdout) != expected:
@@ -251,26 +242,3 @@ def _split(data: bytes, start: int, sizes: Sequence[int]) -> tuple[bytes, ...]:
         pieces.append(data[start : start + size])
         start += size
     return tuple(pieces)
-
-
-def _run(
-    command: Sequence[str], data: bytes, timeout_s: float, what: str
-) -> subprocess.CompletedProcess[bytes]:
-    """Run a process that finds the same modules as this one."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    try:
-        return subprocess.run(
-            command,
-            input=data,
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
-            env=environment,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise CompileError(
-            "run-failed",
-            f"{what} was stopped after {timeout_s:g} s",
-            "",
-            "give more time, or fewer samples",
-        ) from error

@@ -127,7 +127,8 @@ def _outcome(case: Case, result: Result, reason: str = "") -> Outcome:
 def _outputs(case: Case, inputs: Sequence[Any], target: Target) -> tuple[list[Array], int]:
     names = [i.name for i in case.model.graph.input]
     given = {t.name for t in case.model.graph.initializer}
-    by_name = dict(zip([n for n in names if n not in given], inputs, strict=True))
+    values = map(_values, inputs)
+    by_name = dict(zip([n for n in names if n not in given], values, strict=True))
     with tempfile.TemporaryDirectory(prefix="tinyc-case-") as folder:
         path = Path(folder) / "model.onnx"
         onnx.save(with_bound(case, by_name), str(path))
@@ -143,6 +144,11 @@ def _outputs(case: Case, inputs: Sequence[Any], target: Target) -> tuple[list[Ar
         for b, p in zip(execution.outputs[0], artifact.report.outputs, strict=True)
     ]
     return arrays, execution.stack_bytes or 0
+
+
+def _values(value: Any) -> Any:
+    """What some cases give as a stored tensor."""
+    return onnx.numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value
 
 
 def with_bound(case: Case, inputs: Mapping[str, Any]) -> onnx.ModelProto:
@@ -164,7 +170,7 @@ def _difference(case: Case, expected: Sequence[Any], got: Sequence[Array]) -> st
     for index, (want, have) in enumerate(zip(expected, got, strict=True)):
         if want is None or isinstance(want, list):
             return f"output {index} is no tensor"
-        want = np.asarray(want)
+        want = np.asarray(_values(want))
         if want.dtype != have.dtype or want.shape != have.shape:
             return (
                 f"output {index} is {have.dtype}{list(have.shape)}, "

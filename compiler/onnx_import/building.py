@@ -1,6 +1,6 @@
 """The graph while it grows: the one mutable thing of the import."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,8 @@ class Builder:
     """values: the tensor that each value of the model became; reserved: names not to take.
 
     producers and readers give positions in `nodes`, by tensor; bound: tensors that are values;
-    names: texts that the integers of a tensor stand for; notes: what the user should know.
+    notes: what the user should know, one sentence each; names: texts that the integers of a tensor
+    (or the columns of scores) stand for.
     """
 
     reserved: frozenset[str]
@@ -37,9 +38,29 @@ class Builder:
     readers: dict[str, list[int]] = field(default_factory=dict)
     node_names: set[str] = field(default_factory=set)
     bound: set[str] = field(default_factory=set)
-    names: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
     elements: int = 0
+    notes: list[str] = field(default_factory=list)
+    names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def copy(self) -> "Builder":
+        """The graph as it is now, to come back to."""
+        return replace(
+            self,
+            tensors=dict(self.tensors),
+            nodes=list(self.nodes),
+            values=dict(self.values),
+            producers=dict(self.producers),
+            readers={name: list(nodes) for name, nodes in self.readers.items()},
+            node_names=set(self.node_names),
+            bound=set(self.bound),
+            notes=list(self.notes),
+            names=dict(self.names),
+        )
+
+    def become(self, other: "Builder") -> None:
+        """The graph as it was when `other` was copied from it."""
+        for item in fields(self):
+            setattr(self, item.name, getattr(other, item.name))
 
     def operand(self, node: ModelNode, index: int) -> Tensor:
         """A required input."""
@@ -87,10 +108,10 @@ class Builder:
         quant: QParams | None = None,
     ) -> Tensor:
         """Append a node of one output; `dtype` where the operator cannot infer it."""
-        (output,) = self.add_several(node, op, inputs, attrs, dtype, quant)
+        (output,) = self.add_all(node, op, inputs, attrs, dtype, quant)
         return output
 
-    def add_several(
+    def add_all(
         self,
         node: ModelNode,
         op: str,
@@ -128,10 +149,6 @@ class Builder:
             node.malformed(f"{list(a.shape)} and {list(b.shape)} do not fit together")
         return self.add(node, op, (a, b), BinaryAttrs())
 
-    def name_values(self, tensor: Tensor, names: tuple[str, ...]) -> None:
-        """Say that the integers of `tensor` are positions in `names`."""
-        self.names[tensor.name] = names
-
     def hold_texts(self, value: str, texts: Array) -> None:
         """A constant of texts becomes one of their positions among the different ones."""
         names = tuple(dict.fromkeys(str(t) for t in texts.reshape(-1).tolist()))
@@ -139,7 +156,7 @@ class Builder:
         positions = np.array([place[str(t)] for t in texts.reshape(-1).tolist()], np.int64)
         tensor = self.constant(value, positions.reshape(texts.shape), DType.INT64)
         self.values[value] = tensor.name
-        self.name_values(tensor, names)
+        self.names[tensor.name] = names
 
     def layout(self, node: ModelNode, op: str, x: Tensor, attrs: object) -> Tensor:
         """Append a node that the model does not have: a change of layout."""

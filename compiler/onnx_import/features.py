@@ -23,7 +23,7 @@ from tinyc.compiler.ops.features import (
     BinarizeAttrs,
     CategoriesAttrs,
     ImputeAttrs,
-    NormalizeAttrs,
+    RowNormAttrs,
 )
 from tinyc.compiler.ops.look_up import LookUpAttrs
 from tinyc.compiler.ops.pad import PadAttrs
@@ -51,7 +51,7 @@ def read_normalizer(build: Builder, node: ModelNode) -> Tensor:
     x, norm = _floats(build, node, build.operand(node, 0)), node.text("norm", "MAX")
     if norm not in ("MAX", "L1", "L2") or len(x.shape) not in (1, 2):
         node.malformed(f"no norm '{norm}' of rows of {list(x.shape)}")
-    return build.add(node, "Normalize", (x,), NormalizeAttrs(norm))
+    return build.add(node, "RowNorm", (x,), RowNormAttrs(norm))
 
 
 def read_binarizer(build: Builder, node: ModelNode) -> Tensor:
@@ -102,7 +102,7 @@ def read_label_encoder(build: Builder, node: ModelNode) -> Tensor:
     attrs = LookUpAttrs(tuple(keys), tuple(values), default, kind)
     y = build.add(node, "LookUp", (x,), attrs)
     if names:
-        build.name_values(y, names)
+        build.names[y.name] = names
     return y
 
 
@@ -152,7 +152,7 @@ def read_array_feature_extractor(build: Builder, node: ModelNode) -> Tensor:
         flat = build.reshaped(node, chosen, (1, chosen.elements))
         y = build.add(node, "LookUp", (flat,), attrs)
         if x.name in build.names:
-            build.name_values(y, build.names[x.name])
+            build.names[y.name] = build.names[x.name]
         return y
     columns = constant_integers(build, node, 1) or ()
     if not x.shape or any(not 0 <= c < x.shape[-1] for c in columns) or not columns:
@@ -198,7 +198,7 @@ def read_zip_map(build: Builder, node: ModelNode) -> Tensor:
         map(str, node.integers("classlabels_int64s") or ())
     )
     y = build.reshaped(node, x, x.shape)
-    build.name_values(y, names)
+    build.names[y.name] = names
     build.notes.append(
         f"node '{node.name}': instead of a map, its output is the tensor {list(x.shape)}; "
         f"its columns are: {', '.join(names)}"

@@ -6,7 +6,7 @@ from tinyc.compiler.graph import DType, QParams, Tensor
 from tinyc.compiler.onnx_import.building import Builder
 from tinyc.compiler.onnx_import.model_node import ModelNode
 from tinyc.compiler.ops.dense import DenseAttrs
-from tinyc.compiler.ops.matmul import MatMulAttrs
+from tinyc.compiler.ops.matmul import OWN_TYPE, MatMulAttrs
 from tinyc.compiler.ops.transpose import TransposeAttrs
 
 
@@ -21,7 +21,8 @@ def matrix_product(build: Builder, node: ModelNode, a: Tensor, b: Tensor) -> Ten
     if a.shape[-1] != b.shape[-2 if len(b.shape) > 1 else 0]:
         node.malformed(f"{list(a.shape)} and {list(b.shape)} do not fit together")
     matrix = a if len(a.shape) > 1 else build.reshaped(node, a, (1, *a.shape))
-    weights = _weights(build, node, b, transposed=False) if len(b.shape) <= 2 else None
+    constant = len(b.shape) <= 2 and a.dtype not in OWN_TYPE
+    weights = _weights(build, node, b, transposed=False) if constant else None
     if weights is not None:
         y = build.add(node, "Dense", (matrix, weights), DenseAttrs())
     else:
@@ -76,7 +77,7 @@ def read_gemm(build: Builder, node: ModelNode) -> Tensor:
         a = build.layout(node, "Transpose", a, TransposeAttrs((1, 0)))
     if a.shape[1] != b.shape[1 if transposed else 0]:
         node.malformed(f"{list(a.shape)} and {list(b.shape)} do not fit together")
-    weights = _weights(build, node, b, transposed, alpha)
+    weights = None if a.dtype in OWN_TYPE else _weights(build, node, b, transposed, alpha)
     if weights is None:
         b = build.layout(node, "Transpose", b, TransposeAttrs((1, 0))) if transposed else b
         y = _scaled(build, node, build.add(node, "MatMul", (a, b), MatMulAttrs()), alpha)
@@ -97,7 +98,9 @@ def read_gemm(build: Builder, node: ModelNode) -> Tensor:
 def _scaled(build: Builder, node: ModelNode, x: Tensor, factor: float) -> Tensor:
     if factor == 1:
         return x
-    number = build.constant(f"{node.name}/factor", np.float32(factor), DType.FLOAT32)
+    if not x.dtype.is_float and factor != int(factor):
+        node.refuse(f"a factor of {factor:g} for {x.dtype} is not supported")
+    number = build.constant(f"{node.name}/factor", factor, x.dtype)
     return build.binary(node, "Mul", x, number)
 
 
@@ -111,3 +114,10 @@ def _bias(build: Builder, node: ModelNode, c: Tensor, beta: float, n: int) -> Te
         return None
     data = np.broadcast_to(np.multiply(values.reshape(-1), np.float32(beta)), (n,))
     return build.constant(f"{c.name}/bias", data, c.dtype)
+
+
+def read_determinant(build: Builder, node: ModelNode) -> Tensor:
+    x = build.operand(node, 0)
+    if len(x.shape) < 2 or x.shape[-1] != x.shape[-2]:
+        node.malformed(f"{list(x.shape)} are no square matrices")
+    return build.add(node, "Determinant", (x,))

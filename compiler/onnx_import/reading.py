@@ -7,21 +7,20 @@ from pathlib import Path
 import onnx
 
 from tinyc.compiler.errors import CompileError
-from tinyc.compiler.graph import Graph, Node, Shape, constant, verify
+from tinyc.compiler.graph import DType, Graph, Node, Shape, constant, verify
+from tinyc.compiler.names import short_names
 from tinyc.compiler.onnx_import import folding
-from tinyc.compiler.onnx_import.building import Builder, element_type
+from tinyc.compiler.onnx_import.building import KEEP_STORED, Builder, element_type
 from tinyc.compiler.onnx_import.functions import inline_functions
 from tinyc.compiler.onnx_import.inputs import read_inputs
 from tinyc.compiler.onnx_import.loading import load_model
 from tinyc.compiler.onnx_import.model_node import ModelNode, model_node, tensor_array
 from tinyc.compiler.onnx_import.operators import READERS
+from tinyc.compiler.onnx_import.widening import read_typed
 from tinyc.compiler.ops.reshape import ReshapeAttrs
 
-TAKE_TEXTS = (
-    "ArrayFeatureExtractor", "Cast", "Flatten", "Identity", "LabelEncoder", "Reshape", "Squeeze",
-    "Unsqueeze", "ZipMap",
-)  # fmt: skip
 MOVE_TEXTS = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
+TAKE_TEXTS = (*MOVE_TEXTS, "ArrayFeatureExtractor", "LabelEncoder", "ZipMap")
 
 
 def read_onnx(path: Path, input_shapes: Mapping[str, Shape] = {}, name: str | None = None) -> Graph:
@@ -48,7 +47,7 @@ def read_onnx(path: Path, input_shapes: Mapping[str, Shape] = {}, name: str | No
         outputs,
         tuple(build.nodes),
         build.tensors,
-        (*notes, *build.notes),
+        (*notes, *build.notes, *_type_notes(build)),
         {o: build.names[o] for o in outputs if o in build.names},
     )
     graph = graph.with_nodes(build.nodes)
@@ -113,14 +112,12 @@ def _read_node(build: Builder, node: ModelNode) -> None:
             build.values[value] = build.constant(f"{value}/value", data, dtype).name
         return
     _check_texts(build, node)
-    results = READERS[node.domain, node.op](build, node)
-    for value, tensor in zip(
-        node.outputs, results if isinstance(results, tuple) else (results,), strict=False
-    ):
+    results = read_typed(build, node, READERS[node.domain, node.op])
+    for value, tensor in zip(node.outputs, results, strict=False):
         if value:
             first = build.optional(node, 0) if node.inputs else None
             if first is not None and first.name in build.names and node.op in MOVE_TEXTS:
-                build.name_values(tensor, build.names[first.name])
+                build.names[tensor.name] = build.names[first.name]
             build.bind(value, tensor)
 
 
@@ -130,6 +127,20 @@ def _check_texts(build: Builder, node: ModelNode) -> None:
         tensor = build.optional(node, index)
         if tensor is not None and tensor.name in build.names and node.op not in TAKE_TEXTS:
             node.refuse("computing with texts is not supported", "give numbers to the model")
+
+
+def _type_notes(build: Builder) -> tuple[str, ...]:
+    """Doubles that are computed at run time are worth knowing of."""
+    slow = [n.name for n in build.nodes if _computes_doubles(build, n)]
+    if not slow:
+        return ()
+    return (f"double is slow on cores without a unit for it: {short_names(slow)}",)
+
+
+def _computes_doubles(build: Builder, node: Node) -> bool:
+    return node.op not in KEEP_STORED and any(
+        build.tensors[name].dtype == DType.FLOAT64 for name in (*node.inputs, *node.outputs)
+    )
 
 
 def _constants(build: Builder, node: ModelNode) -> set[str]:
@@ -148,7 +159,7 @@ def _keep_name(build: Builder, output: str) -> None:
     named = replace(tensor, name=output)
     build.tensors[output] = named
     if tensor.name in build.names:
-        build.name_values(named, build.names[tensor.name])
+        build.names[output] = build.names[tensor.name]
     if tensor.data is None:
         attrs = ReshapeAttrs(tensor.shape)
         build.nodes.append(Node(f"{output} as output", "Reshape", (tensor.name,), (output,), attrs))

@@ -1,7 +1,5 @@
 """Convolutions and pools: NCHW with one or two spatial axes -> NHWC between two Transposes."""
 
-import numpy as np
-
 from tinyc.compiler.graph import DType, QParams, Tensor
 from tinyc.compiler.onnx_import.building import Builder
 from tinyc.compiler.onnx_import.model_node import ModelNode
@@ -127,21 +125,3 @@ def _global_pool(build: Builder, node: ModelNode, x: Tensor, op: str, kind: str)
     y = _channels_last(build, node, x)
     y = build.add(node, op, (y,), Pool2DAttrs((y.shape[1], y.shape[2])))
     return _channels_first(build, node, y, len(x.shape))
-
-
-def read_batch_normalization(build: Builder, node: ModelNode) -> Tensor:
-    """y = x * a + b with a = scale / sqrt(variance + epsilon), b = shift - mean * a."""
-    x = build.operand(node, 0)
-    if node.integer("training_mode", 0) or any(node.outputs[1:]):
-        node.refuse("BatchNormalization in training mode is not supported", "export for inference")
-    parameters = [build.real_constant(build.operand(node, i)) for i in range(1, 5)]
-    if len(x.shape) < 2 or any(p is None or p.shape != (x.shape[1],) for p in parameters):
-        node.refuse("scale, shift, mean and variance must be constants, one for each channel")
-    scale, shift, mean, variance = (np.asarray(p, np.float64) for p in parameters)
-    with np.errstate(all="ignore"):
-        factor = scale / np.sqrt(variance + node.real("epsilon", 1e-5))
-        offset = shift - mean * factor
-    shape = (-1, *(1,) * (len(x.shape) - 2))
-    a = build.constant(f"{node.name}/factor", factor.reshape(shape), x.dtype)
-    b = build.constant(f"{node.name}/offset", offset.reshape(shape), x.dtype)
-    return build.binary(node, "Add", build.binary(node, "Mul", x, a), b)

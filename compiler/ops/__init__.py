@@ -1,20 +1,27 @@
 """Every operator tinyc has kernels for, by name: one file an operator or family."""
 
 from tinyc.autotune.schedule import Schedule
+from tinyc.compiler.ops.arg_reduce import ARG_REDUCE, HARDMAX
+from tinyc.compiler.ops.bit_cast import BIT_CAST
 from tinyc.compiler.ops.cast import CAST
 from tinyc.compiler.ops.class_label import CLASS_LABEL
+from tinyc.compiler.ops.class_loss import CLASS_LOSS
 from tinyc.compiler.ops.concat import CONCAT
 from tinyc.compiler.ops.conv2d import CONV2D
+from tinyc.compiler.ops.cumulate import CUMULATE
 from tinyc.compiler.ops.dense import DENSE
 from tinyc.compiler.ops.depthwise_conv2d import DEPTHWISE_CONV2D
+from tinyc.compiler.ops.determinant import DETERMINANT
 from tinyc.compiler.ops.elementwise import BINARY_OPS
 from tinyc.compiler.ops.features import FEATURE_OPS
 from tinyc.compiler.ops.fourier import FOURIER
 from tinyc.compiler.ops.grams import GRAMS
 from tinyc.compiler.ops.input_rows import INPUT_ROWS
 from tinyc.compiler.ops.kernel import Kernel
+from tinyc.compiler.ops.local_response import LOCAL_RESPONSE
 from tinyc.compiler.ops.look_up import LOOK_UP
 from tinyc.compiler.ops.matmul import MATMUL
+from tinyc.compiler.ops.normalize import NORMALIZE
 from tinyc.compiler.ops.op import Call, Op
 from tinyc.compiler.ops.pad import PAD
 from tinyc.compiler.ops.pooling import AVERAGE_POOL, MAX_POOL
@@ -25,9 +32,11 @@ from tinyc.compiler.ops.slice import SLICE
 from tinyc.compiler.ops.softmax import SOFTMAX
 from tinyc.compiler.ops.softmax_zero import SOFTMAX_ZERO
 from tinyc.compiler.ops.svm import SVM_OPS
+from tinyc.compiler.ops.top_k import TOP_K
 from tinyc.compiler.ops.transpose import TRANSPOSE
 from tinyc.compiler.ops.trees import TREES
 from tinyc.compiler.ops.unary import UNARY
+from tinyc.compiler.ops.where import WHERE
 from tinyc.targets import Target
 
 OPS: dict[str, Op] = {
@@ -36,20 +45,28 @@ OPS: dict[str, Op] = {
         *BINARY_OPS,
         *FEATURE_OPS,
         *SVM_OPS,
+        ARG_REDUCE,
         AVERAGE_POOL,
+        BIT_CAST,
         CAST,
         CLASS_LABEL,
+        CLASS_LOSS,
         CONCAT,
         CONV2D,
+        CUMULATE,
         DENSE,
         DEPTHWISE_CONV2D,
         DEQUANTIZE,
+        DETERMINANT,
         FOURIER,
         GRAMS,
+        HARDMAX,
         INPUT_ROWS,
+        LOCAL_RESPONSE,
         LOOK_UP,
         MATMUL,
         MAX_POOL,
+        NORMALIZE,
         PAD,
         QUANTIZE,
         REDUCE,
@@ -57,9 +74,11 @@ OPS: dict[str, Op] = {
         SLICE,
         SOFTMAX,
         SOFTMAX_ZERO,
+        TOP_K,
         TRANSPOSE,
         TREES,
         UNARY,
+        WHERE,
     )
 }
 

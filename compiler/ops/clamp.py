@@ -47,7 +47,7 @@ def quantize_real(value: float, quant: QParams) -> int:
 def clamp_float(value: Any, clamp: Clamp) -> Any:
     """The TensorIR float `value` limited by `clamp`; nothing is added where it has no bound."""
     if clamp.low != -math.inf:
-        value = loops.maximum(value, loops.const(clamp.low, "float32"))
+        value = loops.maximum(value, loops.const(clamp.low, str(value.ty)))
     if clamp.high != math.inf:
-        value = loops.minimum(value, loops.const(clamp.high, "float32"))
+        value = loops.minimum(value, loops.const(clamp.high, str(value.ty)))
     return value

@@ -9,7 +9,14 @@ SIGNED = (DType.INT8, DType.INT16, DType.INT32, DType.INT64)
 UNSIGNED = (DType.UINT8, DType.UINT16, DType.UINT32, DType.UINT64)
 INTEGERS = (*SIGNED, *UNSIGNED)
 FLOATS = (DType.FLOAT32, DType.FLOAT64)
-NUMBERS = (*INTEGERS, *FLOATS)
+HALVES = (DType.FLOAT16, DType.BFLOAT16)  # computed in float32, and rounded where they are stored
+REALS = (*FLOATS, *HALVES)
+NUMBERS = (*INTEGERS, *REALS)
+
+
+def computed_type(dtype: DType) -> DType:
+    """The type that values of `dtype` are computed in."""
+    return DType.FLOAT32 if dtype in HALVES else dtype
 
 
 def check_type(what: str, tensor: Tensor, types: Collection[DType]) -> None:

@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.graph import EIGHT_BITS, Array, DType, Tensor, read_only
+from tinyc.compiler.graph import EIGHT_BITS, Array, Tensor, read_only
 from tinyc.compiler.kernels.sums import sum_of
 from tinyc.compiler.ops import loops
+from tinyc.compiler.ops.binary_functions import FUNCTIONS
 from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp, clamp_float, stored_bounds
 from tinyc.compiler.ops.copying import broadcast_strides, dense_strides, strided_nest
-from tinyc.compiler.ops.element_types import INTEGERS, check_same_type, check_type
+from tinyc.compiler.ops.element_types import check_same_type, check_type, computed_type
 from tinyc.compiler.ops.fixed_point import Requantization, requantization, requantize
+from tinyc.compiler.ops.half import conversions, narrowed, widened
 from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import Call, Op, Type, dequantized
 from tinyc.compiler.ops.quantize import quantized
@@ -30,35 +32,15 @@ class BinaryAttrs:
     clamp: Clamp = NO_CLAMP
 
 
-@dataclass(frozen=True, slots=True)
-class Function:
-    """Its meaning on NumPy arrays, and its expression in TensorIR."""
-
-    meaning: Callable[[Array, Array], Array]
-    expression: Callable[[Any, Any], Any]
-
-
-FUNCTIONS: dict[str, Function] = {
-    "Add": Function(np.add, lambda a, b: a + b),
-    "Sub": Function(np.subtract, lambda a, b: a - b),
-    "Mul": Function(np.multiply, lambda a, b: a * b),
-    "Div": Function(np.divide, lambda a, b: a / b),
-    "Minimum": Function(np.minimum, loops.minimum),
-    "Maximum": Function(np.maximum, loops.maximum),
-    "Pow": Function(np.power, lambda a, b: loops.call("powf", a, b, dtype="float32")),
-}
-ON_INTEGERS = ("Add", "Sub", "Mul")
-
-
 def infer_of(name: str) -> Callable[[tuple[Tensor, ...], Any], tuple[Type, ...]]:
     """The types of the operator `name`."""
-    types = (DType.FLOAT32, *(INTEGERS if name in ON_INTEGERS else ()))
+    function = FUNCTIONS[name]
 
     def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
         a, b = inputs
-        check_type(name, a, types)
+        check_type(name, a, function.types)
         check_same_type(a, b)
-        return ((np.broadcast_shapes(a.shape, b.shape), a.dtype),)
+        return ((np.broadcast_shapes(a.shape, b.shape), function.result or a.dtype),)
 
     return infer
 
@@ -74,11 +56,12 @@ def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
     function = FUNCTIONS[call.node.op].meaning
     a, b = arrays
     if not call.output.quant:
-        if not call.inputs[0].dtype.is_float:
-            return (function(a, b).astype(a.dtype),)
+        wide = computed_type(call.inputs[0].dtype).value
         with np.errstate(all="ignore"):
-            result = function(a, b)
-        return (np.clip(result, call.attrs.clamp.low, call.attrs.clamp.high).astype(a.dtype),)
+            result = function(a.astype(wide), b.astype(wide))
+        if call.output.dtype.is_float:
+            result = np.clip(result, call.attrs.clamp.low, call.attrs.clamp.high)
+        return (np.asarray(result).astype(call.output.dtype.value),)
     low, high = stored_bounds(call.output, call.attrs.clamp)
     dtype = call.output.dtype.value
     if _table_operand(call) is not None:
@@ -148,18 +131,22 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         function = loops.function([*moving, result, *fixed, *rows.parameters], [line])
         block = (total.microkernel,)
         return Kernel(name, function, given, microkernels=block, rows=rows.count, note="assembly")
-    expression, constants, buffers = expression_of(call, target)
+    (expression, constants, buffers), own = expression_of(call, target), call.inputs[0].dtype
     strides = [broadcast_strides(t.shape, y.shape) for t in call.inputs]
 
     def compute(at_a: Any, at_b: Any, at_y: Any) -> list[Any]:
         a, b = loops.load(operands[0], at_a), loops.load(operands[1], at_b)
-        return [loops.store(result, at_y, expression(a, b))]
+        value = expression(widened(a, own), widened(b, own))
+        return [loops.store(result, at_y, narrowed(value, own, y.dtype))]
 
     strides.append(dense_strides(y.shape))
     body = strided_nest(y.shape, strides, (0, 0, 0), compute, rows=rows)
     function = loops.function([*moving, result, *buffers, *fixed, *rows.parameters], body)
-    tables, floats = (*constants, *given), y.dtype.is_float
-    return Kernel(name, function, tables, rows=rows.count, float_code=floats)
+    calls = () if y.quant else FUNCTIONS[call.node.op].calls(computed_type(own))
+    return Kernel(
+        name, function, (*constants, *given), microkernels=(*conversions(own, y.dtype), *calls),
+        rows=rows.count, float_code=own.is_float,
+    )  # fmt: skip
 
 
 def expression_of(

@@ -1,4 +1,4 @@
-"""Preparation of features: Impute, Binarize, Categories and Normalize."""
+"""Preparation of features: Impute, Binarize, Categories and RowNorm."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -38,7 +38,7 @@ class CategoriesAttrs:
 
 
 @dataclass(frozen=True, slots=True)
-class NormalizeAttrs:
+class RowNormAttrs:
     """Rows are divided by their norm, unless it is zero: "MAX" (of the signed values), "L1", "L2"."""
 
     norm: str
@@ -72,7 +72,7 @@ def categories_reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, 
     return ((whole == np.array(call.attrs.categories)).astype(np.float32),)
 
 
-def normalize_reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+def row_norm_reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
     x, norm = arrays[0].astype(np.float64), call.attrs.norm
     if norm == "MAX":
         size = x.max(-1, keepdims=True)
@@ -157,7 +157,7 @@ def categories_kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     )
 
 
-def normalize_kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
+def row_norm_kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     (x,), y, norm = call.inputs, call.output, call.attrs.norm
     source, result = loops.buffer("x", x.elements, x.dtype), loops.buffer("y", y.elements, y.dtype)
     columns, total = x.shape[-1], loops.local("total", "float32")
@@ -188,11 +188,11 @@ def normalize_kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         ]  # fmt: skip
 
     body = [loops.loop("r", x.elements // columns, row)]
-    return Kernel("normalize", loops.function([source, result], body), float_code=True)
+    return Kernel("row_norm", loops.function([source, result], body), float_code=True)
 
 
 IMPUTE = Op("Impute", infer_same, impute_reference, impute_kernel)
 BINARIZE = Op("Binarize", infer_same, binarize_reference, binarize_kernel)
 CATEGORIES = Op("Categories", infer_categories, categories_reference, categories_kernel)
-NORMALIZE = Op("Normalize", infer_same, normalize_reference, normalize_kernel)
-FEATURE_OPS = (IMPUTE, BINARIZE, CATEGORIES, NORMALIZE)
+ROW_NORM = Op("RowNorm", infer_same, row_norm_reference, row_norm_kernel)
+FEATURE_OPS = (IMPUTE, BINARIZE, CATEGORIES, ROW_NORM)

@@ -127,11 +127,31 @@ def every(conditions: Sequence[Expr]) -> Any:
     return tirx.all(*conditions) if conditions else const(1, DType.BOOL)
 
 
+def equal(a: Expr, b: Expr) -> Any:
+    """`a == b`."""
+    return tirx.EQ(a, b)
+
+
+def unequal(a: Expr, b: Expr) -> Any:
+    """`a != b`."""
+    return tirx.NE(a, b)
+
+
+def either(a: Expr, b: Expr) -> Any:
+    """`a || b`."""
+    return tirx.any(a, b)
+
+
+def negation(condition: Expr) -> Any:
+    """`!condition`."""
+    return tirx.Not(condition)
+
+
 def function(parameters: Sequence[Any], body: Iterable[Stmt]) -> Any:
     """The TensorIR function of a kernel."""
     return tirx.PrimFunc(list(parameters), block(body), ir.TupleType([]))
 
 
 def quotient(value: Expr, divisor: int) -> Any:
-    """`value / divisor` as C divides (towards zero); value >= 0."""
-    return tirx.truncdiv(value, const(divisor))
+    """The integer `value / divisor` as C divides, towards zero."""
+    return tirx.truncdiv(value, const(divisor, str(value.ty)))

@@ -1,4 +1,7 @@
-"""MatMul of two activations: y[..., i, j] = sum a[..., i, k] * b[..., k, j], NumPy broadcasting."""
+"""MatMul of two activations: y[..., i, j] = sum a[..., i, k] * b[..., k, j], NumPy broadcasting.
+
+Integers of 32 and 64 bits wrap around.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,10 +21,15 @@ from tinyc.compiler.ops.accumulate import (
 )
 from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp, clamp_float, stored_bounds
 from tinyc.compiler.ops.copying import broadcast_strides, dense_strides, strided_nest
+from tinyc.compiler.ops.element_types import check_same_type
+from tinyc.compiler.ops.integer_math import unsigned
 from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import Call, Op, Type
 from tinyc.compiler.ops.requantize import requantizer
 from tinyc.targets import Target
+
+WHOLE = (DType.INT32, DType.INT64, DType.UINT32, DType.UINT64)
+OWN_TYPE = (*WHOLE, DType.FLOAT64)  # of operands whose products are summed in their own type
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +47,18 @@ def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
             f"MatMul cannot multiply {list(a.shape)} by {list(b.shape)}",
             f"tensors '{a.name}' and '{b.name}'",
         )
+    if a.dtype in OWN_TYPE:
+        check_same_type(a, b)
     lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    return (((*lead, a.shape[-2], b.shape[-1]), result_type(a, "MatMul")),)
+    dtype = a.dtype if a.dtype in OWN_TYPE else result_type(a, "MatMul")
+    return (((*lead, a.shape[-2], b.shape[-1]), dtype),)
 
 
 def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+    if call.inputs[0].dtype in OWN_TYPE:
+        product = np.matmul(*arrays)
+        floats, clamp = call.output.dtype.is_float, call.attrs.clamp
+        return (np.clip(product, clamp.low, clamp.high) if floats else product,)
     a, b = (centred(v, t) for v, t in zip(arrays, call.inputs, strict=True))
     return (output_of(call, a @ b, None),)
 
@@ -73,7 +88,7 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     ]
     result = loops.buffer("y", y.elements, y.dtype)
     rows, depth, columns = call.inputs[0].shape[-2], call.inputs[0].shape[-1], y.shape[-1]
-    dtype = "int32" if call.quantized else "float32"
+    dtype = "int32" if call.quantized else _sum_type(call.inputs[0].dtype)
     zeros = [t.quant.zero_point[0] if t.quant else 0 for t in call.inputs]
     acc = loops.local("acc", dtype)
     requantized = y.quant is not None
@@ -118,7 +133,12 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         Constant("operand", t.data.reshape(-1)) for _, t in fixed if t.data is not None
     )
     function = loops.function([*moving, result, *tables, *(b for b, _ in fixed)], body)
-    return Kernel("matmul", function, constants, float_code=not call.quantized)
+    floats = call.inputs[0].dtype.is_float
+    return Kernel("matmul", function, constants, float_code=floats)
+
+
+def _sum_type(dtype: DType) -> str:
+    return unsigned(dtype) if dtype in WHOLE else dtype.value
 
 
 def _lead_strides(shape: Shape, lead: Shape) -> list[int]:

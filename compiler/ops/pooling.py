@@ -40,6 +40,11 @@ class Pool2DAttrs:
     clamp: Clamp = NO_CLAMP
 
 
+def infer_max(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
+    check_type("MaxPool", inputs[0], (DType.FLOAT32, *EIGHT_BITS))
+    return infer(inputs, attrs)
+
+
 def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
     n, h, w, c = inputs[0].shape
     top, left, bottom, right = attrs.pads
@@ -130,7 +135,7 @@ AVERAGE_ALGORITHMS: Algorithms = {
 }
 
 MAX_POOL = Op(
-    "MaxPool2D", infer, reference_max, kernel_by(MAX_ALGORITHMS), windows,
+    "MaxPool2D", infer_max, reference_max, kernel_by(MAX_ALGORITHMS), windows,
     quantize=max_can_quantize, algorithms=MAX_ALGORITHMS,
 )  # fmt: skip
 AVERAGE_POOL = Op(

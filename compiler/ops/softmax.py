@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.graph import EIGHT_BITS, Array, DType, Tensor, elements, read_only
+from tinyc.compiler.graph import EIGHT_BITS, Array, Tensor, elements, read_only
 from tinyc.compiler.ops import loops
-from tinyc.compiler.ops.element_types import check_type
+from tinyc.compiler.ops.element_types import FLOATS, check_type
 from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import Call, Op, Type
+from tinyc.compiler.ops.real import Real
 from tinyc.targets import Target
 
 
@@ -31,7 +32,7 @@ class SoftmaxAttrs:
 
 
 def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
-    check_type("Softmax", inputs[0], (DType.FLOAT32,))
+    check_type("Softmax", inputs[0], FLOATS)
     return ((inputs[0].shape, inputs[0].dtype),)
 
 
@@ -53,7 +54,7 @@ def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
         shifted = x.astype(np.float64) - x.max(axis=axis, keepdims=True)
         total = np.exp(shifted).sum(axis=axis, keepdims=True)
         result = shifted - np.log(total) if call.attrs.log else np.exp(shifted) / total
-        return (result.astype(np.float32),)
+        return (result.astype(y.dtype.value),)
     exponentials, numerators = (t.astype(np.int64) for t in tables(call))
     below = x.max(axis=axis, keepdims=True).astype(np.int64) - x.astype(np.int64)
     total = exponentials[below].sum(axis=axis, keepdims=True)
@@ -122,18 +123,18 @@ def _kernel_integer(call: Call, target: Target) -> Kernel:
 def _kernel_float(call: Call, target: Target) -> Kernel:
     (x,), y = call.inputs, call.output
     source, result = loops.buffer("x", x.elements, x.dtype), loops.buffer("y", y.elements, y.dtype)
-    largest, total = loops.local("largest", "float32"), loops.local("total", "float32")
+    largest, total = loops.local("largest", x.dtype), loops.local("total", x.dtype)
 
     def run(at: Any, stride: int, n: int) -> list[Any]:
         def shifted(i: Any) -> Any:
             return loops.load(source, at + i * stride) - loops.load(largest, 0)
 
         def exponential(i: Any) -> Any:
-            return loops.call("expf", shifted(i), dtype="float32")
+            return Real(x.dtype).call("exp", shifted(i))
 
         def final(i: Any) -> Any:
             if call.attrs.log:
-                return shifted(i) - loops.call("logf", loops.load(total, 0), dtype="float32")
+                return shifted(i) - Real(x.dtype).call("log", loops.load(total, 0))
             return exponential(i) / loops.load(total, 0)
 
         return [
@@ -143,7 +144,7 @@ def _kernel_float(call: Call, target: Target) -> Kernel:
                 loops.store(largest, 0, loops.maximum(
                     loops.load(largest, 0), loops.load(source, at + i * stride)))
             ], 1),
-            loops.store(total, 0, loops.const(0.0, "float32")),
+            loops.store(total, 0, loops.const(0.0, x.dtype)),
             loops.loop("i", n, lambda i: [
                 loops.store(total, 0, loops.load(total, 0) + exponential(i))
             ]),

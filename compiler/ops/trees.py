@@ -9,6 +9,7 @@ import numpy as np
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.graph import Array, DType, Tensor
 from tinyc.compiler.ops import loops
+from tinyc.compiler.ops.element_types import FLOATS, check_type
 from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import Call, Op, Type
 from tinyc.compiler.ops.tree_branches import branches, branches_bytes
@@ -48,7 +49,7 @@ class TreesAttrs:
 
 def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
     (x,) = inputs
-    assert x.dtype in (DType.FLOAT32, DType.FLOAT64) and len(x.shape) == 2, "the reader casts"
+    check_type("trees", x, FLOATS)
     return (((x.shape[0], attrs.targets), x.dtype),)
 
 

@@ -1,4 +1,4 @@
-"""The process in which an image runs: a job on stdin, what came of it on stdout."""
+"""The process in which images run: jobs on stdin, what came of each on stdout."""
 
 import pickle
 import sys
@@ -122,11 +122,18 @@ def _emulate(job: Job, elf: Elf, timing: Timing) -> Emulation:
 
 
 def main() -> None:
-    """Read a pickled Job, write the pickled Emulation, those of each sample, or the error."""
-    job = pickle.load(sys.stdin.buffer)
-    result: Emulation | CompileError | tuple[Emulation | CompileError, ...]
+    """Read pickled Jobs to the end; write what came of each: Emulation or error, or several."""
+    while True:
+        try:
+            job = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return
+        pickle.dump(_result(job), sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+
+
+def _result(job: Job) -> Emulation | CompileError | tuple[Emulation | CompileError, ...]:
     try:
-        result = emulate_each(job) if job.each else emulate(job)
+        return emulate_each(job) if job.each else emulate(job)
     except CompileError as error:
-        result = error
-    pickle.dump(result, sys.stdout.buffer)
+        return error
