@@ -11,6 +11,7 @@ from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.element_types import NUMBERS, check_type
 from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import Call, Op, Type
+from tinyc.compiler.ops.real import is_nan
 from tinyc.targets import Target
 
 
@@ -111,9 +112,8 @@ def impute_kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     table = Constant("imputed", read_only(a.values, x.dtype.value)) if len(a.values) > 1 else None
 
     def compute(value: Any, column: Any, *tables: Any) -> Any:
-        missing = value != value
-        if a.replaced == a.replaced:
-            missing = value == loops.const(a.replaced, x.dtype)
+        known = a.replaced == a.replaced
+        missing = value == loops.const(a.replaced, x.dtype) if known else is_nan(value)
         own = loops.load(tables[0], column) if tables else loops.const(a.values[0], x.dtype)
         return loops.select(missing, own, value)
 

@@ -148,7 +148,9 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     places = order(line.count, radices)
     table, quarter = turns(a.length)
     index = "uint16" if line.count <= MOST_INDEX else "uint32"
-    constants = [Constant("order", read_only(places.astype(index))), Constant("turns", table)]
+    constants = [Constant("order", read_only(places.astype(index)))]
+    if radices or line.paired:
+        constants.append(Constant("turns", table))
     window, moving = None, [source]
     if len(call.inputs) == 2:
         weights = call.inputs[1]
@@ -158,8 +160,8 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         else:
             constants.append(Constant("window", weights.data))
     tables = [loops.buffer(c.role, c.array.size, str(c.array.dtype)) for c in constants]
-    if window is not None and len(tables) == 3:
-        window = tables[2]
+    if window is not None and constants[-1].role == "window":
+        window = tables[-1]
     inner = 1 if a.step else elements(x.shape[a.axis + 1 : -1])
     complex_out = y.shape[-1] == 2
     written = y.shape[a.axis + (a.step > 0)]
@@ -172,7 +174,7 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         z, start = (result, at_y) if in_place else (scratch, loops.const(0))
         load = _load(line, source, at_x, inner * line.parts, tables[0], window, z, start)
         spare = loops.pointer(scratch, 0 if in_place else 2 * line.work)
-        steps = _stages(line, radices, loops.pointer(z, start), tables[1], quarter, spare)
+        steps = _stages(line, radices, loops.pointer(z, start), tables[1:], quarter, spare)
         return [load, *steps, *_finish(line, call, z, start, result, at_y, inner, in_place)]
 
     body = _over_lines(call, inner, one)
@@ -192,7 +194,7 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
 def _room(radices: tuple[int, ...]) -> tuple[int, tuple[Microkernel, ...]]:
     """Floats that the largest stage needs, and the stages' functions."""
     room = max((2 * r for r in radices if r not in (2, 4)), default=0)
-    return room, tuple(stage(r) for r in sorted({min(r, 5) if r in (2, 4) else 3 for r in radices}))
+    return room, tuple(map(stage, sorted({r if r in (2, 4) else 0 for r in radices})))
 
 
 def _over_lines(call: Call, inner: int, one: Callable[[Any, Any], list[Any]]) -> list[Any]:
@@ -267,10 +269,12 @@ def _load(
 
 
 def _stages(
-    line: Line, radices: tuple[int, ...], z: Any, table: Any, quarter: int, spare: Any
+    line: Line, radices: tuple[int, ...], z: Any, tables: list[Any], quarter: int, spare: Any
 ) -> list[Any]:
+    if not radices and not line.paired:
+        return []
     calls, done = [], 1
-    cosines, sines = loops.pointer(table), loops.pointer(table, quarter)
+    cosines, sines = loops.pointer(tables[0]), loops.pointer(tables[0], quarter)
     for radix in radices:
         step = line.attrs.length // (radix * done)
         if radix in (2, 4):

@@ -12,6 +12,7 @@ from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.element_types import NUMBERS, check_type
 from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import Call, Op, Type
+from tinyc.compiler.ops.real import is_nan
 from tinyc.targets import Target
 
 
@@ -64,9 +65,9 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     def one(i: Any) -> list[Any]:
         value = loops.load(source, i)
         extra = []
-        if nan:
+        if nan and x.dtype.is_float:
             other = loops.const(nan[0], y.dtype)
-            extra = [loops.when(value != value, [loops.store(found, 0, other)])]
+            extra = [loops.when(is_nan(value), [loops.store(found, 0, other)])]
         return [
             *loops.declare(found),
             loops.store(found, 0, default),

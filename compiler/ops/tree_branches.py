@@ -3,7 +3,7 @@
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from tinyc.compiler.cprint import C_TYPES, float_literal
+from tinyc.compiler.cprint import C_TYPES, double_literal, float_literal
 from tinyc.compiler.graph import DType
 from tinyc.compiler.ops.kernel import Microkernel
 
@@ -56,6 +56,4 @@ def _lines(trees: "Trees", at: int, dtype: DType, depth: int) -> list[str]:
 
 
 def _number(value: float, dtype: DType) -> str:
-    if value == float("inf"):
-        return "INFINITY"
-    return float_literal(value) if dtype == DType.FLOAT32 else repr(value)
+    return float_literal(value) if dtype == DType.FLOAT32 else double_literal(value)
