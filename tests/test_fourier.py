@@ -31,7 +31,10 @@ def transforms(nodes: list[onnx.NodeProto], inputs: dict[str, Array], constants:
                folder: Path, target: str = "host") -> dict[str, Array]:  # fmt: skip
     """All nodes' outputs as one program's, which the graph's meaning agrees with."""
     given = {n: ("float32", x.shape) for n, x in inputs.items()}
-    ranks = {node.output[0]: 4 if node.op_type == "STFT" else inputs[node.input[0]].ndim for node in nodes}
+    ranks = {
+        node.output[0]: 4 if node.op_type == "STFT" else inputs[node.input[0]].ndim
+        for node in nodes
+    }
     outputs = {output: ("float32", (None,) * rank) for output, rank in ranks.items()}
     model = onnx_model(nodes, given, outputs, constants, 20)
     graph = optimized(read_model(model, folder))
@@ -93,7 +96,9 @@ def test_axes_and_lengths(target: str, tmp_path: Path) -> None:
         if length is not None:
             constants[f"n{i}"] = np.array(length, np.int64)
         size = "" if length is None else f"n{i}"
-        nodes.append(make_node("DFT", [f"x{i}", size, f"a{i}"], [f"y{i}"], name=f"dft{i}", **attributes))
+        nodes.append(
+            make_node("DFT", [f"x{i}", size, f"a{i}"], [f"y{i}"], name=f"dft{i}", **attributes)
+        )
 
     found = transforms(nodes, inputs, constants, tmp_path, target)
 
@@ -122,7 +127,9 @@ def test_frames(tmp_path: Path) -> None:
     inputs, nodes, constants = {}, [], {}
     for i, case in enumerate(FRAMES.values()):
         inputs[f"x{i}"] = signal(*case["x"])
-        constants[f"s{i}"], constants[f"n{i}"] = (np.array(case[k], np.int64) for k in ("step", "length"))
+        constants[f"s{i}"], constants[f"n{i}"] = (
+            np.array(case[k], np.int64) for k in ("step", "length")
+        )
         window = f"w{i}" if case.get("window") else ""
         if window:
             constants[window] = np.hanning(case["length"]).astype(np.float32)
@@ -136,7 +143,9 @@ def test_frames(tmp_path: Path) -> None:
         window = constants.get(f"w{i}", 1.0)
         frames = np.stack([x[:, s : s + n] * window for s in range(0, x.shape[1] - n + 1, step)], 1)
         wanted = np.fft.fft(frames, axis=2)
-        assert_close(found[f"y{i}"], parts(wanted[:, :, : n // 2 + 1] if case.get("onesided", 1) else wanted))
+        assert_close(
+            found[f"y{i}"], parts(wanted[:, :, : n // 2 + 1] if case.get("onesided", 1) else wanted)
+        )
 
 
 def test_a_window_of_run_time(tmp_path: Path) -> None:

@@ -135,7 +135,9 @@ def test_one_score_for_two_classes(
         ensemble["class_weights"] = [abs(w) / 3 for w in ensemble["class_weights"]]
     outputs = {"label": ("int64", (1,)), "p": ("float32", (1, 2))}
     given = {"classlabels_int64s": [7, 9], "post_transform": transform, **ensemble}
-    model = model_of("TreeEnsembleClassifier", given | ({"base_values": base} if base else {}), outputs)
+    model = model_of(
+        "TreeEnsembleClassifier", given | ({"base_values": base} if base else {}), outputs
+    )
 
     check(model, tmp_path, rows_of(4))
 
@@ -145,7 +147,9 @@ def test_more_features_and_leaves_than_bytes_count(tmp_path: Path) -> None:
     ensemble["nodes_featureids"] = [
         f + 200 * (i % 2) for i, f in enumerate(ensemble["nodes_featureids"])
     ]
-    node = make_node("TreeEnsembleRegressor", ["x"], ["y"], domain="ai.onnx.ml", n_targets=1, **ensemble)
+    node = make_node(
+        "TreeEnsembleRegressor", ["x"], ["y"], domain="ai.onnx.ml", n_targets=1, **ensemble
+    )
     model = onnx_model([node], {"x": ("float32", (1, 204))}, {"y": ("float32", (1, 1))})
     model.opset_import.append(onnx.helper.make_opsetid("ai.onnx.ml", 3))
     rng = np.random.default_rng(0)

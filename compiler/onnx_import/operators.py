@@ -6,7 +6,9 @@ from tinyc.compiler.graph import Tensor
 from tinyc.compiler.onnx_import import (
     arithmetic,
     features,
+    labels,
     linear,
+    linear_models,
     losses,
     movement,
     normalizations,
@@ -175,9 +177,9 @@ CLASSIC: dict[str, Reader] = {  # machine learning before networks: ai.onnx.ml
     "Binarizer": features.read_binarizer,
     "FeatureVectorizer": features.read_feature_vectorizer,
     "Imputer": features.read_imputer,
-    "LabelEncoder": features.read_label_encoder,
-    "LinearClassifier": features.read_linear_classifier,
-    "LinearRegressor": features.read_linear_regressor,
+    "LabelEncoder": labels.read_label_encoder,
+    "LinearClassifier": linear_models.read_linear_classifier,
+    "LinearRegressor": linear_models.read_linear_regressor,
     "Normalizer": features.read_normalizer,
     "OneHotEncoder": features.read_one_hot_encoder,
     "SVMClassifier": svm.read_svm_classifier,
@@ -186,7 +188,7 @@ CLASSIC: dict[str, Reader] = {  # machine learning before networks: ai.onnx.ml
     "TreeEnsemble": trees.read_ensemble,
     "TreeEnsembleClassifier": trees.read_classifier,
     "TreeEnsembleRegressor": trees.read_regressor,
-    "ZipMap": features.read_zip_map,
+    "ZipMap": labels.read_zip_map,
 }
 
 READERS: dict[tuple[str, str], Reader] = {
@@ -197,10 +199,10 @@ READERS: dict[tuple[str, str], Reader] = {
 
 # Evaluated by onnx when every input is constant: what shapes and parameters are computed with.
 FOLDABLE = frozenset(
-    "Abs Add And BlackmanWindow Cast Ceil Clip Concat ConstantOfShape Cos DFT Div Equal Erf Exp Expand Flatten Floor "
-    "Gather GatherElements GatherND Gemm Greater GreaterOrEqual HammingWindow HannWindow Identity Less LessOrEqual Log "
-    "MatMul Max Mean MelWeightMatrix Min Mod Mul Neg NonZero Not OneHot Or Pad Pow Range Reciprocal ReduceMax "
-    "ReduceMean ReduceMin ReduceProd ReduceSum Relu Reshape Round ScatterElements ScatterND "
-    "Sigmoid Sign Sin Slice Split Sqrt Squeeze Sub Sum Tanh Tile TopK Transpose Trilu Unsqueeze "
-    "Where Xor".split()
+    "Abs Add And BlackmanWindow Cast Ceil Clip Concat ConstantOfShape Cos DFT Div Equal Erf Exp "
+    "Expand Flatten Floor Gather GatherElements GatherND Gemm Greater GreaterOrEqual HammingWindow "
+    "HannWindow Identity Less LessOrEqual Log MatMul Max Mean MelWeightMatrix Min Mod Mul Neg "
+    "NonZero Not OneHot Or Pad Pow Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd "
+    "ReduceSum Relu Reshape Round ScatterElements ScatterND Sigmoid Sign Sin Slice Split Sqrt "
+    "Squeeze Sub Sum Tanh Tile TopK Transpose Trilu Unsqueeze Where Xor".split()
 )

@@ -28,6 +28,12 @@ def features_of(build: Builder, node: ModelNode) -> Tensor:
     return build.reshaped(node, x, (1, *x.shape)) if len(x.shape) == 1 else x
 
 
+def floats(build: Builder, node: ModelNode, x: Tensor) -> Tensor:
+    return (
+        x if x.dtype == DType.FLOAT32 else build.add(node, "Cast", (x,), CastAttrs(DType.FLOAT32))
+    )
+
+
 def class_names(node: ModelNode, integers: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """The labels of the classes; texts become positions in their list, which is the second."""
     texts, labels = node.texts("classlabels_strings"), node.integers(integers)
@@ -121,9 +127,7 @@ def _probit(build: Builder, node: ModelNode, scores: Tensor) -> Tensor:
     below = build.binary(node, "Sub", _number(build, node, 1.0), x)
     log = function(build.binary(node, "Mul", below, plus(x, 1.0)), "log")
     v = plus(times(log, 0.5), 2 / (math.pi * ERFINV))
-    root = build.binary(
-        node, "Sub", build.binary(node, "Mul", v, v), times(log, 1 / ERFINV)
-    )
+    root = build.binary(node, "Sub", build.binary(node, "Mul", v, v), times(log, 1 / ERFINV))
     inner = build.binary(node, "Sub", function(root, "sqrt"), v)
     size = times(function(inner, "sqrt"), math.sqrt(2))
     return build.binary(node, "Mul", size, function(x, "sign"))

@@ -4,7 +4,7 @@ from tinyc.compiler.graph import Tensor
 from tinyc.compiler.onnx_import.arguments import constant_integer
 from tinyc.compiler.onnx_import.building import Builder, positive_axis
 from tinyc.compiler.onnx_import.model_node import ModelNode
-from tinyc.compiler.ops.fourier import FourierAttrs
+from tinyc.compiler.ops.fourier_plan import FourierAttrs
 
 LONGEST = 1 << 20  # of a transform: beyond any microcontroller's memory
 

@@ -19,7 +19,12 @@ def read_tf_idf_vectorizer(build: Builder, node: ModelNode) -> Tensor:
     )
     mode, weights = node.text("mode", "TF"), node.reals("weights") or ()
     width = max(columns, default=-1) + 1
-    if mode not in MODES or not 1 <= shortest <= longest or skips < 0 or min(columns, default=-1) < 0:
+    if (
+        mode not in MODES
+        or not 1 <= shortest <= longest
+        or skips < 0
+        or min(columns, default=-1) < 0
+    ):
         node.malformed(f"mode '{mode}', lengths {shortest} to {longest}, {skips} skips")
     if not x.shape or len(x.shape) > 2 or width > MOST_VALUES:
         node.malformed(f"{list(x.shape)} cannot be counted into {width} columns")

@@ -40,7 +40,7 @@ class CategoriesAttrs:
 
 @dataclass(frozen=True, slots=True)
 class RowNormAttrs:
-    """Rows are divided by their norm, unless it is zero: "MAX" (of the signed values), "L1", "L2"."""
+    """Rows are divided by their norm unless it is 0: "MAX" (of signed values), "L1", "L2"."""
 
     norm: str
 
@@ -141,7 +141,9 @@ def categories_kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     def each(i: Any, k: Any) -> list[Any]:
         value, category = loops.load(source, i), loops.load(table, k)
         if x.dtype.is_float:  # 2.7 is of category 2; beyond int64 there is none
-            value = loops.call("truncf" if x.dtype == DType.FLOAT32 else "trunc", value, dtype=x.dtype)
+            value = loops.call(
+                "truncf" if x.dtype == DType.FLOAT32 else "trunc", value, dtype=x.dtype
+            )
             same = value == category.astype(x.dtype.value)
         else:
             same = value.astype("int64") == category

@@ -136,8 +136,9 @@ def vote_kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     source, result = loops.buffer("x", x.elements, x.dtype), loops.buffer("y", y.elements, y.dtype)
     values = np.array(labels, np.int64)
     values.flags.writeable = False
-    table, votes = loops.buffer("labels", len(labels), "int64"), loops.buffer(
-        "votes", len(labels), "int32"
+    table, votes = (
+        loops.buffer("labels", len(labels), "int64"),
+        loops.buffer("votes", len(labels), "int32"),
     )
 
     def row(r: Any) -> list[Any]:

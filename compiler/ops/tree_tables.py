@@ -121,9 +121,7 @@ def walker(tables: TreeTables, targets: int, aggregate: str, dtype: DType) -> Mi
     words += [str(targets)] if not single else ["1"]
     words += ["shared"] if tables.shared else []
     words += [t.removesuffix("_t") for t in types.values()]
-    parameters = ", ".join(
-        f"const {t} *{role}" for role, t in types.items()
-    )
+    parameters = ", ".join(f"const {t} *{role}" for role, t in types.items())
     text = WALK.format(
         name=(name := f"tinyc_trees_{'_'.join(words)}"),
         real=real,
@@ -200,4 +198,3 @@ def _end(pairs: int, targets: int, aggregate: str, single: bool, first: str, zer
         f"  for (int32_t k = 0; k < {targets}; ++k) {{\n"
         f"    y[k] = (y[k] == {first}) ? {zero} : y[k];\n  }}\n"
     )
-

@@ -82,7 +82,7 @@ def _aggregated(a: TreesAttrs, weights: list[float]) -> float:
 
 
 def smaller_form(call: Call) -> str:
-    """"branches" or "tables", whichever takes fewer bytes, about."""
+    """ "branches" or "tables", whichever takes fewer bytes, about."""
     a = call.attrs
     if a.aggregate in ("min", "max"):
         return "tables"
