@@ -6,7 +6,7 @@ It depends on the graph, the core and the records alone.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -106,44 +106,71 @@ def choose(optimize: Optimize, problem: Problem, objective: Objective) -> Choice
     return Choice(optimize, nodes, problem.fusion, problem.whole(cost_of(problem.groups, picks)))
 
 
-def choices_of(problems: Sequence[Problem], limits: Limits) -> Mapping[Optimize, Choice]:
-    """The choice for everything that can be asked."""
-    objectives = objectives_of(problems, limits)
-    return {optimize: best_of(problems, optimize, objectives[optimize]) for optimize in objectives}
+@dataclass(frozen=True, eq=False)
+class Choices:
+    """The best choice for everything that can be asked within limits; each is searched once.
 
+    Beyond the limits everything costs too much.
+    """
 
-def objectives_of(problems: Sequence[Problem], limits: Limits) -> Mapping[Optimize, Objective]:
-    """What each mode wants least of; beyond the limits everything costs too much."""
+    problems: tuple[Problem, ...]
+    limits: Limits
 
-    def limited(objective: Objective) -> Objective:
-        return lambda cost: objective(cost) + 1e3 * np.log(limits.over(cost))
+    @cached_property
+    def objectives(self) -> Mapping[Optimize, Objective]:
+        """What each mode wants least of."""
+        fastest = self._best("latency", self._latency).cost.cycles
 
-    def within(slowdown: float, objective: Objective) -> Objective:
-        most = max(fastest.cost.cycles * slowdown, 1.0)
-        return limited(
-            lambda cost: objective(cost) + STEEP * np.maximum(np.log(cost.cycles / most), 0.0)
-        )
+        def within(slowdown: float, objective: Objective) -> Objective:
+            most = max(fastest * slowdown, 1.0)
+            return self._limited(
+                lambda cost: objective(cost) + STEEP * np.maximum(np.log(cost.cycles / most), 0.0)
+            )
 
-    latency = limited(worth(LATENCY_WORTH))
-    fastest = best_of(problems, "latency", latency)
-    return {
-        "latency": latency,
-        "balanced": within(BALANCED_SLOWDOWN, balance),
-        "size": within(SIZE_SLOWDOWN, lambda c: np.log(c.flash_bytes) + c.cycles * 1e-12),
-        "ram": within(RAM_SLOWDOWN, lambda c: np.log(c.ram_bytes) + c.cycles * 1e-10),
-    }
+        return {
+            "latency": self._latency,
+            "balanced": within(BALANCED_SLOWDOWN, balance),
+            "size": within(SIZE_SLOWDOWN, lambda c: np.log(c.flash_bytes) + c.cycles * 1e-12),
+            "ram": within(RAM_SLOWDOWN, lambda c: np.log(c.ram_bytes) + c.cycles * 1e-10),
+        }
 
+    def of(self, optimize: Optimize, problem: int) -> Choice:
+        """For one of the problems."""
+        return self._of(optimize, problem, self.objectives[optimize])
 
-def best_of(problems: Sequence[Problem], optimize: Optimize, objective: Objective) -> Choice:
-    """The best of all fusions; those that cannot be better are left out."""
-    best: Choice | None = None
-    for problem in sorted(problems, key=lambda p: objective(p.least)):
-        if best is None or objective(problem.least) < objective(best.cost):
-            found = choose(optimize, problem, objective)
-            if best is None or objective(found.cost) < objective(best.cost):
-                best = found
-    assert best is not None, "there is one problem at least, without streams"
-    return best
+    @cached_property
+    def best(self) -> Mapping[Optimize, Choice]:
+        """Of all problems."""
+        return {optimize: self._best(optimize, o) for optimize, o in self.objectives.items()}
+
+    @cached_property
+    def _latency(self) -> Objective:
+        return self._limited(worth(LATENCY_WORTH))
+
+    def _limited(self, objective: Objective) -> Objective:
+        return lambda cost: objective(cost) + 1e3 * np.log(self.limits.over(cost))
+
+    @cached_property
+    def _found(self) -> dict[tuple[Optimize, int], Choice]:
+        return {}
+
+    def _of(self, optimize: Optimize, problem: int, objective: Objective) -> Choice:
+        key = (optimize, problem)
+        if key not in self._found:
+            self._found[key] = choose(optimize, self.problems[problem], objective)
+        return self._found[key]
+
+    def _best(self, optimize: Optimize, objective: Objective) -> Choice:
+        """Fusions that cannot be better are left out."""
+        best: Choice | None = None
+        least = [objective(problem.least) for problem in self.problems]
+        for i in sorted(range(len(least)), key=lambda i: least[i]):
+            if best is None or least[i] < objective(best.cost):
+                found = self._of(optimize, i, objective)
+                if best is None or objective(found.cost) < objective(best.cost):
+                    best = found
+        assert best is not None, "there is one problem at least, without streams"
+        return best
 
 
 def byte_cycles(objective: Objective, cost: Cost) -> float:

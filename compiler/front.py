@@ -11,12 +11,10 @@ from tinyc.autotune.choice import (
     FIRMWARE_RAM,
     LATENCY_WORTH,
     Choice,
-    Limits,
     Optimize,
     Problem,
     balance,
     choose,
-    problems_of,
     worth,
 )
 from tinyc.autotune.records import Record, known_records
@@ -24,7 +22,7 @@ from tinyc.autotune.selection import Cost, Objective
 from tinyc.compiler.graph import Graph
 from tinyc.compiler.memory_map import layer_name, map_of
 from tinyc.compiler.pipeline import DEFAULTS, Options, read_graph
-from tinyc.compiler.planning import exact_cost, limits_of, plan_best, plan_choice
+from tinyc.compiler.planning import Task, exact_cost, limits_of, plan_best, plan_choice, task_of
 from tinyc.compiler.plans import Plans, Point
 from tinyc.compiler.program import Program
 from tinyc.passes.storage import materialize_outputs
@@ -53,7 +51,7 @@ def plan_model(
     graph = materialize_outputs(read_graph(model, target, options))
     records = known_records(target) if records is None else records
     limits = limits_of(target, options.max_ram, options.max_flash)
-    front = _front_of(graph, target, options.io, records, limits)
+    front = _front_of(task_of(graph, target, options.io, records, limits))
     chosen = next(program for point, program in front if options.mode in point.modes)
     points = tuple(point for point, _ in front)
     return Plans(graph.name, target.name, options.io, options.mode, points, map_of(chosen))
@@ -61,25 +59,21 @@ def plan_model(
 
 def front_of(graph: Graph, target: Target, io: Io, records: Sequence[Record]) -> tuple[Point, ...]:
     """The plans that the modes choose, and those that no other one beats; least arena first."""
-    found = _front_of(graph, target, io, records, limits_of(target))
+    found = _front_of(task_of(graph, target, io, records, limits_of(target)))
     return tuple(point for point, _ in found)
 
 
-def _front_of(
-    graph: Graph, target: Target, io: Io, records: Sequence[Record], limits: Limits
-) -> list[tuple[Point, Program]]:
-    problems = problems_of(graph, target, io, records)
-    chosen = {
-        mode: plan_best(graph, target, io, problems, mode, limits) for mode in get_args(Optimize)
-    }
-    candidates = _distinct([*(c for _, c in chosen.values()), *_candidates(problems)])
+def _front_of(task: Task) -> list[tuple[Point, Program]]:
+    chosen = {mode: plan_best(task, mode) for mode in get_args(Optimize)}
+    wished = _candidates(task.choices.problems)
+    candidates = _distinct([*(c for _, c in chosen.values()), *wished])
     modes = [tuple(m for m, (_, c) in chosen.items() if _same(c, other)) for other in candidates]
     fixed = [i for i, names in enumerate(modes) if names]
     planned = []
     for i in _worth_planning([choice.cost for choice in candidates], fixed):
         choice = candidates[i]
         known = (program for program, other in chosen.values() if _same(choice, other))
-        program = next(known, None) or plan_choice(graph, target, io, choice, LEAST_ARENA)
+        program = next(known, None) or plan_choice(task, choice, LEAST_ARENA)
         planned.append((_point(choice, modes[i], program), program))
     costs = [Cost(p.cycles, p.flash_bytes, p.arena_bytes) for p, _ in planned]
     fixed = [i for i, (point, _) in enumerate(planned) if point.modes]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
-from tinyc.autotune.choice import Choice, Limits, Optimize, choices_of, problems_of
+from tinyc.autotune.choice import Choice, Limits, Optimize
 from tinyc.autotune.records import Record, known_records
 from tinyc.compiler.artifact import Artifact, Report
 from tinyc.compiler.emit import emit_c
@@ -17,7 +17,7 @@ from tinyc.compiler.graph import Graph, Shape, to_text
 from tinyc.compiler.names import c_name, short_names
 from tinyc.compiler.onnx_import.reading import read_onnx
 from tinyc.compiler.pages.report_page import report_page
-from tinyc.compiler.planning import limits_of, prove
+from tinyc.compiler.planning import limits_of, prove, task_of
 from tinyc.compiler.planning_memories import plan_in_memories
 from tinyc.compiler.program import Program
 from tinyc.compiler.reporting import ports_of, report_of
@@ -122,12 +122,12 @@ def compile_program(
         target = without_tables(target)
     graph = materialize_outputs(read_graph(model, target, options))
     records = known_records(target) if records is None else records
-    problems = problems_of(graph, target, options.io, records)
     limits = limits_of(target, options.max_ram, options.max_flash)
-    program, choice = plan_in_memories(graph, target, options.io, problems, options.mode, limits)
+    task = task_of(graph, target, options.io, records, limits)
+    program, choice = plan_in_memories(task, options.mode)
     proved = prove(program)
     artifact = emit_artifact(
-        program, choice, choices_of(problems, limits), limits, options.weights, options.html,
+        program, choice, task.choices.best, limits, options.weights, options.html,
         proved if options.check_memory else None,
     )  # fmt: skip
     return program, artifact

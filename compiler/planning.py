@@ -2,18 +2,11 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from tinyc.autotune.choice import (
-    Choice,
-    Limits,
-    Optimize,
-    Problem,
-    byte_cycles,
-    choose,
-    objectives_of,
-)
+from tinyc.autotune.choice import Choice, Choices, Limits, Optimize, byte_cycles, problems_of
 from tinyc.autotune.options import by_rows
+from tinyc.autotune.records import Record
 from tinyc.autotune.schedule import Schedule
 from tinyc.autotune.selection import Cost, Objective
 from tinyc.compiler.graph import Graph
@@ -40,47 +33,55 @@ def limits_of(target: Target, max_ram: int | None = None, max_flash: int | None 
     return Limits(ram, flash)
 
 
-def plan_best(
-    graph: Graph,
-    target: Target,
-    io: Io,
-    problems: Sequence[Problem],
-    optimize: Optimize,
-    limits: Limits,
-) -> tuple[Program, Choice]:
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A model to plan for a target, and what there is to choose."""
+
+    graph: Graph
+    target: Target
+    io: Io
+    choices: Choices
+
+    def within(self, ram_bytes: int) -> "Task":
+        """With other bytes of RAM as the limit."""
+        limits = replace(self.choices.limits, ram_bytes=ram_bytes)
+        return replace(self, choices=Choices(self.choices.problems, limits))
+
+
+def task_of(
+    graph: Graph, target: Target, io: Io, records: Sequence[Record], limits: Limits
+) -> Task:
+    return Task(graph, target, io, Choices(problems_of(graph, target, io, records), limits))
+
+
+def plan_best(task: Task, optimize: Optimize) -> tuple[Program, Choice]:
     """The best plan within the limits; the smallest arena that was found when none is."""
-    within, tried = limits, list[tuple[Program, Choice]]()
+    most, within, tried = task.choices.limits.ram_bytes, task, list[tuple[Program, Choice]]()
     for _ in range(MOST_TRIES):
-        objective = objectives_of(problems, within)[optimize]
-        tried.append(_best_exact(graph, target, io, problems, optimize, objective))
+        tried.append(_best_exact(within, optimize))
         program = tried[-1][0]
         arena_bytes = program.plan.total_bytes
-        if program.fits and arena_bytes <= limits.ram_bytes:
+        if program.fits and arena_bytes <= most:
             return tried[-1]
-        ratio = limits.ram_bytes / arena_bytes if arena_bytes > limits.ram_bytes else NEXT_RATIO
-        within = replace(within, ram_bytes=max(int(within.ram_bytes * ratio), 1))
+        ratio = most / arena_bytes if arena_bytes > most else NEXT_RATIO
+        within = within.within(max(int(within.choices.limits.ram_bytes * ratio), 1))
     return min(tried, key=lambda plan: plan[0].plan.total_bytes)
 
 
-def _best_exact(
-    graph: Graph,
-    target: Target,
-    io: Io,
-    problems: Sequence[Problem],
-    optimize: Optimize,
-    objective: Objective,
-) -> tuple[Program, Choice]:
+def _best_exact(task: Task, optimize: Optimize) -> tuple[Program, Choice]:
     """Of the choices with the best estimates, the one whose exact arena makes it best."""
+    choices, objective = task.choices, task.choices.objectives[optimize]
+    least = [objective(problem.least) for problem in choices.problems]
     found: dict[int, Choice] = {}  # by problem
     worst = math.inf
-    for i in sorted(range(len(problems)), key=lambda i: objective(problems[i].least)):
-        if objective(problems[i].least) > worst:
+    for i in sorted(range(len(least)), key=lambda i: least[i]):
+        if least[i] > worst:
             break  # neither this one nor the rest can come near
-        found[i] = choose(optimize, problems[i], objective)
+        found[i] = choices.of(optimize, i)
         worst = min(worst, objective(found[i].cost) + NEAR)
     ranked = sorted(sorted(found), key=lambda i: objective(found[i].cost))
     near = [found[i] for i in ranked if objective(found[i].cost) <= worst][:MOST_COMPARED]
-    plans = [(plan_choice(graph, target, io, choice, objective), choice) for choice in near]
+    plans = [(plan_choice(task, choice, objective), choice) for choice in near]
     return min(plans, key=lambda plan: objective(exact_cost(*plan)))
 
 
@@ -92,17 +93,17 @@ def exact_cost(program: Program, choice: Choice) -> Cost:
     return replace(choice.cost, cycles=choice.cost.cycles + up, ram_bytes=arena)
 
 
-def plan_choice(
-    graph: Graph, target: Target, io: Io, choice: Choice, objective: Objective
-) -> Program:
+def plan_choice(task: Task, choice: Choice, objective: Objective) -> Program:
     """The exact plan of a choice that was made for `objective`."""
 
     def up_cycles(node: str, kernel: Kernel) -> int:
-        return _up_cycles(graph, choice, node, kernel)
+        return _up_cycles(task.graph, choice, node, kernel)
 
     worth = byte_cycles(objective, choice.cost)
     streams = choice.fusion.streams
-    return build_program(graph, target, io, choice.schedules, streams, worth, up_cycles)
+    return build_program(
+        task.graph, task.target, task.io, choice.schedules, streams, worth, up_cycles
+    )
 
 
 def _up_cycles(graph: Graph, choice: Choice, name: str, kernel: Kernel) -> int:

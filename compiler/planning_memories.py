@@ -1,35 +1,23 @@
 """The plan for several memories: what needs the slower ones against what does without."""
 
-from collections.abc import Sequence
-from dataclasses import replace
-
-from tinyc.autotune.choice import Choice, Limits, Optimize, Problem
-from tinyc.compiler.graph import Graph
-from tinyc.compiler.planning import plan_best
+from tinyc.autotune.choice import Choice, Optimize
+from tinyc.compiler.planning import Task, plan_best
 from tinyc.compiler.program import Program
 from tinyc.compiler.reporting_memories import waits_of
 from tinyc.targets import Target
-from tinyc.targets.firmware import Io
 
 
-def plan_in_memories(
-    graph: Graph,
-    target: Target,
-    io: Io,
-    problems: Sequence[Problem],
-    optimize: Optimize,
-    limits: Limits,
-) -> tuple[Program, Choice]:
+def plan_in_memories(task: Task, optimize: Optimize) -> tuple[Program, Choice]:
     """The best plan within the limits; of several memories, that with the fewest cycles and waits.
 
     The smallest arenas when none is within the limits.
     """
-    found = [plan_best(graph, target, io, problems, optimize, limits)]
-    least = min(problem.least.ram_bytes for problem in problems)
-    for room in _faster(target) if optimize != "ram" else ():
-        if least <= room < min(limits.ram_bytes, found[0][0].plan.total_bytes):
-            within = replace(limits, ram_bytes=room)
-            found.append(plan_best(graph, target, io, problems, optimize, within))
+    found = [plan_best(task, optimize)]
+    least = min(problem.least.ram_bytes for problem in task.choices.problems)
+    most = min(task.choices.limits.ram_bytes, found[0][0].plan.total_bytes)
+    for room in _faster(task.target) if optimize != "ram" else ():
+        if least <= room < most:
+            found.append(plan_best(task.within(room), optimize))
     return min(found, key=lambda plan: _cost(*plan))
 
 

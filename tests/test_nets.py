@@ -10,12 +10,12 @@ import pytest
 from tests.harness import random_inputs, run_planned
 from tests.nets import NETS
 from tests.random_nets import random_net
-from tinyc.autotune.choice import Optimize, problems_of
+from tinyc.autotune.choice import Optimize
 from tinyc.autotune.records import known_records
 from tinyc.compiler import planning
 from tinyc.compiler.graph import Graph, verify
 from tinyc.compiler.interpreter import run
-from tinyc.compiler.planning import limits_of, plan_best, plan_program
+from tinyc.compiler.planning import limits_of, plan_best, plan_program, task_of
 from tinyc.compiler.program import Program
 from tinyc.passes import memory_plan, placement_by_solver
 from tinyc.passes.fusions import fusions_of
@@ -50,10 +50,10 @@ def most_fused(graph: Graph, target: str, io: Io) -> Iterator[Program]:
 def optimized(graph: Graph, target: str, io: Io) -> Iterator[Program]:
     """The plan of every mode; one, where several modes agree."""
     machine = load_target(target)
-    problems = problems_of(graph, machine, io, known_records(machine))
+    task = task_of(graph, machine, io, known_records(machine), limits_of(machine))
     found = []
     for mode in get_args(Optimize):
-        program, choice = plan_best(graph, machine, io, problems, mode, limits_of(machine))
+        program, choice = plan_best(task, mode)
         if (choice.schedules, program.plan) not in found:
             found.append((choice.schedules, program.plan))
             yield program
