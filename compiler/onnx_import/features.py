@@ -76,6 +76,9 @@ def read_array_feature_extractor(build: Builder, node: ModelNode) -> Tensor:
         if x.name in build.names:
             build.names[y.name] = build.names[x.name]
         return y
+    if chosen.data is None:
+        x = x if len(x.shape) > 1 else build.reshaped(node, x, (1, *x.shape))
+        return build.add(node, "TakeColumns", (x, chosen))
     columns = constant_integers(build, node, 1) or ()
     if not x.shape or any(not 0 <= c < x.shape[-1] for c in columns) or not columns:
         node.malformed(f"the columns {list(columns)} are not in {list(x.shape)}")

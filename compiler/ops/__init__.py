@@ -32,6 +32,7 @@ from tinyc.compiler.ops.slice import SLICE
 from tinyc.compiler.ops.softmax import SOFTMAX
 from tinyc.compiler.ops.softmax_zero import SOFTMAX_ZERO
 from tinyc.compiler.ops.svm import SVM_OPS
+from tinyc.compiler.ops.take_columns import TAKE_COLUMNS
 from tinyc.compiler.ops.top_k import TOP_K
 from tinyc.compiler.ops.transpose import TRANSPOSE
 from tinyc.compiler.ops.trees import TREES
@@ -74,6 +75,7 @@ OPS: dict[str, Op] = {
         SLICE,
         SOFTMAX,
         SOFTMAX_ZERO,
+        TAKE_COLUMNS,
         TOP_K,
         TRANSPOSE,
         TREES,

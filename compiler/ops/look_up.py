@@ -78,7 +78,8 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
 
     body = [loops.loop("i", x.elements, one)]
     function = loops.function([source, result, keys, values], body)
-    return Kernel("look_up_key", function, constants, float_code=y.dtype.is_float)
+    floats = x.dtype.is_float or y.dtype.is_float
+    return Kernel("look_up_key", function, constants, float_code=floats)
 
 
 LOOK_UP = Op("LookUp", infer, reference, kernel)
