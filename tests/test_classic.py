@@ -135,3 +135,21 @@ def test_texts_that_come_in_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(CompileError, match="texts are not supported"):
         read_model(model, tmp_path)
+
+
+@pytest.mark.parametrize("shape", [(9,), (3, 9)])
+@pytest.mark.parametrize("mode", ["TF", "IDF", "TFIDF"])
+def test_sequences_are_counted_as_onnxruntime_does(
+    mode: str, shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    node = make_node(
+        "TfIdfVectorizer", ["x"], ["y"], mode=mode, min_gram_length=1, max_gram_length=3,
+        max_skip_count=2, ngram_counts=[0, 3, 7], ngram_indexes=[0, 2, 1, 3, 5, 4],
+        pool_int64s=[1, 2, 3, 1, 2, 2, 3, 1, 2, 3], weights=[0.5, 2.0, 1.5, 3.0, 0.25, 1.0],
+    )  # fmt: skip
+    x = np.random.default_rng(1).integers(0, 4, shape).astype(np.int64)
+    model = onnx_model([node], {"x": ("int64", shape)}, {"y": ("float32", (*shape[:-1], 6))})
+
+    (answer,) = run_c(optimized(read_model(model, tmp_path)), [{"x": x}])
+
+    np.testing.assert_array_equal(answer["y"], run_onnxruntime(model, {"x": x})["y"])

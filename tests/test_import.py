@@ -293,7 +293,9 @@ def test_a_quantized_pattern_leaves_no_float(pattern: Pattern, tmp_path: Path) -
 def test_every_operator_of_onnxruntime_has_a_pattern() -> None:
     exchanged = {"QuantizeLinear", "DequantizeLinear"}  # the readers of the standard's
 
-    assert set(MICROSOFT) - exchanged == set(MICROSOFT_PATTERNS)
+    elsewhere = {op for op in MICROSOFT if op.startswith("Skip")}  # test_normalizations.py
+
+    assert set(MICROSOFT) - exchanged - elsewhere == set(MICROSOFT_PATTERNS)
 
 
 def test_hard_swish_is_one_node(tmp_path: Path) -> None:

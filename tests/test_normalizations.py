@@ -69,6 +69,7 @@ BY_ONNX: dict[str, Case] = {
         "CumProd", values(t, 3, 4), 1, exclusive=exclusive, reverse=reverse)
        for t in ("float32", "int64") for exclusive in (0, 1) for reverse in (0, 1)},
 }  # fmt: skip
+TABLES = (BY_ONNXRUNTIME, BY_ONNX)
 
 
 @pytest.mark.parametrize(
@@ -109,6 +110,33 @@ def test_a_batch_is_normalized_by_inputs_or_by_itself(training: bool, tmp_path: 
 
     for name, expected in run_onnxruntime(model, inputs).items():
         np.testing.assert_allclose(computed[name], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("op", "names"),
+    [
+        ("SkipLayerNormalization", ["scale", "shift", "bias"]),
+        ("SkipLayerNormalization", ["scale", "shift"]),
+        ("SkipSimplifiedLayerNormalization", ["scale", "bias"]),
+    ],
+)
+def test_a_layer_is_normalized_with_what_is_added(
+    op: str, names: list[str], tmp_path: Path
+) -> None:
+    domain, shape = "com.microsoft", ("float32", (2, 3, 8))
+    outputs = ["y", "", "", "total"]
+    node = make_node(op, ["a", "b", *names], outputs, domain=domain, epsilon=0.01)
+    model = onnx_model(
+        [node], {"a": shape, "b": shape}, {"y": shape, "total": shape},
+        {n: floats(8) * np.float32(1 + i) for i, n in enumerate(names)}, domains=[domain],
+    )  # fmt: skip
+    graph = optimized(read_model(model, tmp_path))
+    inputs = random_inputs(graph)
+
+    (computed,) = run_c(graph, [inputs])
+
+    for name, expected in run_onnxruntime(model, inputs).items():
+        np.testing.assert_allclose(computed[name], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_an_instance_behind_a_convolution_needs_no_transpose(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx.helper import make_node
 
-from tests.harness import onnx_model, optimized, read_model, run_c, run_onnxruntime
+from tests.harness import onnx_model, optimized, random_inputs, read_model, run_c, run_onnxruntime
 from tests.node_cases import Case, case, check, model_of, values
 from tests.qdq import Q, qdq_model
 from tinyc.compiler.errors import CompileError
@@ -74,6 +74,7 @@ BY_ONNX: dict[str, Case] = {
     **{f"TopK of {t}": case("TopK", values(t, 2, 7), [4], outputs=2)
        for t in ("int8", "uint8", "int16", "uint64")},
 }  # fmt: skip
+TABLES = (BY_ONNXRUNTIME, OLD, BY_ONNX)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -164,6 +165,32 @@ def test_stored_integers_are_compared_as_they_are(
     assert [n.op for n in graph.nodes] == inside
     for name, expected in run_onnxruntime(model, {"x": x}).items():
         np.testing.assert_allclose(computed[name], expected, rtol=1e-6)
+
+
+def test_axes_follow_the_layout_of_convolutions(tmp_path: Path) -> None:
+    """Only the indices of TopK are read."""
+    nodes = [
+        make_node("Conv", ["x", "w"], ["a"], name="conv"),
+        make_node("ArgMax", ["a"], ["best"], axis=1, keepdims=0, name="argmax"),
+        make_node("CumSum", ["a", "axis"], ["sums"], name="sums"),
+        make_node("TopK", ["a", "k"], ["values", "places"], axis=1, name="top"),
+    ]
+    constants = {
+        "w": values("float32", 5, 3, 1, 1), "k": np.array([2], np.int64),
+        "axis": np.array(-1, np.int64),
+    }  # fmt: skip
+    image = (1, 5, 4, 6)
+    given = {"best": ("int64", (1, 4, 6)), "sums": ("float32", image),
+             "places": ("int64", (1, 2, 4, 6))}  # fmt: skip
+    model = onnx_model(nodes, {"x": ("float32", (1, 3, 4, 6))}, given, constants)
+    graph = optimized(read_model(model, tmp_path))
+    inputs = random_inputs(graph)
+
+    (computed,) = run_c(graph, [inputs])
+
+    assert graph.producers["best"].op == "ArgReduce", "no Transpose is left behind it"
+    for name, expected in run_onnxruntime(model, inputs).items():
+        np.testing.assert_allclose(computed[name], expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,31 @@ def _of_layer(build: Builder, node: ModelNode, measure: str) -> tuple[Tensor, ..
     return build.add_all(node, "Normalize", operands, attrs)
 
 
+def read_skip_layer_normalization(build: Builder, node: ModelNode) -> tuple[Tensor, ...]:
+    return _of_sum(build, node, "variance", (2, 3), 4)
+
+
+def read_skip_rms_normalization(build: Builder, node: ModelNode) -> tuple[Tensor, ...]:
+    return _of_sum(build, node, "square", (2,), 3)
+
+
+def _of_sum(
+    build: Builder, node: ModelNode, measure: str, affine: tuple[int, ...], bias_at: int
+) -> tuple[Tensor, ...]:
+    """Over the last axis of two inputs and maybe a bias together; the sum is a further output."""
+    if any(node.outputs[1:3]):
+        node.refuse("the statistics as outputs are not supported")
+    total = build.binary(node, "Add", build.operand(node, 0), build.operand(node, 1))
+    bias = build.optional(node, bias_at)
+    total = total if bias is None else build.binary(node, "Add", total, bias)
+    given = [t for t in (build.optional(node, i) for i in affine) if t is not None]
+    for tensor in given:
+        _check_broadcast(node, tensor, total)
+    attrs = NormalizeAttrs(measure, (len(total.shape) - 1,), node.real("epsilon", 1e-12))
+    y = build.add(node, "Normalize", (total, *given), attrs)
+    return y, y, y, total
+
+
 def _check_broadcast(node: ModelNode, tensor: Tensor, x: Tensor) -> None:
     pairs = zip(tensor.shape[::-1], x.shape[::-1], strict=False)
     if len(tensor.shape) > len(x.shape) or any(n not in (1, m) for n, m in pairs):

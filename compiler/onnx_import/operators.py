@@ -170,6 +170,8 @@ MICROSOFT: dict[str, Reader] = {  # onnxruntime's own operators, as its quantize
     "QLinearMul": quantized.qlinear_binary("Mul"),
     "QLinearSigmoid": quantized.qlinear_unary("sigmoid"),
     "QuantizeLinear": quantized.read_quantize,
+    "SkipLayerNormalization": normalizations.read_skip_layer_normalization,
+    "SkipSimplifiedLayerNormalization": normalizations.read_skip_rms_normalization,
 }
 
 CLASSIC: dict[str, Reader] = {  # machine learning before networks: ai.onnx.ml

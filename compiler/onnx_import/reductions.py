@@ -57,6 +57,8 @@ def arg_reduction(largest: bool) -> Reader:
     def read(build: Builder, node: ModelNode) -> Tensor:
         x = build.operand(node, 0)
         axis = _axis(node, x, 0)
+        if not x.shape[axis]:
+            node.malformed(f"nothing lies along the axis {axis} of {list(x.shape)}")
         last = bool(node.integer("select_last_index", 0))
         attrs = ArgReduceAttrs(axis, largest, last, bool(node.integer("keepdims", 1)))
         return build.add(node, "ArgReduce", (x,), attrs)

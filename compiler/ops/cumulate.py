@@ -13,6 +13,7 @@ from tinyc.compiler.graph import Array, Tensor
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.copying import dense_strides, strided_nest
 from tinyc.compiler.ops.element_types import FLOATS, check_type
+from tinyc.compiler.ops.integer_math import unsigned
 from tinyc.compiler.ops.kernel import Kernel
 from tinyc.compiler.ops.op import Call, Op, Type
 from tinyc.compiler.ops.reduce import LONG
@@ -49,7 +50,7 @@ def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     (x,), y, a = call.inputs, call.output, call.attrs
     source, result = loops.buffer("x", x.elements, x.dtype), loops.buffer("y", y.elements, y.dtype)
-    wide = str(x.dtype) if x.dtype.is_float else f"uint{8 * x.dtype.size}"
+    wide = str(x.dtype) if x.dtype.is_float else unsigned(x.dtype)
     acc, value = loops.local("acc", wide), loops.local("value", wide)
     strides = dense_strides(x.shape)
     stride, n = strides[a.axis], x.shape[a.axis]

@@ -17,6 +17,7 @@ from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.copying import dense_strides, strided_nest
 from tinyc.compiler.ops.element_types import FLOATS, UNSIGNED, check_type
 from tinyc.compiler.ops.fixed_point import Requantization, requantization, requantize
+from tinyc.compiler.ops.integer_math import unsigned
 from tinyc.compiler.ops.kernel import Kernel
 from tinyc.compiler.ops.op import Call, Op, Type
 from tinyc.compiler.ops.real import Real
@@ -206,7 +207,7 @@ def _accumulated_in(call: Call) -> str:
         return "int32"
     if x.dtype.is_float or kind in EXTREMES:
         return str(x.dtype)
-    return "float64" if kind == "l2" else f"uint{8 * x.dtype.size}"
+    return "float64" if kind == "l2" else unsigned(x.dtype)
 
 
 def _better(kind: str, a: Any, b: Any) -> Any:
