@@ -28,8 +28,11 @@ def read_tf_idf_vectorizer(build: Builder, node: ModelNode) -> Tensor:
         node.malformed(f"mode '{mode}', lengths {shortest} to {longest}, {skips} skips")
     if not x.shape or len(x.shape) > 2 or width > MOST_VALUES:
         node.malformed(f"{list(x.shape)} cannot be counted into {width} columns")
-    if weights and len(weights) < width:
-        node.malformed(f"{len(weights)} weights for {width} columns")
+    if weights and len(weights) != len(columns):
+        node.malformed(f"{len(weights)} weights for {len(columns)} sequences")
+    by_column = dict(zip(columns, weights, strict=True)) if weights else {}
+    if any(by_column[c] != w for c, w in zip(columns, weights, strict=False)):
+        node.refuse("sequences of one column with different weights are not supported")
     counted: dict[tuple[int, ...], int] = {}
     position = 0
     for size, start in enumerate(starts, 1):
@@ -42,7 +45,6 @@ def read_tf_idf_vectorizer(build: Builder, node: ModelNode) -> Tensor:
             if shortest <= size <= longest:
                 counted[pool[first : first + size]] = columns[position]
             position += 1
-    attrs = GramsAttrs(
-        tuple(counted), tuple(counted.values()), width, skips + 1, mode, weights[:width]
-    )
+    own = tuple(by_column.get(c, 1.0) for c in range(width)) if weights else ()
+    attrs = GramsAttrs(tuple(counted), tuple(counted.values()), width, skips + 1, mode, own)
     return build.add(node, "Grams", (x,), attrs)
