@@ -42,7 +42,7 @@ def emit_c(
     prototypes = prototypes_of(name, program.io, arenas, tables.separate, *ports)
     header = header_text(
         name, program.io, program.plan.arena_bytes, arena_types(program, name), api, prototypes,
-        *ports,
+        *ports, program.graph.names,
     )  # fmt: skip
     return {
         f"{name}.h": header,

@@ -1,6 +1,6 @@
 """The public header of a compiled model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tinyc.compiler.artifact import Port
 from tinyc.compiler.cprint import C_TYPES, HALVES, float_literal
@@ -68,19 +68,24 @@ def header_text(
     prototypes: Sequence[str],
     inputs: Sequence[Port],
     outputs: Sequence[Port],
+    names: Mapping[str, Sequence[str]] = {},
 ) -> str:
     """`<name>.h`: sizes, quantization, the arena's type and the functions.
 
     arenas     what it says of arenas in other memories; "" where there is one
     weights    what it says of weights that are a file of their own; "" when they are linked
     prototypes of the run function, or of those that take rows
+    names      of outputs: the texts that their values or columns stand for
     """
     interface = [f" * {side} {_describe(p)}\n" for side, ps in _sides(inputs, outputs) for p in ps]
     macros = [
         line
         for side, ps in _sides(inputs, outputs)
         for number, port in enumerate(ps)
-        for line in _macros(f"{name.upper()}_{side.upper()}_{number}", port)
+        for line in (
+            *_macros(f"{name.upper()}_{side.upper()}_{number}", port),
+            *_names(f"{name.upper()}_{side.upper()}_{number}", names.get(port.name, ())),
+        )
     ]
     return HEADER.format(
         name=name,
@@ -160,6 +165,20 @@ def _macros(prefix: str, port: Port) -> list[str]:
         lines.append(f"#define {prefix}_SCALE {float_literal(port.quant.scale[0])}")
         lines.append(f"#define {prefix}_ZERO_POINT ({port.quant.zero_point[0]})")
     return lines
+
+
+def _names(prefix: str, names: Sequence[str]) -> list[str]:
+    """An initializer: `static const char *const labels[] = IRIS_OUTPUT_0_NAMES;`."""
+    if not names:
+        return []
+    texts = ", ".join(f'"{_escaped(name)}"' for name in names)
+    return [f"#define {prefix}_NAMES {{{texts}}}"]
+
+
+def _escaped(text: str) -> str:
+    """A text between the quotes of C: bytes that are no plain ASCII, in octal."""
+    plain = {c for c in range(32, 127)} - {ord(c) for c in '"\\?'}
+    return "".join(chr(c) if c in plain else f"\\{c:03o}" for c in text.encode())
 
 
 def _functions(

@@ -5,7 +5,7 @@ All types are frozen: a pass builds a new Graph and never edits the one it got.
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
@@ -130,6 +130,7 @@ class Graph:
     """A static data-flow graph; `nodes` is the execution order.
 
     notes  what the user should know about how the model was read, one sentence each
+    names  of outputs: the texts that their values, or else their columns, stand for, in order
     """
 
     name: str
@@ -138,6 +139,7 @@ class Graph:
     nodes: tuple[Node, ...]
     tensors: Mapping[str, Tensor]
     notes: tuple[str, ...] = ()
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @cached_property
     def producers(self) -> Mapping[str, Node]:

@@ -154,7 +154,7 @@ def test_the_c_computes_what_onnxruntime_does(name: str, tmp_path: Path) -> None
 
 
 def test_every_operator_that_is_read_is_in_a_test() -> None:
-    """As a word; test_reductions.py names the kinds of Reduce alone."""
+    """As a word; test_reductions.py names the kinds of Reduce alone, test_classic.py reads files."""
     tests = "".join(path.read_text("utf-8") for path in Path(__file__).parent.glob("*.py"))
-    names = [op.removeprefix("Reduce") for _, op in READERS]
+    names = [op.removeprefix("Reduce") for domain, op in READERS if domain != "ai.onnx.ml"]
     assert [name for name in names if not re.search(rf"\b{name}\b", tests)] == []

@@ -20,10 +20,11 @@ from bench.costs import (
     measure_cost,
     most_flash_bytes,
 )
-from bench.models import BY_NAME, MODELS, TINY, RealModel
+from bench.models import BY_NAME, MODELS, SHARED, TINY, RealModel
 from bench.ram import LIMITS, MOST_STACK
 from bench.ram import MOST_SLOWDOWN as MOST_RAM_SLOWDOWN
 from tests.conftest import NEEDS_MODELS
+from tests.harness import run_c
 from tinyc.autotune.choice import Optimize
 from tinyc.compiler.graph import Array
 from tinyc.compiler.interpreter import run
@@ -194,3 +195,17 @@ def test_int8_io_takes_the_quantization_off_the_interface() -> None:
     steps = result.outputs[wanted.name].astype(np.float32) - wanted.quant.zero_point[0]
     real = steps * np.float32(wanted.quant.scale[0])
     np.testing.assert_array_equal(real, outputs_of(model.name, "host", 16))
+
+
+@pytest.mark.parametrize("core", ["host", "cortex-m4", "cortex-m0plus", "rv32imc"])
+@pytest.mark.parametrize("name", ["iris_rf", "iris_rf_zipmap"])
+def test_a_forest_decides_as_onnxruntime_does(name: str, core: str) -> None:
+    graph = read_graph(SHARED / "models" / f"{name}.onnx", load_target(core))
+    label, shares = graph.outputs
+    with np.load(SHARED / "data" / "iris_rf_eval.npz") as file:
+        x, labels, proba = (file[k] for k in ("x_f32", "ort_label", "ort_proba"))
+
+    answers = run_c(graph, [{"X": row.reshape(1, -1)} for row in x], core)
+
+    np.testing.assert_array_equal(np.concatenate([a[label] for a in answers]), labels)
+    np.testing.assert_allclose(np.concatenate([a[shares] for a in answers]), proba, 1e-6)

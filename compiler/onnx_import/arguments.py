@@ -41,6 +41,16 @@ def constant_shape(build: Builder, node: ModelNode, index: int) -> tuple[int, ..
     return declared
 
 
+def constant_integer(build: Builder, node: ModelNode, index: int, default: int) -> int:
+    """A constant input of one integer."""
+    values = constant_integers(build, node, index)
+    if values is None:
+        return default
+    if len(values) != 1:
+        node.malformed(f"input {index} has {len(values)} elements, it needs one")
+    return values[0]
+
+
 def constant_real(build: Builder, node: ModelNode, index: int, default: float) -> float:
     """A constant input of one element."""
     values = constant_values(build, node, index)

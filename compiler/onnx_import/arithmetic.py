@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import onnx
 
 from tinyc.compiler.graph import DType, Tensor
 from tinyc.compiler.onnx_import.building import Builder, onnx_element_type
@@ -67,6 +68,10 @@ def read_pow(build: Builder, node: ModelNode) -> Tensor:
 
 
 def read_cast(build: Builder, node: ModelNode) -> Tensor:
+    """Integers that stand for texts stay integers."""
+    x = build.operand(node, 0)
+    if x.name in build.names and node.integer("to", 0) == onnx.TensorProto.STRING:
+        return x
     dtype = onnx_element_type(node.integer("to", 0), node.where)
     return cast(build, node, build.operand(node, 0), dtype)
 

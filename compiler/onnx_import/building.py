@@ -42,7 +42,8 @@ class Builder:
 
     producers and readers give positions in `nodes`, by tensor; bound: tensors that are values;
     notes: what the user should know, one sentence each; prefix: of the names in the body of a
-    node, "" outside; declared: shapes of values, as the model has them.
+    node, "" outside; declared: shapes of values, as the model has them; names: texts that the
+    integers of a tensor (or the columns of scores) stand for.
     """
 
     reserved: frozenset[str]
@@ -58,6 +59,7 @@ class Builder:
     notes: list[str] = field(default_factory=list)
     prefix: str = ""
     declared: Mapping[str, Shape] = field(default_factory=dict)
+    names: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def copy(self) -> "Builder":
         """The graph as it is now, to come back to."""
@@ -72,6 +74,7 @@ class Builder:
             node_names=set(self.node_names),
             bound=set(self.bound),
             notes=list(self.notes),
+            names=dict(self.names),
         )
 
     def become(self, other: "Builder") -> None:
@@ -185,6 +188,15 @@ class Builder:
             node.malformed(f"{list(a.shape)} and {list(b.shape)} do not fit together")
         return self.add(node, op, (a, b), BinaryAttrs())
 
+    def hold_texts(self, value: str, texts: Array) -> None:
+        """A constant of texts becomes one of their positions among the different ones."""
+        names = tuple(dict.fromkeys(str(t) for t in texts.reshape(-1).tolist()))
+        place = {name: i for i, name in enumerate(names)}
+        positions = np.array([place[str(t)] for t in texts.reshape(-1).tolist()], np.int64)
+        tensor = self.constant(value, positions.reshape(texts.shape), DType.INT64)
+        self.values[value] = tensor.name
+        self.names[tensor.name] = names
+
     def layout(self, node: ModelNode, op: str, x: Tensor, attrs: object) -> Tensor:
         """Append a node that the model does not have: a change of layout."""
         if x.data is not None:
@@ -210,6 +222,8 @@ class Builder:
             del self.tensors[old], self.producers[old]
             tensor = replace(tensor, name=name)
             self.tensors[name], self.producers[name] = tensor, at
+            if old in self.names:
+                self.names[name] = self.names.pop(old)
             outputs = (name if o == old else o for o in self.nodes[at].outputs)
             self.nodes[at] = replace(self.nodes[at], outputs=tuple(outputs))
         self.values[value] = tensor.name

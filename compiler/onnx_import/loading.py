@@ -123,7 +123,7 @@ def _byte_count(tensor: onnx.TensorProto, where: str) -> int:
 def _in_known_opset(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     """The model in an operator set that the readers know."""
     version = opset_of(model)
-    if version >= OLDEST_OPSET:
+    if version >= OLDEST_OPSET or not _has_standard_operators(model):
         return model
     return guarded(
         lambda: onnx.version_converter.convert_version(model, 13),
@@ -131,6 +131,11 @@ def _in_known_opset(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
         f"opset {version} cannot be converted to opset 13",
         where,
     )
+
+
+def _has_standard_operators(model: onnx.ModelProto) -> bool:
+    """Trees alone come without the standard operators' version."""
+    return any(o.domain in ("", "ai.onnx") for o in model.opset_import)
 
 
 def opset_of(model: onnx.ModelProto) -> int:

@@ -61,6 +61,24 @@ class ModelNode:
             self.malformed(f"the attribute '{name}' is no number")
         return float(value)
 
+    def reals(self, name: str) -> tuple[float, ...] | None:
+        """None when the attribute is missing."""
+        value = self.attributes.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, list) or not all(isinstance(v, int | float) for v in value):
+            self.malformed(f"the attribute '{name}' is no list of numbers")
+        return tuple(map(float, value))
+
+    def texts(self, name: str) -> tuple[str, ...] | None:
+        """None when the attribute is missing."""
+        value = self.attributes.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, list) or not all(isinstance(v, bytes) for v in value):
+            self.malformed(f"the attribute '{name}' is no list of texts")
+        return tuple(v.decode("utf-8", "replace") for v in value)
+
     def text(self, name: str, default: str) -> str:
         value = self.attributes.get(name, default.encode())
         if not isinstance(value, bytes):

@@ -5,8 +5,11 @@ from collections.abc import Callable
 from tinyc.compiler.onnx_import import (
     arithmetic,
     einsum,
+    features,
     indexing,
+    labels,
     linear,
+    linear_models,
     losses,
     movement,
     normalizations,
@@ -18,7 +21,11 @@ from tinyc.compiler.onnx_import import (
     sampled,
     sequences,
     shapes,
+    signal,
     spatial,
+    svm,
+    text,
+    trees,
 )
 from tinyc.compiler.onnx_import.building import Builder, Value
 from tinyc.compiler.onnx_import.model_node import ModelNode
@@ -62,6 +69,7 @@ STANDARD: dict[str, Reader] = {
     "Cosh": pointwise.unary("cosh"),
     "CumProd": reductions.cumulation(product=True),
     "CumSum": reductions.cumulation(product=False),
+    "DFT": signal.read_dft,
     "DeformConv": sampled.read_deform_conv,
     "DepthToSpace": movement.read_depth_to_space,
     "DequantizeLinear": quantized.read_dequantize,
@@ -146,6 +154,7 @@ STANDARD: dict[str, Reader] = {
     "ReverseSequence": indexing.read_reverse_sequence,
     "RoiAlign": sampled.read_roi_align,
     "Round": pointwise.unary("round"),
+    "STFT": signal.read_stft,
     "Scatter": indexing.read_scatter_elements,
     "ScatterElements": indexing.read_scatter_elements,
     "ScatterND": indexing.read_scatter_nd,
@@ -177,6 +186,7 @@ STANDARD: dict[str, Reader] = {
     "Tan": pointwise.unary("tan"),
     "Tanh": pointwise.unary("tanh"),
     "TensorScatter": indexing.read_tensor_scatter,
+    "TfIdfVectorizer": text.read_tf_idf_vectorizer,
     "ThresholdedRelu": pointwise.unary("thresholded_relu", alpha=1.0),
     "Tile": movement.read_tile,
     "TopK": reductions.read_top_k,
@@ -203,17 +213,37 @@ MICROSOFT: dict[str, Reader] = {  # onnxruntime's own operators, as its quantize
     "SkipSimplifiedLayerNormalization": normalizations.read_skip_rms_normalization,
 }
 
+CLASSIC: dict[str, Reader] = {  # machine learning before networks: ai.onnx.ml
+    "ArrayFeatureExtractor": features.read_array_feature_extractor,
+    "Binarizer": features.read_binarizer,
+    "FeatureVectorizer": features.read_feature_vectorizer,
+    "Imputer": features.read_imputer,
+    "LabelEncoder": labels.read_label_encoder,
+    "LinearClassifier": linear_models.read_linear_classifier,
+    "LinearRegressor": linear_models.read_linear_regressor,
+    "Normalizer": features.read_normalizer,
+    "OneHotEncoder": features.read_one_hot_encoder,
+    "SVMClassifier": svm.read_svm_classifier,
+    "SVMRegressor": svm.read_svm_regressor,
+    "Scaler": features.read_scaler,
+    "TreeEnsemble": trees.read_ensemble,
+    "TreeEnsembleClassifier": trees.read_classifier,
+    "TreeEnsembleRegressor": trees.read_regressor,
+    "ZipMap": labels.read_zip_map,
+}
+
 READERS: dict[tuple[str, str], Reader] = {
     **{("", op): reader for op, reader in STANDARD.items()},
     **{("com.microsoft", op): reader for op, reader in MICROSOFT.items()},
+    **{("ai.onnx.ml", op): reader for op, reader in CLASSIC.items()},
 }
 
 # Evaluated by onnx when every input is constant: what shapes and parameters are computed with.
 FOLDABLE = frozenset(
-    "Abs Add And Cast Ceil Clip Compress Concat ConstantOfShape Cos Div Equal Erf Exp Expand "
-    "Flatten Floor Gather GatherElements GatherND Gemm Greater GreaterOrEqual Identity Less "
-    "LessOrEqual Log MatMul Max Mean Min Mod Mul Neg NonZero Not OneHot Or Pad Pow Range "
-    "Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu Reshape Round "
-    "ScatterElements ScatterND Sigmoid Sign Sin Slice Split Sqrt Squeeze Sub Sum Tanh Tile TopK "
-    "Transpose Trilu Unique Unsqueeze Where Xor".split()
+    "Abs Add And BlackmanWindow Cast Ceil Clip Compress Concat ConstantOfShape Cos DFT Div Equal "
+    "Erf Exp Expand Flatten Floor Gather GatherElements GatherND Gemm Greater GreaterOrEqual "
+    "HammingWindow HannWindow Identity Less LessOrEqual Log MatMul Max Mean MelWeightMatrix Min "
+    "Mod Mul Neg NonZero Not OneHot Or Pad Pow Range Reciprocal ReduceMax ReduceMean ReduceMin "
+    "ReduceProd ReduceSum Relu Reshape Round ScatterElements ScatterND Sigmoid Sign Sin Slice "
+    "Split Sqrt Squeeze Sub Sum Tanh Tile TopK Transpose Trilu Unique Unsqueeze Where Xor".split()
 )

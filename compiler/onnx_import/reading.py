@@ -23,6 +23,8 @@ from tinyc.compiler.onnx_import.widening import read_typed
 from tinyc.compiler.ops.reshape import ReshapeAttrs
 
 Versions = Mapping[str, int]  # of the operators, by domain
+MOVE_TEXTS = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
+TAKE_TEXTS = (*MOVE_TEXTS, "ArrayFeatureExtractor", "LabelEncoder", "ZipMap")
 
 
 def read_onnx(
@@ -58,6 +60,7 @@ def read_onnx(
         tuple(build.nodes),
         build.tensors,
         (*notes, *build.notes, *_type_notes(build)),
+        {o: build.names[o] for o in outputs if o in build.names},
     )
     graph = graph.with_nodes(build.nodes)
     verify(graph)
@@ -138,6 +141,9 @@ def _hold_initializers(build: Builder, graph: onnx.GraphProto, nodes: Iterable[M
         if proto.name in used:
             where = f"tensor '{proto.name}'"
             data = tensor_array(proto, where)
+            if proto.data_type == onnx.TensorProto.STRING:
+                build.hold_texts(proto.name, data)
+                continue
             dtype = element_type(data.dtype, where)
             name = build.unused_name(proto.name) if build.prefix else proto.name
             build.values[proto.name] = build.hold(constant(name, data, dtype)).name
@@ -149,6 +155,7 @@ def _read_node(build: Builder, node: ModelNode, versions: Versions) -> None:
             dtype = element_type(data.dtype, node.where)
             build.values[value] = build.constant(f"{value}/value", data, dtype).name
         return
+    _check_texts(build, node)
     reader = READERS.get((node.domain, node.op))
     if reader is not None:
         results = read_typed(build, node, reader)
@@ -161,7 +168,18 @@ def _read_node(build: Builder, node: ModelNode, versions: Versions) -> None:
         )
     for value, tensor in zip(node.outputs, results, strict=False):
         if value:
+            if node.op in MOVE_TEXTS and isinstance(tensor, Tensor):
+                first = build.operand(node, 0).name
+                if first in build.names:
+                    build.names[tensor.name] = build.names[first]
             build.bind(value, tensor)
+
+
+def _check_texts(build: Builder, node: ModelNode) -> None:
+    """Integers that stand for texts may be moved and looked up, not computed with."""
+    texts = [name for name in node.inputs if build.values.get(name) in build.names]
+    if texts and node.op not in TAKE_TEXTS:
+        node.refuse("computing with texts is not supported", "give numbers to the model")
 
 
 def _type_notes(build: Builder) -> tuple[str, ...]:
@@ -229,6 +247,8 @@ def _keep_name(build: Builder, output: str) -> None:
         return
     named = replace(tensor, name=output)
     build.tensors[output] = named
+    if tensor.name in build.names:
+        build.names[output] = build.names[tensor.name]
     if tensor.data is None:
         attrs = ReshapeAttrs(tensor.shape)
         build.nodes.append(Node(f"{output} as output", "Reshape", (tensor.name,), (output,), attrs))

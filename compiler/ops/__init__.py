@@ -4,6 +4,7 @@ from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.ops.arg_reduce import ARG_REDUCE, HARDMAX
 from tinyc.compiler.ops.bit_cast import BIT_CAST
 from tinyc.compiler.ops.cast import CAST
+from tinyc.compiler.ops.class_label import CLASS_LABEL
 from tinyc.compiler.ops.class_loss import CLASS_LOSS
 from tinyc.compiler.ops.col2im import COL2IM
 from tinyc.compiler.ops.concat import CONCAT
@@ -16,11 +17,15 @@ from tinyc.compiler.ops.depthwise_conv2d import DEPTHWISE_CONV2D
 from tinyc.compiler.ops.determinant import DETERMINANT
 from tinyc.compiler.ops.elementwise import BINARY_OPS
 from tinyc.compiler.ops.expand import EXPAND
+from tinyc.compiler.ops.features import FEATURE_OPS
+from tinyc.compiler.ops.fourier import FOURIER
 from tinyc.compiler.ops.gather import GATHER
+from tinyc.compiler.ops.grams import GRAMS
 from tinyc.compiler.ops.grid_sample import GRID_SAMPLE
 from tinyc.compiler.ops.input_rows import INPUT_ROWS
 from tinyc.compiler.ops.kernel import Kernel
 from tinyc.compiler.ops.local_response import LOCAL_RESPONSE
+from tinyc.compiler.ops.look_up import LOOK_UP
 from tinyc.compiler.ops.matmul import MATMUL
 from tinyc.compiler.ops.max_unpool import MAX_UNPOOL
 from tinyc.compiler.ops.normalize import NORMALIZE
@@ -37,8 +42,12 @@ from tinyc.compiler.ops.roi_align import ROI_ALIGN
 from tinyc.compiler.ops.scatter import SCATTER
 from tinyc.compiler.ops.slice import SLICE
 from tinyc.compiler.ops.softmax import SOFTMAX
+from tinyc.compiler.ops.softmax_zero import SOFTMAX_ZERO
+from tinyc.compiler.ops.svm import SVM_OPS
+from tinyc.compiler.ops.take_columns import TAKE_COLUMNS
 from tinyc.compiler.ops.top_k import TOP_K
 from tinyc.compiler.ops.transpose import TRANSPOSE
+from tinyc.compiler.ops.trees import TREES
 from tinyc.compiler.ops.triangle import TRIANGLE
 from tinyc.compiler.ops.unary import UNARY
 from tinyc.compiler.ops.where import WHERE
@@ -48,11 +57,14 @@ OPS: dict[str, Op] = {
     op.name: op
     for op in (
         *BINARY_OPS,
+        *FEATURE_OPS,
+        *SVM_OPS,
         ARG_REDUCE,
         ARG_WINDOW,
         AVERAGE_POOL,
         BIT_CAST,
         CAST,
+        CLASS_LABEL,
         CLASS_LOSS,
         COL2IM,
         CONCAT,
@@ -66,11 +78,14 @@ OPS: dict[str, Op] = {
         DEQUANTIZE,
         DETERMINANT,
         EXPAND,
+        FOURIER,
         GATHER,
+        GRAMS,
         GRID_SAMPLE,
         HARDMAX,
         INPUT_ROWS,
         LOCAL_RESPONSE,
+        LOOK_UP,
         MATMUL,
         MAX_POOL,
         MAX_UNPOOL,
@@ -86,8 +101,11 @@ OPS: dict[str, Op] = {
         SCATTER,
         SLICE,
         SOFTMAX,
+        SOFTMAX_ZERO,
+        TAKE_COLUMNS,
         TOP_K,
         TRANSPOSE,
+        TREES,
         TRIANGLE,
         UNARY,
         WHERE,

@@ -85,9 +85,9 @@ def stored_indices(index_map: IndexMap, call: Call, outside: bool) -> Tensor:
     if indices.data is None:
         return indices
     places = places_of(index_map, x, indices.data, outside)
-    kinds = (DType.UINT8, DType.UINT16, DType.INT32)
+    kinds: tuple[DType, ...] = (DType.UINT8, DType.UINT16, DType.INT32)
     if places.min(initial=0) == OUTSIDE:
-        kinds = kinds[2:]
+        kinds = (DType.INT32,)
     dtype = next(kind for kind in kinds if places.max(initial=0) <= kind.limits[1])
     return constant(indices.name, places, dtype)
 

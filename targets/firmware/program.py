@@ -127,7 +127,7 @@ HOST_MAIN = """\
 {find}  for (;;) {{
 {reads}{before}    {prefix}_run({arguments});
 {after}{writes}    fflush(stdout);
-  }}
+{end}  }}
 }}
 """
 
@@ -202,6 +202,7 @@ def host_files(program: Program) -> dict[str, str | bytes]:
         before=before,
         after=after,
         writes=writes,
+        end="" if program.inputs else "    return 0;\n",  # nothing says how many inferences
     )
     return {"tinyc_main.c": main, **_weights_source(program)}
 
