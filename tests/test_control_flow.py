@@ -314,8 +314,7 @@ def test_sequences_are_lists_at_compile_time(tmp_path: Path) -> None:
         {"x": ("float32", (2, 3)), "z": ("float32", (2, 3)), "at": ("int64", ())},
         {
             "y": ("float32", (2, 3)), "n": ("int64", ()), "m": ("int64", ()),
-            "column": ("float32", (2,)),
-            "stacked": ("float32", (3, 2)),
+            "column": ("float32", (2,)), "stacked": ("float32", (3, 2)),
         },
         {"first": np.array(0), "last": np.array(-1), "two": np.array(2)},
     )  # fmt: skip
