@@ -21,6 +21,7 @@ from tinyc.compiler.ops.op import Call, Op
 from tinyc.compiler.ops.pad import PAD
 from tinyc.compiler.ops.pooling import AVERAGE_POOL, MAX_POOL
 from tinyc.compiler.ops.quantize import DEQUANTIZE, QUANTIZE
+from tinyc.compiler.ops.recurrent import RECURRENT
 from tinyc.compiler.ops.reduce import REDUCE
 from tinyc.compiler.ops.reshape import RESHAPE
 from tinyc.compiler.ops.slice import SLICE
@@ -55,6 +56,7 @@ OPS: dict[str, Op] = {
         NORMALIZE,
         PAD,
         QUANTIZE,
+        RECURRENT,
         REDUCE,
         RESHAPE,
         SLICE,

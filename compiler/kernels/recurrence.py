@@ -1,0 +1,297 @@
+"""LSTM, GRU and RNN: all steps in one kernel, one direction after the other.
+
+For each step and sequence: the gates are the biases plus w x plus r h (`gate_products.py`), then
+the cell goes over the hidden units one by one. The state lies in the outputs for the last state
+where the model reads them, else in the scratch, and is written over in place: the products of a
+step have read all of it before.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tinyc.autotune.schedule import Schedule
+from tinyc.compiler.graph import Tensor
+from tinyc.compiler.kernels.gate_products import GateProducts, gate_products
+from tinyc.compiler.ops import loops
+from tinyc.compiler.ops.gate_activations import expression
+from tinyc.compiler.ops.kernel import Constant, Kernel
+from tinyc.compiler.ops.op import Call
+from tinyc.targets import Target
+
+WORDS = {"lstm": 4, "gru": 3, "rnn": 1}  # vectors of gates; GRU with reset_after has one more
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the elements of a tensor lie: index = t * step + d * direction + b * batch + unit."""
+
+    step: int
+    direction: int
+    batch: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Cell:
+    """What the code of one direction is made of.
+
+    buffers      by operand and result; what is missing is not there
+    gates        the scratch with the gates at its beginning
+    h, c         where the state of the sequence is: a buffer, and the index of its first unit
+    """
+
+    call: Call
+    direction: int
+    hidden: int
+    buffers: Mapping[str, Any]
+    gates: Any
+    h: tuple[Any, Any]
+    c: tuple[Any, Any]
+
+    def gate(self, number: int, j: Any) -> Any:
+        return loops.load(self.gates, number * self.hidden + j)
+
+    def function(self, number: int, value: Any) -> Any:
+        activation = self.call.attrs.activations[self.direction][number]
+        return expression(activation, value)
+
+    def clipped(self, value: Any) -> Any:
+        clip = self.call.attrs.clip
+        if clip == math.inf:
+            return value
+        bound = loops.const(clip, "float32")
+        return loops.minimum(loops.maximum(value, loops.const(-clip, "float32")), bound)
+
+    def with_peephole(self, number: int, j: Any, value: Any, state: Any) -> Any:
+        """`value` and the state times a peephole: 0 of the input gate, 1 output, 2 forget."""
+        table = self.buffers.get("peepholes")
+        if table is None:
+            return value
+        at = (self.direction * 3 + number) * self.hidden + j
+        return value + loops.load(table, at) * state
+
+
+def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
+    a, (x, w, r) = call.attrs, call.inputs[:3]
+    steps, batch = x.shape[:2][::-1] if a.batch_first else x.shape[:2]
+    hidden, directions = r.shape[1], len(a.reverse)
+    tensors = dict(zip(("x", "w", "r", *a.operands), call.inputs, strict=True))
+    results = dict(zip(a.results, call.outputs, strict=True))
+    vectors = WORDS[a.kind] + a.reset_after
+    kept = [name for name in (("h", "c") if a.kind == "lstm" else ("h",)) if name not in results]
+    places = {name: (vectors + batch * i) * hidden for i, name in enumerate(kept)}
+    scratch = loops.buffer("scratch", (vectors + batch * len(kept)) * hidden, "float32")
+    products = gate_products(call, target, scratch)
+    inputs = {name: _buffer(name, t) for name, t in tensors.items() if t.data is None}
+    inputs |= {n: b for n, b in products.inputs.items()}
+    outputs = {f"y_{name}": _buffer(f"y_{name}", t) for name, t in results.items()}
+    tables = _tables({n: t for n, t in tensors.items() if n not in ("w", "r", "bias")})
+    table_buffers = {c.role: loops.buffer(c.role, c.array.size, str(c.array.dtype)) for c in tables}
+    buffers = {**inputs, **outputs, **table_buffers}
+    body: list[Any] = []
+    for d in range(directions):
+        body += _direction(call, d, (steps, batch, hidden), buffers, products, scratch, places)
+    function = loops.function(
+        [*inputs.values(), *outputs.values(), *table_buffers.values(), *products.buffers, scratch],
+        body,
+    )
+    return Kernel(
+        a.kind,
+        function,
+        constants=(*tables, *products.constants),
+        scratch_bytes=4 * int(scratch.shape[0]),
+        microkernels=products.microkernels,
+        float_code=True,
+        note=products.note,
+    )
+
+
+def _buffer(name: str, tensor: Tensor) -> Any:
+    return loops.buffer(name, tensor.elements, tensor.dtype)
+
+
+def _tables(tensors: Mapping[str, Tensor]) -> tuple[Constant, ...]:
+    return tuple(
+        Constant(name, t.data.reshape(-1)) for name, t in tensors.items() if t.data is not None
+    )
+
+
+def _places(batch_first: bool, steps: int, batch: int, width: int, directions: int) -> Place:
+    """Of a sequence with `directions` vectors of `width` for each step."""
+    if batch_first:
+        return Place(directions * width, width, steps * directions * width)
+    return Place(directions * batch * width, batch * width, width)
+
+
+def _direction(
+    call: Call,
+    d: int,
+    sizes: tuple[int, int, int],
+    buffers: Mapping[str, Any],
+    products: GateProducts,
+    scratch: Any,
+    kept: Mapping[str, int],
+) -> list[Any]:
+    """All steps of one direction.
+
+    sizes  steps, sequences, hidden units
+    kept   where in the scratch the state is that is no output
+    """
+    a, (steps, batch, hidden) = call.attrs, sizes
+    x_place = _places(a.batch_first, steps, batch, call.inputs[0].shape[2], 1)
+    y_place = _places(a.batch_first, steps, batch, hidden, len(a.reverse))
+    state_place = _places(a.batch_first, 1, batch, hidden, len(a.reverse))
+
+    def state(name: str, b: Any) -> tuple[Any, Any]:
+        if name in kept:
+            return scratch, kept[name] + b * hidden
+        return buffers.get(f"y_{name}"), d * state_place.direction + b * state_place.batch
+
+    def begin(name: str, b: Any) -> Any:
+        (to, at), first = state(name, b), buffers.get(name)
+        given = d * state_place.direction + b * state_place.batch
+        return loops.loop("j", hidden, lambda j: [
+            loops.store(to, at + j, loops.const(0.0, "float32") if first is None
+                        else loops.load(first, given + j))
+        ])  # fmt: skip
+
+    def step(t: Any, b: Any, length: Any) -> list[Any]:
+        time = length - 1 - t if a.reverse[d] else t
+        no_c = (scratch, 0)
+        c = state("c", b) if a.kind == "lstm" else no_c
+        cell = _Cell(call, d, hidden, buffers, scratch, state("h", b), c)
+        source = loops.pointer(buffers["x"], time * x_place.step + b * x_place.batch)
+        lines = [*products.begin(d, source), *CELLS[a.kind](cell, products)]
+        if "y_sequence" not in buffers:
+            return lines
+        at = time * y_place.step + d * y_place.direction + b * y_place.batch
+        h, first = cell.h
+        copy = loops.loop("j", hidden, lambda j: [
+            loops.store(buffers["y_sequence"], at + j, loops.load(h, first + j))
+        ])  # fmt: skip
+        return [*lines, copy]
+
+    def behind(t: Any, b: Any) -> list[Any]:
+        """A step behind the end of a sequence is zeros."""
+        if "y_sequence" not in buffers:
+            return []
+        at = t * y_place.step + d * y_place.direction + b * y_place.batch
+        zero = loops.const(0.0, "float32")
+        return [
+            loops.loop("j", hidden, lambda j: [loops.store(buffers["y_sequence"], at + j, zero)])
+        ]
+
+    def one(t: Any, b: Any) -> list[Any]:
+        lengths = buffers.get("lengths")
+        if lengths is None:
+            return step(t, b, steps)
+        length = loops.minimum(loops.load(lengths, b, "int32"), loops.const(steps))
+        return [loops.when(t < length, step(t, b, length), behind(t, b) or None)]
+
+    names = ("h", "c") if a.kind == "lstm" else ("h",)
+    return [
+        *(loops.loop("b", batch, lambda b, name=name: [begin(name, b)]) for name in names),
+        loops.loop("t", steps, lambda t: [loops.loop("b", batch, lambda b: one(t, b))]),
+    ]
+
+
+def _set(local: Any, value: Any) -> Any:
+    return loops.store(local, 0, value)
+
+
+def _get(local: Any) -> Any:
+    return loops.load(local, 0)
+
+
+def _rnn(cell: _Cell, products: GateProducts) -> list[Any]:
+    (h, at), value = cell.h, loops.local("value", "float32")
+    return [
+        *products.add(cell.direction, 0, 1, 0, loops.pointer(h, at)),
+        loops.loop("j", cell.hidden, lambda j: [
+            *loops.declare(value),
+            _set(value, cell.clipped(cell.gate(0, j))),
+            loops.store(h, at + j, cell.function(0, _get(value))),
+        ]),
+    ]  # fmt: skip
+
+
+def _gru(cell: _Cell, products: GateProducts) -> list[Any]:
+    """Gates 0 update, 1 reset, 2 new; 3 is r h of the new one, with reset_after."""
+    (h, at), hidden, gates = cell.h, cell.hidden, cell.gates
+    value, after = loops.local("value", "float32"), cell.call.attrs.reset_after
+    state = loops.pointer(h, at)
+
+    def gate(j: Any, number: int) -> list[Any]:
+        return [
+            *loops.declare(value),
+            _set(value, cell.clipped(cell.gate(number, j))),
+            loops.store(gates, number * hidden + j, cell.function(0, _get(value))),
+        ]
+
+    def reset(j: Any) -> Any:
+        what = loops.load(gates, 3 * hidden + j) if after else loops.load(h, at + j)
+        to = 3 * hidden if after else hidden
+        return loops.store(gates, to + j, cell.gate(1, j) * what)
+
+    def new(j: Any) -> list[Any]:
+        sums = cell.gate(2, j) + cell.gate(3, j) if after else cell.gate(2, j)
+        z, one = cell.gate(0, j), loops.const(1.0, "float32")
+        return [
+            *loops.declare(value),
+            _set(value, cell.clipped(sums)),
+            _set(value, cell.function(1, _get(value))),
+            loops.store(h, at + j, (one - z) * _get(value) + z * loops.load(h, at + j)),
+        ]
+
+    d, lines = cell.direction, products.add(cell.direction, 0, 2, 0, state)
+    if after:
+        lines += products.add(d, 2, 1, 3, state)
+    lines += [
+        loops.loop("j", 2 * hidden, lambda j: gate(j, 0)),
+        loops.loop("j", hidden, lambda j: [reset(j)]),
+    ]
+    if not after:
+        lines += products.add(d, 2, 1, 2, loops.pointer(gates, hidden))
+    return [*lines, loops.loop("j", hidden, new)]
+
+
+def _lstm(cell: _Cell, products: GateProducts) -> list[Any]:
+    """Gates 0 input, 1 output, 2 forget, 3 new."""
+    (h, h_at), (c, c_at) = cell.h, cell.c
+    names = ("value", "input", "forget", "state")
+    value, enter, forget, state = (loops.local(name, "float32") for name in names)
+
+    def gate(to: Any, number: int, peephole: int, j: Any, function: int) -> list[Any]:
+        sums = cell.gate(number, j)
+        if peephole >= 0:
+            sums = cell.with_peephole(peephole, j, sums, _get(state))
+        return [
+            _set(value, cell.clipped(sums)),
+            _set(to, cell.function(function, _get(value))),
+        ]
+
+    def unit(j: Any) -> list[Any]:
+        coupled = [_set(forget, loops.const(1.0, "float32") - _get(enter))]
+        return [
+            *loops.declare(value, enter, forget, state),
+            _set(state, loops.load(c, c_at + j)),
+            *gate(enter, 0, 0, j, 0),
+            *(coupled if cell.call.attrs.coupled else gate(forget, 2, 2, j, 0)),
+            _set(state, _get(forget) * _get(state)),
+            *gate(value, 3, -1, j, 1),
+            _set(state, _get(state) + _get(enter) * _get(value)),
+            loops.store(c, c_at + j, _get(state)),
+            *gate(forget, 1, 1, j, 0),
+            loops.store(h, h_at + j, _get(forget) * cell.function(2, _get(state))),
+        ]
+
+    lines = products.add(cell.direction, 0, 4, 0, loops.pointer(h, h_at))
+    return [*lines, loops.loop("j", cell.hidden, unit)]
+
+
+CELLS: Mapping[str, Callable[[_Cell, GateProducts], list[Any]]] = {
+    "lstm": _lstm,
+    "gru": _gru,
+    "rnn": _rnn,
+}
