@@ -9,14 +9,15 @@ import onnx
 import pytest
 from onnx.helper import make_node
 
-from tests.harness import onnx_model, optimized, read_model, run_c, run_onnxruntime
+from tests.harness import HOST, onnx_model, optimized, read_model, run_c, run_onnxruntime
 from tinyc.compiler.errors import CompileError
-from tinyc.compiler.graph import Array, Graph
+from tinyc.compiler.graph import Array
 from tinyc.compiler.interpreter import run
+from tinyc.compiler.planning import plan_program
 
 RNG = np.random.default_rng(5)
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
-STEPS, BATCH, INPUTS = 5, 2, 3
+STEPS, BATCH, INPUTS = 5, 3, 3
 ALL = ("bias", "lengths", "h", "c", "p")
 
 
@@ -62,7 +63,7 @@ def operands_of(
 ) -> dict[str, Array]:
     """Values of the operands w, r and those that are named, in the order of the node's inputs."""
     rows = GATES[op] * hidden
-    lengths = np.array([STEPS - 2, STEPS, 1, 0][:batch], np.int32)
+    lengths = np.array([STEPS - 2, STEPS, 0][:batch], np.int32)
     values: dict[str, Array] = {
         "w": floats(directions, rows, INPUTS) / 2,
         "r": floats(directions, rows, hidden) / 2,
@@ -125,3 +126,168 @@ def test_the_reference_agrees_with_onnxruntime(constant: bool, tmp_path: Path) -
     model, data = model_of(CASES, constant)
 
     assert_close(run(read_model(model, tmp_path), data), run_onnxruntime(model, data))
+
+
+def batch_first_model(op: str, constant: bool) -> tuple[onnx.ModelProto, onnx.ModelProto, Any]:
+    """One node with layout 1 and all outputs, the same with layout 0, and the former's inputs."""
+    given = {n: v for n, v in operands_of(op, 4, ("bias", "h", "c"), 2).items() if v.size}
+    data = {"x": floats(BATCH, STEPS, INPUTS), **given}
+    for name in {"h", "c"} & data.keys():
+        data[name] = data[name].swapaxes(0, 1).copy()
+    results = ("y", "yh", "yc")[: 3 if op == "LSTM" else 2]
+    shapes = ((BATCH, STEPS, 2, 4), (BATCH, 2, 4), (BATCH, 2, 4))
+    names = ["x", "w", "r", "bias", "", "h", *(["c"] if op == "LSTM" else [])]
+    outputs = {n: ("float32", s) for n, s in zip(results, shapes, strict=False)}
+    node = make_node(op, names, results, hidden_size=4, layout=1, direction="bidirectional")
+    own = {n: v for n, v in data.items() if n == "x" or not constant}
+    ports = {n: (v.dtype.name, v.shape) for n, v in own.items()}
+    held = given | {n: data[n] for n in ("h", "c") if n in data} if constant else {}
+    first = onnx_model([node], ports, outputs, held, 14)
+    turned = {n: v.swapaxes(0, 1) if n in ("x", "h", "c") else v for n, v in data.items()}
+    inner = make_node(op, names, results, hidden_size=4, direction="bidirectional")
+    shapes = ((STEPS, 2, BATCH, 4), (2, BATCH, 4), (2, BATCH, 4))
+    plain = onnx_model(
+        [inner],
+        {"x": ("float32", (STEPS, BATCH, INPUTS))},
+        {n: ("float32", s) for n, s in zip(results, shapes, strict=False)},
+        {n: np.ascontiguousarray(v) for n, v in turned.items() if n != "x"},
+        14,
+    )
+    return first, plain, (own, np.ascontiguousarray(turned["x"]))
+
+
+@pytest.mark.parametrize(("op", "constant"), [("LSTM", True), ("GRU", False), ("RNN", True)])
+def test_the_batch_may_come_first(op: str, constant: bool, tmp_path: Path) -> None:
+    model, plain, (data, x) = batch_first_model(op, constant)
+    expected = run_onnxruntime(plain, {"x": x})
+    expected["y"] = expected["y"].transpose(2, 0, 1, 3)
+    expected |= {n: v.swapaxes(0, 1) for n, v in expected.items() if n != "y"}
+    graph = read_model(model, tmp_path)
+
+    (got,) = run_c(optimized(graph), [data])
+
+    assert_close(got, expected)
+    assert_close(run(graph, data), expected)
+
+
+# name -> operator, attributes, stored type, axis of the scales (None: one), zero point
+STORED: dict[str, tuple[str, dict[str, Any], str, int | None, int]] = {
+    "lstm": ("LSTM", {}, "int8", None, 0),
+    "lstm, by row": ("LSTM", {}, "int8", 1, 0),
+    "lstm, uint8": ("LSTM", {}, "uint8", 1, 117),
+    "lstm, both ways": ("LSTM", {"direction": "bidirectional"}, "int8", 0, 5),
+    "lstm, int16": ("LSTM", {}, "int16", None, 0),
+    "lstm, by column": ("LSTM", {}, "int8", 2, 0),
+    "gru": ("GRU", {}, "int8", 1, 0),
+    "gru, reset after": ("GRU", {"linear_before_reset": 1}, "int8", 1, 0),
+    "rnn": ("RNN", {"direction": "bidirectional"}, "int8", 1, 0),
+}
+
+
+def stored_model(names: list[str]) -> onnx.ModelProto:
+    """Nodes whose weights are DequantizeLinear of constants, as exporters write them."""
+    nodes, values, outputs = [], {}, {}
+    for i, name in enumerate(names):
+        op, attributes, dtype, axis, zero = STORED[name]
+        directions = 2 if "direction" in attributes else 1
+        given = operands_of(op, 5, ("bias",), directions)
+        values[f"n{i}_bias"] = given["bias"]
+        for part in "wr":
+            info = np.iinfo(dtype)
+            shape = given[part].shape
+            stored = RNG.integers(info.min, info.max, shape, dtype, endpoint=True)
+            count = () if axis is None else (shape[axis],)
+            scale = RNG.uniform(0.5, 1, count) / info.max
+            values |= {
+                f"n{i}_{part}": stored,
+                f"n{i}_{part}s": np.asarray(scale, np.float32),
+                f"n{i}_{part}z": np.full(count, zero, dtype),
+            }
+            inputs = [f"n{i}_{part}{end}" for end in ("", "s", "z")]
+            extra = {} if axis is None else {"axis": axis}
+            nodes.append(make_node("DequantizeLinear", inputs, [f"n{i}_{part}f"], **extra))
+        inputs = ["x", f"n{i}_wf", f"n{i}_rf", f"n{i}_bias"]
+        outputs[f"n{i}_y"] = ("float32", (STEPS, directions, BATCH, 5))
+        nodes.append(make_node(op, inputs, [f"n{i}_y"], hidden_size=5, **attributes))
+    return onnx_model(nodes, {"x": ("float32", (STEPS, BATCH, INPUTS))}, outputs, values, 21)
+
+
+def test_stored_weights_agree_with_onnxruntime(tmp_path: Path) -> None:
+    model, data = stored_model(list(STORED)), {"x": floats(STEPS, BATCH, INPUTS)}
+    expected = run_onnxruntime(model, data)
+    graph = read_model(model, tmp_path)
+
+    (got,) = run_c(optimized(graph), [data])
+
+    assert_close(got, expected)
+    assert_close(run(graph, data), expected)
+
+
+@pytest.mark.parametrize("name", [n for n in STORED if n != "lstm, by column"])
+def test_stored_weights_stay_stored(name: str, tmp_path: Path) -> None:
+    program = plan_program(optimized(read_model(stored_model([name]), tmp_path)), HOST)
+
+    (kernel,) = program.kernels.values()
+
+    kinds = {c.role: str(c.array.dtype) for c in kernel.constants}
+    assert kinds["w"] == kinds["r"] == STORED[name][2]
+
+
+def classifier(last: int) -> onnx.ModelProto:
+    """A layer of which one step is used, as a batch-first exporter writes it."""
+    given = operands_of("LSTM", 4, ("bias",), 1)
+    nodes = [
+        make_node("Transpose", ["x"], ["steps"], perm=[1, 0, 2]),
+        make_node("LSTM", ["steps", "w", "r", "bias"], ["y", "h", "c"], hidden_size=4),
+        make_node("Squeeze", ["y", "one"], ["flat"]),
+        make_node("Transpose", ["flat"], ["turned"], perm=[1, 0, 2]),
+        make_node("Gather", ["turned", "last"], ["z"], axis=1),
+    ]
+    constants = {n: v for n, v in given.items() if v.size}
+    constants |= {"one": np.array([1], np.int64), "last": np.array(last, np.int64)}
+    x = {"x": ("float32", (BATCH, STEPS, INPUTS))}
+    return onnx_model(nodes, x, {"z": ("float32", (BATCH, 4))}, constants, 14)
+
+
+@pytest.mark.parametrize(("last", "results"), [(-1, ("h",)), (2, ("sequence",))])
+def test_only_what_is_read_is_written(
+    last: int, results: tuple[str, ...], tmp_path: Path
+) -> None:
+    model, data = classifier(last), {"x": floats(BATCH, STEPS, INPUTS)}
+    graph = optimized(read_model(model, tmp_path))
+
+    (got,) = run_c(graph, [data])
+
+    (layer,) = (n for n in graph.nodes if n.op == "Recurrent")
+    assert layer.attrs.results == results  # type: ignore[attr-defined]
+    assert_close(got, run_onnxruntime(model, data))
+
+
+def _one(**changes: Any) -> onnx.ModelProto:
+    """An LSTM of wrong shapes or attributes."""
+    attributes = {"hidden_size": 4, **changes.pop("attributes", {})}
+    values = {n: v for n, v in operands_of("LSTM", 4, ("bias",), 1).items() if v.size}
+    values |= changes
+    node = make_node("LSTM", ["x", *values], ["y"], **attributes)
+    x = {"x": ("float32", (STEPS, BATCH, INPUTS))}
+    return onnx_model([node], x, {"y": ("float32", (STEPS, 1, BATCH, 4))}, values, 14)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (_one(w=floats(1, 16, 2)), "do not fit together"),
+        (_one(r=floats(2, 16, 4)), "do not fit together"),
+        (_one(bias=floats(1, 31)), r"input 3 is \[1, 31\], expected \[1, 32\]"),
+        (_one(attributes={"hidden_size": 5}), "hidden_size is not that of the weights, 4"),
+        (_one(attributes={"direction": "up"}), "there is no direction 'up'"),
+        (_one(attributes={"activations": ["Tanh"]}), "it needs 3 activations"),
+        (_one(attributes={"activations": ["Tanh", "Tan", "Tanh"]}), "'Tan' is unknown"),
+        (_one(attributes={"clip": -1.0}), "clip is -1.0"),
+    ],
+)
+def test_what_is_wrong_is_named(model: onnx.ModelProto, message: str, tmp_path: Path) -> None:
+    with pytest.raises(CompileError, match=message) as error:
+        read_model(model, tmp_path)
+
+    assert "LSTM_0" in str(error.value)

@@ -142,6 +142,7 @@ def _direction(
     x_place = _places(a.batch_first, steps, batch, call.inputs[0].shape[2], 1)
     y_place = _places(a.batch_first, steps, batch, hidden, len(a.reverse))
     state_place = _places(a.batch_first, 1, batch, hidden, len(a.reverse))
+    lengths = buffers.get("lengths")
 
     def state(name: str, b: Any) -> tuple[Any, Any]:
         if name in kept:
@@ -149,12 +150,18 @@ def _direction(
         return buffers.get(f"y_{name}"), d * state_place.direction + b * state_place.batch
 
     def begin(name: str, b: Any) -> Any:
-        (to, at), first = state(name, b), buffers.get(name)
+        (to, at), first, zero = state(name, b), buffers.get(name), loops.const(0.0, "float32")
         given = d * state_place.direction + b * state_place.batch
-        return loops.loop("j", hidden, lambda j: [
-            loops.store(to, at + j, loops.const(0.0, "float32") if first is None
-                        else loops.load(first, given + j))
-        ])  # fmt: skip
+
+        def value(j: Any) -> Any:
+            if first is None:
+                return zero
+            known = loops.load(first, given + j)
+            if lengths is None:
+                return known
+            return loops.select(loops.load(lengths, b) > 0, known, zero)
+
+        return loops.loop("j", hidden, lambda j: [loops.store(to, at + j, value(j))])
 
     def step(t: Any, b: Any, length: Any) -> list[Any]:
         time = length - 1 - t if a.reverse[d] else t
@@ -183,7 +190,6 @@ def _direction(
         ]
 
     def one(t: Any, b: Any) -> list[Any]:
-        lengths = buffers.get("lengths")
         if lengths is None:
             return step(t, b, steps)
         length = loops.minimum(loops.load(lengths, b, "int32"), loops.const(steps))

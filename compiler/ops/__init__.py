@@ -24,6 +24,7 @@ from tinyc.compiler.ops.quantize import DEQUANTIZE, QUANTIZE
 from tinyc.compiler.ops.recurrent import RECURRENT
 from tinyc.compiler.ops.reduce import REDUCE
 from tinyc.compiler.ops.reshape import RESHAPE
+from tinyc.compiler.ops.shift import SHIFT
 from tinyc.compiler.ops.slice import SLICE
 from tinyc.compiler.ops.softmax import SOFTMAX
 from tinyc.compiler.ops.top_k import TOP_K
@@ -59,6 +60,7 @@ OPS: dict[str, Op] = {
         RECURRENT,
         REDUCE,
         RESHAPE,
+        SHIFT,
         SLICE,
         SOFTMAX,
         TOP_K,

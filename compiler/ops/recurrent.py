@@ -5,7 +5,8 @@
          weights that are stored integers stay so, and are dequantized as they are read
     then by `operands`:
       bias       [D * 2 * G * H]: of w, then of r, for each direction
-      lengths    int32 [B]: steps of each sequence
+      lengths    int32 [B]: steps of each sequence; a sequence of none has the state 0, as
+                 onnxruntime has it
       h, c       the state before the first step: [D, B, H]; [B, D, H] with batch_first
       peepholes  [D * 3 * H]: i o f
     results
@@ -90,7 +91,10 @@ def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
     for d in range(directions):
         cell = _direction(a, given, d, hidden)
         for b in range(batch):
-            h, c = (_initial(given, name, a.batch_first, d, b, hidden) for name in ("h", "c"))
+            h, c = (
+                _initial(given if lengths[b] else {}, name, a.batch_first, d, b, hidden)
+                for name in ("h", "c")
+            )
             order = range(lengths[b])
             for t in reversed(order) if a.reverse[d] else order:
                 h, c = cell(x[t, b], h, c)
