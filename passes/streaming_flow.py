@@ -8,7 +8,7 @@ from typing import NoReturn
 import numpy as np
 
 from tinyc.compiler.errors import CompileError
-from tinyc.compiler.graph import Array, Graph, Node, Shape, State, Tensor
+from tinyc.compiler.graph import Array, DType, Graph, Node, Shape, State, Tensor
 from tinyc.compiler.ops import OPS
 from tinyc.compiler.ops.reshape import ReshapeAttrs
 from tinyc.compiler.ops.shift import ShiftAttrs
@@ -91,8 +91,7 @@ class Stream:
         names = node.inputs if inputs is None else tuple(inputs)
         attrs = node.attrs if attrs is None else attrs
         new = replace(node, op=op or node.op, inputs=names, attrs=attrs)
-        operands = tuple(self.tensors[name] for name in names)
-        types = OPS[new.op].infer(operands, attrs)
+        types = OPS[new.op].infer(_real([self.tensors[name] for name in names]), attrs)
         for name, (shape, _) in zip(node.outputs, types, strict=True):
             self.tensors[name] = replace(self.whole.tensors[name], shape=shape)
             if flow is not None:
@@ -175,6 +174,13 @@ class Stream:
         """The node's output is its input."""
         attrs = ReshapeAttrs(self.tensors[name].shape)
         self.emit(node, (name,), attrs, flow, op="Reshape")
+
+
+def _real(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Operands as `Op.infer` wants them: floats where stored integers stand for reals."""
+    if all(t.quant is None for t in tensors):
+        return tuple(tensors)
+    return tuple(replace(t, dtype=DType.FLOAT32, data=None, quant=None) for t in tensors)
 
 
 def _with(values: Shape, position: int, value: int) -> Shape:
