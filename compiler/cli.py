@@ -236,7 +236,7 @@ def _reading_options(args: argparse.Namespace) -> "Options":
     from tinyc.compiler.pipeline import Options
 
     shapes = dict(args.input_shape)
-    return Options(io_dtype=args.io_dtype, input_shapes=shapes, dump=args.dump)
+    return Options(io_dtype=args.io_dtype, input_shapes=shapes, dump=args.dump, stream=args.stream)
 
 
 VERBS: Mapping[str, Verb] = {

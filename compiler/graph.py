@@ -5,7 +5,7 @@ All types are frozen: a pass builds a new Graph and never edits the one it got.
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
