@@ -76,7 +76,9 @@ class Calls:
         remembered = self.program.graph.remembered
         storages = {self.program.storage(name).name for name in remembered}
         return any(
-            self.program.storage(t.name).name in storages for s in steps for t in self.activations(s)
+            self.program.storage(t.name).name in storages
+            for s in steps
+            for t in self.activations(s)
         )
 
     def takes_weights(self, steps: Iterable[int]) -> bool:

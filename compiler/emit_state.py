@@ -128,7 +128,7 @@ def reset_lines(program: Program, name: str) -> list[str]:
             body.append(f"  memcpy({place}, {table}, sizeof {table});")
     if waits_of(program):
         body.append(f"  state->{CALLS} = 0u;")
-    check = f"_Static_assert(sizeof({name}_state) == {name.upper()}_STATE_BYTES, \"no more\");"
+    check = f'_Static_assert(sizeof({name}_state) == {name.upper()}_STATE_BYTES, "no more");'
     include = ["#include <string.h>", ""] if tables else []
     return [*include, *tables, check, "", *body, "}", ""]
 

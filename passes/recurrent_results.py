@@ -83,7 +83,7 @@ def _last_of(sequence: Tensor, attrs: RecurrentAttrs) -> Array:
     """The positions of the last step in the sequence, shaped like the last state."""
     positions = np.arange(sequence.elements).reshape(sequence.shape)
     axis = 1 if attrs.batch_first else 0
-    return np.take(positions, 0 if attrs.reverse[0] else -1, axis)
+    return np.asarray(np.take(positions, 0 if attrs.reverse[0] else -1, axis))
 
 
 def _moved(graph: Graph, chain: list[Node], sequence: Tensor) -> Array:

@@ -126,9 +126,7 @@ def _transpose(stream: Stream, node: Node) -> None:
 def _reshape(stream: Stream, node: Node) -> None:
     flow, axis = _only(stream, node)
     x, y = stream.shape(node.inputs[0]), stream.shape(node.outputs[0])
-    found = [
-        i for i, n in enumerate(y) if n == flow.total and prod(y[:i]) == prod(x[:axis])
-    ]
+    found = [i for i, n in enumerate(y) if n == flow.total and prod(y[:i]) == prod(x[:axis])]
     if not found:
         stream.refuse(node, "merges the steps with other axes")
     shape = with_rows(y, found[0], flow.rows)
@@ -143,7 +141,9 @@ def _slice(stream: Stream, node: Node) -> None:
     if rows == 1 and first == flow.total - 1 and flow.total > 1:
         if not stream.is_complete(flow):
             stream.refuse(node, "takes the last step, which padding behind the end reaches")
-        starts, shape = (with_rows(v, axis, n) for v, n in ((a.starts, flow.rows - 1), (a.shape, 1)))
+        starts, shape = (
+            with_rows(v, axis, n) for v, n in ((a.starts, flow.rows - 1), (a.shape, 1))
+        )
         attrs = SliceAttrs(starts, with_rows(a.steps, axis, 1), shape)
         stream.emit(node, attrs=attrs, flow=replace(flow, axis=None))
         return
@@ -244,9 +244,7 @@ def _recurrent(stream: Stream, node: Node) -> None:
     outputs = [after.get(n, results.get(n, "")) for n in order_out]
     attrs = replace(a, operands=tuple(order_in), results=tuple(order_out))
     inputs = (*node.inputs[:3], *(operands[n] for n in order_in))
-    stream.nodes.append(
-        replace(node, inputs=inputs, outputs=tuple(outputs), attrs=attrs)
-    )
+    stream.nodes.append(replace(node, inputs=inputs, outputs=tuple(outputs), attrs=attrs))
     stream.waits[node.name] = flow.wait
     if "sequence" in results:
         name = results["sequence"]
@@ -296,7 +294,8 @@ def _spatial(stream: Stream, node: Node) -> None:
     excess = flow.rows + history - ((rows - 1) * stride + reach + 1)
     if excess >= stride:  # rows that no window of this call reads
         names[0] = stream.cut(node, x, 0, flow.rows + history - excess)
-    pads = tuple(0 if i % 2 == along else p for i, p in enumerate(a.pads))
+    top, left, bottom, right = a.pads
+    pads = (0, left, 0, right) if along == 0 else (top, 0, bottom, 0)
     stream.emit(node, names, replace(a, pads=pads), moved)
 
 

@@ -23,7 +23,7 @@ HELP = "name the input, its axis of time, and the steps of a call: --stream x:1 
 
 @dataclass(frozen=True, slots=True)
 class Streaming:
-    """Which input moves along time, along which axis; steps of a call, 0: as few as there can be."""
+    """An input, its axis of time, and the steps of a call; 0: as few as there can be."""
 
     input: str
     axis: int
@@ -123,8 +123,12 @@ def _delays(stream: Stream) -> list[str]:
     for name in stream.whole.outputs:
         flow = stream.flows.get(name)
         if flow is not None and flow.delay:
-            what = "is" if flow.axis is None else f"begins with row {-flow.delay} + n * {flow.rows},"
-            notes.append(f"output '{name}' of call n = 0, 1, ... {what} there from n = {flow.wait} on")
+            what = (
+                "is" if flow.axis is None else f"begins with row {-flow.delay} + n * {flow.rows},"
+            )
+            notes.append(
+                f"output '{name}' of call n = 0, 1, ... {what} there from n = {flow.wait} on"
+            )
     return notes
 
 

@@ -89,9 +89,7 @@ def model_of(
         values |= {f"n{i}_{n}": v for n, v in given.items() if v.size}
         results = ("y", "yh", "yc")[: 3 if op == "LSTM" else 2]
         shapes = ((STEPS, directions, BATCH, hidden), *[(directions, BATCH, hidden)] * 2)
-        outputs |= {
-            f"n{i}_{r}": ("float32", s) for r, s in zip(results, shapes, strict=False)
-        }
+        outputs |= {f"n{i}_{r}": ("float32", s) for r, s in zip(results, shapes, strict=False)}
         inputs = ["x", *(f"n{i}_{n}" if v.size else "" for n, v in given.items())]
         written = [f"n{i}_{r}" for r in results]
         nodes.append(make_node(op, inputs, written, hidden_size=hidden, **attributes))
@@ -250,9 +248,7 @@ def classifier(last: int) -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize(("last", "results"), [(-1, ("h",)), (2, ("sequence",))])
-def test_only_what_is_read_is_written(
-    last: int, results: tuple[str, ...], tmp_path: Path
-) -> None:
+def test_only_what_is_read_is_written(last: int, results: tuple[str, ...], tmp_path: Path) -> None:
     model, data = classifier(last), {"x": floats(BATCH, STEPS, INPUTS)}
     graph = optimized(read_model(model, tmp_path))
 

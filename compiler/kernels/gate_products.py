@@ -164,19 +164,20 @@ def _starts(call: Call, gates: Any, bias: Any, given: bool) -> Callable[[int], l
             ])
         ]  # fmt: skip
 
+    def copied(to: int, at: int) -> Any:
+        return loops.loop("j", hidden, lambda j: [
+            loops.store(gates, to + j, loops.load(bias, at + j))
+        ])  # fmt: skip
+
     def from_operand(d: int) -> list[Any]:
-        first, together = 2 * d * own, (own - hidden if call.attrs.reset_after else own)
-        lines = [
-            loops.loop("j", together, lambda j: [
-                loops.store(gates, j, loops.load(bias, first + j) + loops.load(bias, first + own + j))
-            ])
-        ]  # fmt: skip
-        for number, at in enumerate((first + together, first + own + together)):
-            if call.attrs.reset_after:
-                lines.append(loops.loop("j", hidden, lambda j, at=at, number=number: [
-                    loops.store(gates, together + number * hidden + j, loops.load(bias, at + j))
-                ]))  # fmt: skip
-        return lines
+        of_w, of_r = 2 * d * own, (2 * d + 1) * own
+        together = own - hidden if call.attrs.reset_after else own
+        sums = loops.loop("j", together, lambda j: [
+            loops.store(gates, j, loops.load(bias, of_w + j) + loops.load(bias, of_r + j))
+        ])  # fmt: skip
+        if not call.attrs.reset_after:
+            return [sums]
+        return [sums, copied(own - hidden, of_w + together), copied(own, of_r + together)]
 
     return from_operand if given else from_table
 
@@ -215,9 +216,7 @@ def _blocks(call: Call, target: Target, gates: Any) -> GateProducts:
     def run(key: tuple[str, int, int], source: Any, columns: int, to: int) -> list[Any]:
         begin, own = parts[key]
         alone = key[0] == "w" or (call.attrs.reset_after and key[2] == 2)
-        placed = [
-            float_block.Part(p.first, begin + p.begin, begin + p.end, p.blocks) for p in own
-        ]
+        placed = [float_block.Part(p.first, begin + p.begin, begin + p.end, p.blocks) for p in own]
         return [
             float_block.run_part(
                 p, 1, stream, source, Reads(columns, 0, 1, columns), (gates, to), 0,

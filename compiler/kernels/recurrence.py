@@ -73,7 +73,7 @@ class _Cell:
 
 
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
-    a, (x, w, r) = call.attrs, call.inputs[:3]
+    a, x, r = call.attrs, call.inputs[0], call.inputs[2]
     steps, batch = x.shape[:2][::-1] if a.batch_first else x.shape[:2]
     hidden, directions = r.shape[1], len(a.reverse)
     tensors = dict(zip(("x", "w", "r", *a.operands), call.inputs, strict=True))
@@ -195,9 +195,11 @@ def _direction(
         length = loops.minimum(loops.load(lengths, b, "int32"), loops.const(steps))
         return [loops.when(t < length, step(t, b, length), behind(t, b) or None)]
 
-    names = ("h", "c") if a.kind == "lstm" else ("h",)
+    def begins(b: Any) -> list[Any]:
+        return [begin(name, b) for name in (("h", "c") if a.kind == "lstm" else ("h",))]
+
     return [
-        *(loops.loop("b", batch, lambda b, name=name: [begin(name, b)]) for name in names),
+        loops.loop("b", batch, begins),
         loops.loop("t", steps, lambda t: [loops.loop("b", batch, lambda b: one(t, b))]),
     ]
 

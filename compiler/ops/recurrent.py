@@ -1,17 +1,17 @@
 """Recurrent: LSTM, GRU and RNN over a sequence, as ONNX defines them; sums and state are float32.
 
-    x    [T, B, I]; [B, T, I] with batch_first
-    w    [D * G * H, I], r [D * G * H, H]: D directions, G gates (LSTM i o f c, GRU z r h, RNN i);
-         weights that are stored integers stay so, and are dequantized as they are read
-    then by `operands`:
-      bias       [D * 2 * G * H]: of w, then of r, for each direction
-      lengths    int32 [B]: steps of each sequence; a sequence of none has the state 0, as
-                 onnxruntime has it
-      h, c       the state before the first step: [D, B, H]; [B, D, H] with batch_first
-      peepholes  [D * 3 * H]: i o f
-    results
-      sequence   h after every step: [T, D, B, H]; [B, T, D, H] with batch_first
-      h, c       the state after the last step, shaped as that before the first
+x    [T, B, I]; [B, T, I] with batch_first
+w    [D * G * H, I], r [D * G * H, H]: D directions, G gates (LSTM i o f c, GRU z r h, RNN i);
+     weights that are stored integers stay so, and are dequantized as they are read
+then by `operands`:
+  bias       [D * 2 * G * H]: of w, then of r, for each direction
+  lengths    int32 [B]: steps of each sequence; a sequence of none has the state 0, as
+             onnxruntime has it
+  h, c       the state before the first step: [D, B, H]; [B, D, H] with batch_first
+  peepholes  [D * 3 * H]: i o f
+results
+  sequence   h after every step: [T, D, B, H]; [B, T, D, H] with batch_first
+  h, c       the state after the last step, shaped as that before the first
 """
 
 import math
@@ -63,7 +63,9 @@ def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
                 f"tensor '{tensor.name}'",
                 "use float32, with weights quantized to int8 where they are large",
             )
-    return tuple((_shape(x.shape, r.shape[1], attrs, name), DType.FLOAT32) for name in attrs.results)
+    return tuple(
+        (_shape(x.shape, r.shape[1], attrs, name), DType.FLOAT32) for name in attrs.results
+    )
 
 
 def _shape(x: Shape, hidden: int, attrs: RecurrentAttrs, result: Result) -> Shape:
@@ -79,9 +81,7 @@ def _shape(x: Shape, hidden: int, attrs: RecurrentAttrs, result: Result) -> Shap
 def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
     a = call.attrs
     names = ("x", "w", "r", *a.operands)
-    given = {
-        n: dequantized(v, t) for n, v, t in zip(names, arrays, call.inputs, strict=True)
-    }
+    given = {n: dequantized(v, t) for n, v, t in zip(names, arrays, call.inputs, strict=True)}
     x = given["x"].swapaxes(0, 1) if a.batch_first else given["x"]
     steps, batch, _ = x.shape
     hidden, directions = given["r"].shape[1], len(a.reverse)

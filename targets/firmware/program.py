@@ -229,9 +229,13 @@ def _arrays(program: Program, place: str) -> str:
     inputs = [(input_symbol(i), port, place) for i, port in enumerate(program.inputs)]
     outputs = [(output_symbol(i), port, "") for i, port in enumerate(program.outputs)]
     state = STATE_ARRAYS.format(prefix=program.prefix, place=place, state=STATE, begun=BEGUN)
-    return arenas + (state if program.state_bytes else "") + "".join(
-        f"{where}alignas(16) {port.c_type} {name}[{port.bytes}u / sizeof({port.c_type})];\n"
-        for name, port, where in inputs + outputs
+    return (
+        arenas
+        + (state if program.state_bytes else "")
+        + "".join(
+            f"{where}alignas(16) {port.c_type} {name}[{port.bytes}u / sizeof({port.c_type})];\n"
+            for name, port, where in inputs + outputs
+        )
     )
 
 
