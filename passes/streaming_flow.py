@@ -178,9 +178,10 @@ class Stream:
 
 def _real(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Operands as `Op.infer` wants them: floats where stored integers stand for reals."""
-    if all(t.quant is None for t in tensors):
-        return tuple(tensors)
-    return tuple(replace(t, dtype=DType.FLOAT32, data=None, quant=None) for t in tensors)
+    return tuple(
+        t if t.quant is None else replace(t, dtype=DType.FLOAT32, data=None, quant=None)
+        for t in tensors
+    )
 
 
 def _with(values: Shape, position: int, value: int) -> Shape:

@@ -12,9 +12,12 @@ from math import ceil, prod
 import numpy as np
 
 from tinyc.compiler.graph import Array, Node, Tensor
+from tinyc.compiler.ops.arg_reduce import ArgReduceAttrs, HardmaxAttrs
+from tinyc.compiler.ops.binary_functions import FUNCTIONS as BINARY
 from tinyc.compiler.ops.concat import ConcatAttrs
 from tinyc.compiler.ops.conv2d import Conv2DAttrs
 from tinyc.compiler.ops.depthwise_conv2d import DepthwiseConv2DAttrs
+from tinyc.compiler.ops.normalize import NormalizeAttrs
 from tinyc.compiler.ops.pad import PadAttrs
 from tinyc.compiler.ops.pooling import Pool2DAttrs
 from tinyc.compiler.ops.recurrent import RecurrentAttrs
@@ -60,12 +63,23 @@ def _elementwise(stream: Stream, node: Node) -> None:
     stream.emit(node, flow=flow)
 
 
-def _softmax(stream: Stream, node: Node) -> None:
-    assert isinstance(node.attrs, SoftmaxAttrs)
+def _along_axis(stream: Stream, node: Node) -> None:
+    """One axis of the only operand is taken as a whole."""
+    a = node.attrs
+    assert isinstance(a, SoftmaxAttrs | HardmaxAttrs | ArgReduceAttrs)
     flow, axis = _only(stream, node)
-    if node.attrs.axis == axis:
+    if a.axis == axis:
         stream.refuse(node, WHOLE)
-    stream.emit(node, flow=flow)
+    gone = isinstance(a, ArgReduceAttrs) and not a.keep_dims and a.axis < axis
+    stream.emit(node, flow=replace(flow, axis=axis - gone))
+
+
+def _normalize(stream: Stream, node: Node) -> None:
+    assert isinstance(node.attrs, NormalizeAttrs)
+    names, flow = _together(stream, node, node.inputs)
+    if flow.axis in node.attrs.axes:
+        stream.refuse(node, WHOLE)
+    stream.emit(node, names, flow=flow)
 
 
 def _together(stream: Stream, node: Node, names: tuple[str, ...]) -> tuple[list[str], Flow]:
@@ -223,6 +237,8 @@ def _recurrent(stream: Stream, node: Node) -> None:
         stream.refuse(node, "runs from the last step to the first")
     if axis != int(a.batch_first):
         stream.refuse(node, "has its steps along another axis than time")
+    if a.dynamic:
+        stream.refuse(node, "finds its scale from all steps")
     if "lengths" in a.operands:
         stream.refuse(node, "takes lengths of sequences")
     if {"h", "c"} & set(a.results) and not stream.is_complete(flow):
@@ -316,17 +332,18 @@ def _fill(stream: Stream, node: Node) -> Array:
 
 
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(("Add", "Div", "Maximum", "Minimum", "Mul", "Pow", "Sub"), _binary),
+    **dict.fromkeys((*BINARY, "Where"), _binary),
+    **dict.fromkeys(("ArgReduce", "Hardmax", "Softmax"), _along_axis),
     **dict.fromkeys(("AveragePool2D", "Conv2D", "DepthwiseConv2D", "MaxPool2D"), _spatial),
     **dict.fromkeys(("Cast", "Dequantize", "Quantize", "Unary"), _elementwise),
     "Concat": _concat,
     "Dense": _dense,
     "MatMul": _matmul,
+    "Normalize": _normalize,
     "Pad": _pad,
     "Recurrent": _recurrent,
     "Reduce": _reduce,
     "Reshape": _reshape,
     "Slice": _slice,
-    "Softmax": _softmax,
     "Transpose": _transpose,
 }

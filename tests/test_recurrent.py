@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx.helper import make_node
 
@@ -229,6 +230,62 @@ def test_stored_weights_stay_stored(name: str, tmp_path: Path) -> None:
 
     kinds = {c.role: str(c.array.dtype) for c in kernel.constants}
     assert kinds["w"] == kinds["r"] == STORED[name][2]
+
+
+DYNAMIC = (  # scales for each row, type, attributes, sequences, lengths
+    (False, "int8", {}, 1, None),
+    (True, "int8", {}, 3, None),
+    (False, "uint8", {"direction": "bidirectional"}, 3, None),
+    (True, "int8", {"direction": "bidirectional"}, 2, [STEPS, 2]),
+)
+
+
+def dynamic_model() -> tuple[onnx.ModelProto, dict[str, Array]]:
+    """onnxruntime's LSTM of stored weights, as its quantize_dynamic writes it."""
+    nodes, values, outputs, data = [], {}, {}, {}
+    for i, (by_row, dtype, attributes, batch, lengths) in enumerate(DYNAMIC):
+        directions, info = 2 if attributes else 1, np.iinfo(dtype)
+        zero = 0 if by_row else 3
+        operands = {"bias": floats(directions, 40), "h": floats(directions, batch, 5)}
+        operands["c"] = floats(directions, batch, 5)
+        for part, columns in (("w", INPUTS), ("r", 5)):
+            count = (directions, 20) if by_row else (directions,)
+            shape = (directions, columns, 20)
+            operands |= {
+                part: RNG.integers(info.min, info.max, shape, dtype, endpoint=True),
+                f"{part}s": (RNG.uniform(0.3, 1, count) / info.max).astype(np.float32),
+                f"{part}z": np.full(count, zero, dtype),
+            }
+        if lengths is not None:
+            operands["lengths"] = np.array(lengths, np.int32)
+        names = ("w", "r", "bias", "lengths", "h", "c", "", "ws", "wz", "rs", "rz")
+        inputs = [f"x{i}", *(f"n{i}_{n}" if n in operands else "" for n in names)]
+        values |= {f"n{i}_{n}": v for n, v in operands.items()}
+        data[f"x{i}"] = floats(STEPS, batch, INPUTS)
+        results = [f"n{i}_{r}" for r in ("y", "yh", "yc")]
+        shapes = ((STEPS, directions, batch, 5), *[(directions, batch, 5)] * 2)
+        outputs |= {r: ("float32", s) for r, s in zip(results, shapes, strict=True)}
+        nodes.append(make_node(
+            "DynamicQuantizeLSTM", inputs, results, hidden_size=5, domain="com.microsoft",
+            **attributes,
+        ))  # fmt: skip
+    ports = {n: ("float32", v.shape) for n, v in data.items()}
+    return onnx_model(nodes, ports, outputs, values, 17, ["com.microsoft"]), data
+
+
+def test_dynamically_quantized_layers_agree_with_onnxruntime(tmp_path: Path) -> None:
+    model, data = dynamic_model()
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = 4  # one for each sequence at least
+    settings.log_severity_level = 4
+    session = onnxruntime.InferenceSession(model.SerializeToString(), settings)
+    names = [o.name for o in session.get_outputs()]
+    expected = dict(zip(names, session.run(names, data), strict=True))
+    graph = read_model(model, tmp_path)
+
+    assert_close(run(graph, data), expected)
+    (got,) = run_c(optimized(graph), [data])
+    assert_close(got, expected)
 
 
 def classifier(last: int) -> onnx.ModelProto:

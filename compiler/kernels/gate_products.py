@@ -5,13 +5,13 @@ stored integers that are dequantized as they are read.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from tinyc.compiler.graph import Array, DType, Tensor, read_only
-from tinyc.compiler.kernels import added_products, float_block
+from tinyc.compiler.kernels import added_products, dynamic_products, float_block
 from tinyc.compiler.kernels.float_block import Reads
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.clamp import NO_CLAMP
@@ -29,6 +29,7 @@ class GateProducts:
     begin  (direction, address of x): gates = biases + w x
     add    (direction, first gate, gates, to, address of h): gates[to ...] += r[first ...] h
     inputs buffers of w, r and the bias where they are computed at run time
+    range_of_x   what comes before the first step, with the address of x of all steps
     constants, buffers  of the tables that both read
     """
 
@@ -39,14 +40,24 @@ class GateProducts:
     microkernels: tuple[Microkernel, ...]
     note: str
     inputs: Mapping[str, Any] = field(default_factory=dict)
+    range_of_x: Callable[[Any], list[Any]] = lambda x: []
+
+
+def more_floats(call: Call) -> int:
+    """Of scratch behind the gates and the state."""
+    if not call.attrs.dynamic:
+        return 0
+    return dynamic_products.scratch_floats(max(t.shape[1] for t in call.inputs[1:3]))
 
 
 def gate_products(call: Call, target: Target, gates: Any) -> GateProducts:
-    """gates  a buffer with the gates at its beginning, [gates, hidden]"""
+    """gates  the scratch with the gates at its beginning, [gates, hidden]"""
     _, w, r, *_ = call.inputs
     bias = _operand(call, "bias")
     constant = all(t is None or t.data is not None for t in (w, r, bias))
     floats = w.dtype == r.dtype == DType.FLOAT32
+    if call.attrs.dynamic:
+        return _dynamic(call, gates)
     if constant and floats and float_block.suits(w, [], target):
         return _blocks(call, target, gates)
     return _plain(call, gates)
@@ -149,6 +160,57 @@ def _plain(call: Call, gates: Any) -> GateProducts:
         f"plain C, {' and '.join(sorted(stored))} weights" if stored else "plain C",
         inputs,
     )
+
+
+def _dynamic(call: Call, scratch: Any) -> GateProducts:
+    """What is multiplied is quantized before, one row at a time."""
+    plain, (count, hidden, _) = _plain(call, scratch), _sizes(call)
+    x, w, r = call.inputs[0], _matrix("w", call.inputs[1]), _matrix("r", call.inputs[2])
+    bias = _operand(call, "bias")
+    ranges = int(scratch.shape[0]) - more_floats(call)
+    stored = ranges + dynamic_products.RANGES
+    buffers = {str(b.name): b for b in plain.buffers}
+    starts = _starts(call, scratch, {**buffers, **plain.inputs}["bias"],
+                     bias is not None and bias.data is None)  # fmt: skip
+
+    def add(matrix: _Matrix, row: int, rows: int, source: Any, of: int, to: int) -> list[Any]:
+        name, columns = str(matrix.buffer.name), matrix.tensor.shape[1]
+        scales, zeros = buffers[f"{name}_scales"], buffers[f"{name}_zeros"]
+        step = int(scales.shape[0] > 1)
+        return [
+            dynamic_products.quantized_row(source, columns, scratch, of, stored),
+            loops.run(
+                dynamic_products.products(matrix.tensor.dtype).name,
+                loops.pointer(buffers[name], row * columns), loops.pointer(scales, row * step),
+                loops.pointer(zeros, row * step), loops.const(step),
+                loops.pointer(scratch, stored), loops.pointer(scratch, of),
+                loops.pointer(scratch, to), loops.const(rows), loops.const(columns),
+            ),
+        ]  # fmt: skip
+
+    def begin(d: int, source: Any) -> list[Any]:
+        rows = count * hidden
+        return [*starts(d), *add(w, d * rows, rows, source, ranges, 0)]
+
+    def add_state(d: int, first: int, some: int, to: int, h: Any) -> list[Any]:
+        row = (d * count + first) * hidden
+        found = dynamic_products.find_range(h, hidden, scratch, ranges + 2)
+        return [found, *add(r, row, some * hidden, h, ranges + 2, to * hidden)]
+
+    types = sorted({w.tensor.dtype, r.tensor.dtype})
+    return replace(
+        plain,
+        begin=begin,
+        add=add_state,
+        microkernels=(
+            dynamic_products.RANGE, dynamic_products.QUANTIZE,
+            *map(dynamic_products.products, types),
+        ),
+        note=f"plain C, {' and '.join(types)} weights, values quantized as they come",
+        range_of_x=lambda x_at: [
+            dynamic_products.find_range(x_at, x.elements, scratch, ranges)
+        ],
+    )  # fmt: skip
 
 
 def _starts(call: Call, gates: Any, bias: Any, given: bool) -> Callable[[int], list[Any]]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.graph import Tensor
-from tinyc.compiler.kernels.gate_products import GateProducts, gate_products
+from tinyc.compiler.kernels.gate_products import GateProducts, gate_products, more_floats
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.gate_activations import expression
 from tinyc.compiler.ops.kernel import Constant, Kernel
@@ -81,7 +81,8 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     vectors = WORDS[a.kind] + a.reset_after
     kept = [name for name in (("h", "c") if a.kind == "lstm" else ("h",)) if name not in results]
     places = {name: (vectors + batch * i) * hidden for i, name in enumerate(kept)}
-    scratch = loops.buffer("scratch", (vectors + batch * len(kept)) * hidden, "float32")
+    own = (vectors + batch * len(kept)) * hidden
+    scratch = loops.buffer("scratch", own + more_floats(call), "float32")
     products = gate_products(call, target, scratch)
     inputs = {name: _buffer(name, t) for name, t in tensors.items() if t.data is None}
     inputs |= {n: b for n, b in products.inputs.items()}
@@ -89,7 +90,7 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     tables = _tables({n: t for n, t in tensors.items() if n not in ("w", "r", "bias")})
     table_buffers = {c.role: loops.buffer(c.role, c.array.size, str(c.array.dtype)) for c in tables}
     buffers = {**inputs, **outputs, **table_buffers}
-    body: list[Any] = []
+    body: list[Any] = products.range_of_x(loops.pointer(buffers["x"]))
     for d in range(directions):
         body += _direction(call, d, (steps, batch, hidden), buffers, products, scratch, places)
     function = loops.function(

@@ -156,6 +156,7 @@ STANDARD: dict[str, Reader] = {
 
 MICROSOFT: dict[str, Reader] = {  # onnxruntime's own operators, as its quantizer writes them
     "DequantizeLinear": quantized.read_dequantize,
+    "DynamicQuantizeLSTM": recurrent.read_dynamic_lstm,
     "Gelu": pointwise.read_gelu,
     "QLinearAdd": quantized.qlinear_binary("Add"),
     "QLinearConcat": quantized.read_qlinear_concat,

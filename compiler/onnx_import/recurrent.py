@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from tinyc.compiler.graph import EIGHT_BITS, Array, DType, QParams, Tensor
+from tinyc.compiler.onnx_import.arguments import constant_values
 from tinyc.compiler.onnx_import.building import Builder
 from tinyc.compiler.onnx_import.model_node import ModelNode
 from tinyc.compiler.ops.gate_activations import Activation
@@ -46,9 +47,21 @@ def read_rnn(build: Builder, node: ModelNode) -> tuple[Tensor, ...]:
     return _read(build, node, "rnn")
 
 
+def read_dynamic_lstm(build: Builder, node: ModelNode) -> tuple[Tensor, ...]:
+    """onnxruntime's LSTM of stored weights, which quantizes x and the state at run time."""
+    w, r = (_turned_weights(build, node, *at) for at in ((1, 8, 9), (2, 10, 11)))
+    return _read_layer(build, node, "lstm", w, r, dynamic=True)
+
+
 def _read(build: Builder, node: ModelNode, kind: Kind) -> tuple[Tensor, ...]:
-    x = build.operand(node, 0)
     w, r = (_weights(build, node, i) for i in (1, 2))
+    return _read_layer(build, node, kind, w, r)
+
+
+def _read_layer(
+    build: Builder, node: ModelNode, kind: Kind, w: Tensor, r: Tensor, dynamic: bool = False
+) -> tuple[Tensor, ...]:
+    x = build.operand(node, 0)
     direction = node.text("direction", "forward")
     if direction not in DIRECTIONS:
         node.malformed(f"there is no direction '{direction}'")
@@ -82,6 +95,7 @@ def _read(build: Builder, node: ModelNode, kind: Kind) -> tuple[Tensor, ...]:
         batch_first,
         kind == "lstm" and bool(node.integer("input_forget", 0)),
         kind == "gru" and bool(node.integer("linear_before_reset", 0)),
+        dynamic,
     )
     tensors = build.add_all(node, "Recurrent", (x, w, r, *operands.values()), attrs)
     by_result = dict(zip(written, tensors, strict=True))
@@ -126,6 +140,29 @@ def _weights(build: Builder, node: ModelNode, index: int) -> Tensor:
     if real is not None:
         return build.constant(f"{tensor.name}/rows", real.reshape(shape), DType(real.dtype.name))
     return build.reshaped(node, tensor, shape)
+
+
+def _turned_weights(build: Builder, node: ModelNode, at: int, scale: int, zero: int) -> Tensor:
+    """[D, n, G * H] of integers -> [D * G * H, n]; scales of [D], or of [D, G * H]."""
+    tensor = build.operand(node, at)
+    scales, zeros = (constant_values(build, node, i) for i in (scale, zero))
+    if tensor.data is None or tensor.dtype not in EIGHT_BITS or len(tensor.shape) != 3:
+        node.refuse(f"input {at} must be a constant of three axes, int8 or uint8")
+    if scales is None or not np.all(np.isfinite(scales) & (scales > 0)):
+        node.malformed(f"input {scale} has no positive scales")
+    directions, columns, rows = tensor.shape
+    zeros = np.zeros(scales.shape, np.int32) if zeros is None else zeros
+    if scales.shape not in ((directions,), (directions, rows)) or zeros.shape != scales.shape:
+        node.malformed(f"scales {list(scales.shape)} for weights {list(tensor.shape)}")
+    data = tensor.data.transpose(0, 2, 1).reshape(directions * rows, columns)
+    if scales.size == 1:
+        quant = QParams((float(scales.item()),), (int(zeros.item()),))
+    else:
+        wide = (np.broadcast_to(v.reshape(directions, -1), (directions, rows)).reshape(-1)
+                for v in (scales, zeros))  # fmt: skip
+        scale_values, zero_values = (v.tolist() for v in wide)
+        quant = QParams(tuple(map(float, scale_values)), tuple(map(int, zero_values)), 0)
+    return build.constant(f"{tensor.name}/rows", data, tensor.dtype, quant)
 
 
 def _by_row(quant: QParams | None, shape: tuple[int, ...]) -> QParams | None:

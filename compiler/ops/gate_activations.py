@@ -8,7 +8,7 @@ import numpy as np
 from tinyc.compiler.graph import Array
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.clamp import Clamp, clamp_float
-from tinyc.compiler.ops.unary import FUNCTIONS, Function
+from tinyc.compiler.ops.unary_functions import FUNCTIONS, Function
 
 
 def _f(value: float) -> Any:

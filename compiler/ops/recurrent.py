@@ -40,6 +40,8 @@ class RecurrentAttrs:
     clip         bound of the sums that go into the activations; not of h's, as onnxruntime has it
     coupled      LSTM: the forget gate is 1 - the input gate
     reset_after  GRU: the reset gate is applied to the product with r, not before it
+    dynamic      LSTM with stored weights: x of all steps and sequences, and the state of each
+                 sequence at each step, are quantized to uint8 before they are multiplied
     """
 
     kind: Kind
@@ -51,6 +53,7 @@ class RecurrentAttrs:
     batch_first: bool = False
     coupled: bool = False
     reset_after: bool = False
+    dynamic: bool = False
 
 
 def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
@@ -83,6 +86,7 @@ def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
     names = ("x", "w", "r", *a.operands)
     given = {n: dequantized(v, t) for n, v, t in zip(names, arrays, call.inputs, strict=True)}
     x = given["x"].swapaxes(0, 1) if a.batch_first else given["x"]
+    x = _to_eight_bits(x) if a.dynamic else x
     steps, batch, _ = x.shape
     hidden, directions = given["r"].shape[1], len(a.reverse)
     shapes = {"sequence": (steps, directions, batch, hidden), "h": (directions, batch, hidden)}
@@ -97,7 +101,7 @@ def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
             )
             order = range(lengths[b])
             for t in reversed(order) if a.reverse[d] else order:
-                h, c = cell(x[t, b], h, c)
+                h, c = cell(x[t, b], _to_eight_bits(h) if a.dynamic else h, c)
                 found["sequence"][t, d, b] = h
             found["h"][d, b], found["c"][d, b] = h, c
     if a.batch_first:
@@ -106,6 +110,16 @@ def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
             for n, v in found.items()
         }
     return tuple(np.ascontiguousarray(found[n], np.float32) for n in a.results)
+
+
+def _to_eight_bits(values: Array) -> Array:
+    """The reals that are nearest in uint8, with one scale for all of them."""
+    x = values.astype(np.float32)
+    low, high = min(x.min(), np.float32(0)), max(x.max(), np.float32(0))
+    scale = (high - low) / np.float32(255) if high > low else np.float32(1)
+    zero = np.rint(np.clip(-low / scale, 0, 255))
+    stored = np.clip(np.rint(x / scale) + zero, 0, 255).astype(np.float64)
+    return np.asarray((stored - zero) * float(scale))
 
 
 def _initial(
