@@ -18,6 +18,7 @@ from tinyc.passes.ordering import order_nodes
 from tinyc.passes.pad_fusion import fuse_pads
 from tinyc.passes.quantization_absorption import absorb_quantization
 from tinyc.passes.recurrent_results import trim_recurrent_results
+from tinyc.passes.recurrent_storage import store_recurrent_sequences
 from tinyc.passes.requantization import simplify_requantizations
 from tinyc.passes.reshape_merging import merge_reshapes
 from tinyc.passes.residual_fusion import fuse_residuals
@@ -47,6 +48,7 @@ INT8_PASSES: tuple[Pass, ...] = (
     sink_stored_transposes,  # transposes of stored integers may meet now
     merge_reshapes,
     absorb_quantization,
+    store_recurrent_sequences,
     simplify_requantizations,
     fold_all_constants,
     merge_common_subexpressions,

@@ -11,7 +11,7 @@ from math import ceil, prod
 
 import numpy as np
 
-from tinyc.compiler.graph import Array, Node, Tensor
+from tinyc.compiler.graph import Array, DType, Node, Tensor
 from tinyc.compiler.ops.arg_reduce import ArgReduceAttrs, HardmaxAttrs
 from tinyc.compiler.ops.binary_functions import FUNCTIONS as BINARY
 from tinyc.compiler.ops.concat import ConcatAttrs
@@ -248,7 +248,7 @@ def _recurrent(stream: Stream, node: Node) -> None:
     x, r = stream.tensor(node.inputs[0]), stream.tensor(node.inputs[2])
     batch, hidden = x.shape[1 - axis], r.shape[1]
     shape = (batch, 1, hidden) if a.batch_first else (1, batch, hidden)
-    like = stream.whole.tensors[node.outputs[0]]
+    like = Tensor("", shape, DType.FLOAT32)
     after: dict[str, str] = {}
     for name in ("h", "c") if a.kind == "lstm" else ("h",):
         first = stream.tensor(operands[name]).data if name in operands else np.zeros(shape)

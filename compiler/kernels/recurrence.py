@@ -82,8 +82,10 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     kept = [name for name in (("h", "c") if a.kind == "lstm" else ("h",)) if name not in results]
     places = {name: (vectors + batch * i) * hidden for i, name in enumerate(kept)}
     own = (vectors + batch * len(kept)) * hidden
-    scratch = loops.buffer("scratch", own + more_floats(call), "float32")
+    row = 0 if x.quant is None else x.shape[2]
+    scratch = loops.buffer("scratch", own + row + more_floats(call), "float32")
     products = gate_products(call, target, scratch)
+    places["x"] = own
     inputs = {name: _buffer(name, t) for name, t in tensors.items() if t.data is None}
     inputs |= {n: b for n, b in products.inputs.items()}
     outputs = {f"y_{name}": _buffer(f"y_{name}", t) for name, t in results.items()}
@@ -106,6 +108,28 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         float_code=True,
         note=products.note,
     )
+
+
+def _dequantized(x: Tensor, source: Any, first: Any, scratch: Any, at: int) -> Any:
+    """Statement: scratch[at ...] = the reals of the row of x from `first` on."""
+    assert x.quant is not None
+    zero, scale = x.quant.zero_point[0], loops.const(x.quant.scale[0], "float32")
+
+    def real(j: Any) -> Any:
+        return (loops.load(source, first + j, "int32") - zero).astype("float32") * scale
+
+    return loops.loop("j", x.shape[2], lambda j: [loops.store(scratch, at + j, real(j))])
+
+
+def _quantized(value: Any, y: Tensor) -> Any:
+    """The stored integer of a real; it is limited before it becomes an int32."""
+    assert y.quant is not None
+    low, high = y.dtype.limits
+    zero, scale = y.quant.zero_point[0], loops.const(y.quant.scale[0], "float32")
+    steps = loops.call("rintf", value / scale, dtype="float32")
+    steps = loops.maximum(steps, loops.const(float(low - zero), "float32"))
+    steps = loops.minimum(steps, loops.const(float(high - zero), "float32"))
+    return steps.astype("int32") + zero
 
 
 def _buffer(name: str, tensor: Tensor) -> Any:
@@ -137,13 +161,17 @@ def _direction(
     """All steps of one direction.
 
     sizes  steps, sequences, hidden units
-    kept   where in the scratch the state is that is no output
+    kept   where in the scratch the state is that is no output, and a row of x that was stored
     """
     a, (steps, batch, hidden) = call.attrs, sizes
     x_place = _places(a.batch_first, steps, batch, call.inputs[0].shape[2], 1)
     y_place = _places(a.batch_first, steps, batch, hidden, len(a.reverse))
     state_place = _places(a.batch_first, 1, batch, hidden, len(a.reverse))
     lengths = buffers.get("lengths")
+
+    def stored(value: Any) -> Any:
+        sequence = call.outputs[a.results.index("sequence")]
+        return value if sequence.quant is None else _quantized(value, sequence)
 
     def state(name: str, b: Any) -> tuple[Any, Any]:
         if name in kept:
@@ -169,14 +197,18 @@ def _direction(
         no_c = (scratch, 0)
         c = state("c", b) if a.kind == "lstm" else no_c
         cell = _Cell(call, d, hidden, buffers, scratch, state("h", b), c)
-        source = loops.pointer(buffers["x"], time * x_place.step + b * x_place.batch)
-        lines = [*products.begin(d, source), *CELLS[a.kind](cell, products)]
+        first = time * x_place.step + b * x_place.batch
+        source, lines = loops.pointer(buffers["x"], first), list[Any]()
+        if call.inputs[0].quant is not None:
+            source = loops.pointer(scratch, kept["x"])
+            lines.append(_dequantized(call.inputs[0], buffers["x"], first, scratch, kept["x"]))
+        lines += [*products.begin(d, source), *CELLS[a.kind](cell, products)]
         if "y_sequence" not in buffers:
             return lines
         at = time * y_place.step + d * y_place.direction + b * y_place.batch
-        h, first = cell.h
+        h, h_first = cell.h
         copy = loops.loop("j", hidden, lambda j: [
-            loops.store(buffers["y_sequence"], at + j, loops.load(h, first + j))
+            loops.store(buffers["y_sequence"], at + j, stored(loops.load(h, h_first + j)))
         ])  # fmt: skip
         return [*lines, copy]
 
@@ -185,7 +217,7 @@ def _direction(
         if "y_sequence" not in buffers:
             return []
         at = t * y_place.step + d * y_place.direction + b * y_place.batch
-        zero = loops.const(0.0, "float32")
+        zero = stored(loops.const(0.0, "float32"))
         return [
             loops.loop("j", hidden, lambda j: [loops.store(buffers["y_sequence"], at + j, zero)])
         ]

@@ -1,6 +1,7 @@
 """Recurrent: LSTM, GRU and RNN over a sequence, as ONNX defines them; sums and state are float32.
 
 x    [T, B, I]; [B, T, I] with batch_first
+     x and the sequence may be stored integers
 w    [D * G * H, I], r [D * G * H, H]: D directions, G gates (LSTM i o f c, GRU z r h, RNN i);
      weights that are stored integers stay so, and are dequantized as they are read
 then by `operands`:
@@ -25,6 +26,7 @@ from tinyc.compiler.graph import Array, DType, Shape, Tensor
 from tinyc.compiler.kernels import recurrence
 from tinyc.compiler.ops.gate_activations import Activation, activated
 from tinyc.compiler.ops.op import Call, Op, Type, dequantized
+from tinyc.compiler.ops.quantize import quantized
 
 Kind = Literal["lstm", "gru", "rnn"]
 Operand = Literal["bias", "lengths", "h", "c", "peepholes"]
@@ -109,7 +111,11 @@ def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
             n: v.transpose(2, 0, 1, 3) if n == "sequence" else v.swapaxes(0, 1)
             for n, v in found.items()
         }
-    return tuple(np.ascontiguousarray(found[n], np.float32) for n in a.results)
+    results = (np.ascontiguousarray(found[n], np.float32) for n in a.results)
+    return tuple(
+        v if t.quant is None else quantized(v, t.dtype, t.quant)
+        for v, t in zip(results, call.outputs, strict=True)
+    )
 
 
 def _to_eight_bits(values: Array) -> Array:
