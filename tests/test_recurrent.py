@@ -232,6 +232,28 @@ def test_stored_weights_stay_stored(name: str, tmp_path: Path) -> None:
     assert kinds["w"] == kinds["r"] == STORED[name][2]
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_other_reals_are_computed_as_floats(dtype: str, tmp_path: Path) -> None:
+    model, data = model_of({"gru": CASES["gru, all operands"]}, constant=False)
+    halves = {
+        n: v.astype(np.float16).astype(v.dtype) if v.dtype == np.float32 else v
+        for n, v in data.items()
+    }
+    expected = run_onnxruntime(model, halves)
+    element = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    for port in (*model.graph.input, *model.graph.output):
+        if port.type.tensor_type.elem_type == onnx.TensorProto.FLOAT:
+            port.type.tensor_type.elem_type = element
+    given = {n: v.astype(dtype) if v.dtype == np.float32 else v for n, v in halves.items()}
+
+    (got,) = run_c(optimized(read_model(model, tmp_path)), [given])
+
+    for name, want in expected.items():
+        assert got[name].dtype == dtype
+        digits = 1e-3 if dtype == "float16" else 1e-5
+        np.testing.assert_allclose(got[name], want, rtol=digits, atol=digits)
+
+
 SEQUENCES: dict[str, tuple[str, str, dict[str, Any]]] = {  # operator, stored type, attributes
     "lstm": ("LSTM", "int8", {}),
     "gru": ("GRU", "uint8", {"linear_before_reset": 1}),

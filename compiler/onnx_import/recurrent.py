@@ -8,6 +8,8 @@ from tinyc.compiler.graph import EIGHT_BITS, Array, DType, QParams, Tensor
 from tinyc.compiler.onnx_import.arguments import constant_values
 from tinyc.compiler.onnx_import.building import Builder
 from tinyc.compiler.onnx_import.model_node import ModelNode
+from tinyc.compiler.ops.cast import CastAttrs
+from tinyc.compiler.ops.element_types import REALS
 from tinyc.compiler.ops.gate_activations import Activation
 from tinyc.compiler.ops.recurrent import GATES, Kind, Operand, RecurrentAttrs, Result
 
@@ -61,7 +63,8 @@ def _read(build: Builder, node: ModelNode, kind: Kind) -> tuple[Tensor, ...]:
 def _read_layer(
     build: Builder, node: ModelNode, kind: Kind, w: Tensor, r: Tensor, dynamic: bool = False
 ) -> tuple[Tensor, ...]:
-    x = build.operand(node, 0)
+    given = build.operand(node, 0)
+    x, w, r = (_single(build, node, t) for t in (given, w, r))
     direction = node.text("direction", "forward")
     if direction not in DIRECTIONS:
         node.malformed(f"there is no direction '{direction}'")
@@ -83,7 +86,7 @@ def _read_layer(
         if tensor is not None and tensor.shape != shape:
             node.malformed(f"input {index} is {list(tensor.shape)}, expected {list(shape)}")
         if tensor is not None and not _is_default(tensor, name, steps):
-            operands[name] = _real(build, tensor)
+            operands[name] = _single(build, node, _real(build, tensor))
     written = _written(node, kind)
     attrs = RecurrentAttrs(
         kind,
@@ -98,6 +101,8 @@ def _read_layer(
         dynamic,
     )
     tensors = build.add_all(node, "Recurrent", (x, w, r, *operands.values()), attrs)
+    if given.dtype != x.dtype:
+        tensors = tuple(build.add(node, "Cast", (t,), CastAttrs(given.dtype)) for t in tensors)
     by_result = dict(zip(written, tensors, strict=True))
     return tuple(by_result.get(name, tensors[0]) for name in RESULTS[: len(node.outputs)])
 
@@ -188,6 +193,15 @@ def _real(build: Builder, tensor: Tensor) -> Tensor:
     data = build.real_constant(tensor)
     assert data is not None, f"'{tensor.name}' is a constant"
     return build.constant(f"{tensor.name}/real", data, DType.FLOAT32)
+
+
+def _single(build: Builder, node: ModelNode, tensor: Tensor) -> Tensor:
+    """Reals of other types as float32, in which all is computed."""
+    if tensor.dtype not in REALS or tensor.dtype == DType.FLOAT32:
+        return tensor
+    if tensor.data is not None:
+        return build.constant(f"{tensor.name}/single", tensor.data, DType.FLOAT32)
+    return build.add(node, "Cast", (tensor,), CastAttrs(DType.FLOAT32))
 
 
 def _is_default(tensor: Tensor, name: Operand, steps: int) -> bool:
