@@ -17,18 +17,22 @@ from tinyc.compiler.ops.slice import SliceAttrs
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """What the calls give of a tensor: call n has its rows from n * rows - delay on.
+    """What the calls give of a tensor: call n has its rows from n * rows - delay + lead on.
 
     axis    of time; None: what the tensor is if the sequence ends with this call
     rows    along the axis in each call
     delay   a multiple of `rows`; in the first delay / rows calls there is nothing yet
     total   rows in the whole model
+    lead    rows of padding before the first row that a call gives
+    fill    what they are, as it is stored
     """
 
     axis: int | None
     rows: int
     delay: int
     total: int
+    lead: int = 0
+    fill: float = 0.0
 
     @property
     def wait(self) -> int:

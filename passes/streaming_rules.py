@@ -18,7 +18,8 @@ from tinyc.compiler.ops.concat import ConcatAttrs
 from tinyc.compiler.ops.conv2d import Conv2DAttrs
 from tinyc.compiler.ops.depthwise_conv2d import DepthwiseConv2DAttrs
 from tinyc.compiler.ops.normalize import NormalizeAttrs
-from tinyc.compiler.ops.pad import PadAttrs
+from tinyc.compiler.ops.op import call_of
+from tinyc.compiler.ops.pad import PadAttrs, stored_value
 from tinyc.compiler.ops.pooling import Pool2DAttrs
 from tinyc.compiler.ops.recurrent import RecurrentAttrs
 from tinyc.compiler.ops.reduce import ReduceAttrs
@@ -31,6 +32,7 @@ from tinyc.passes.streaming_flow import Flow, Indivisible, Stream, with_rows
 Spatial = Conv2DAttrs | DepthwiseConv2DAttrs | Pool2DAttrs
 Rule = Callable[[Stream, Node], None]
 WHOLE = "needs all steps at once"
+PADDING = "pad right before a convolution or pool, or inside of it"
 
 
 def step(stream: Stream, node: Node) -> None:
@@ -42,6 +44,8 @@ def step(stream: Stream, node: Node) -> None:
         stream.emit(node, flow=max(flows, key=lambda flow: flow.wait))
     elif any(flow.axis is None for flow in flows):
         stream.refuse(node, "combines the last step with every step")
+    elif any(flow.lead for flow in flows) and RULES.get(node.op) not in TAKE_PADDING:
+        stream.refuse(node, "reads padding before the first step", PADDING)
     elif node.op in RULES:
         RULES[node.op](stream, node)
     else:
@@ -184,9 +188,10 @@ def _pad(stream: Stream, node: Node) -> None:
     assert isinstance(a, PadAttrs)
     flow, axis = _only(stream, node)
     before, behind = a.pads[axis]
-    if before or behind < 0:
-        stream.refuse(node, "pads before the first step", "pad inside of a convolution or pool")
-    moved = replace(flow, total=flow.total + behind)
+    if before and a.mode != "constant":
+        stream.refuse(node, "pads with steps that come later")
+    total, fill = before + flow.total + behind, stored_value(call_of(stream.whole, node))
+    moved = replace(flow, total=total, lead=before, fill=fill if before else 0.0)
     pads = tuple((0, 0) if i == axis else p for i, p in enumerate(a.pads))
     if any(map(any, pads)):
         stream.emit(node, attrs=replace(a, pads=pads), flow=moved)
@@ -289,19 +294,20 @@ def _spatial(stream: Stream, node: Node) -> None:
         stream.refuse(node, "pools over all steps")
     if isinstance(a, Pool2DAttrs) and before and node.op == "AveragePool2D" and not a.include_pad:
         stream.refuse(node, "divides by fewer steps at the beginning", "let it count its padding")
-    if before > reach:
+    if before + flow.lead > reach:
         stream.refuse(node, "has more padding than its window reaches")
     if flow.rows % stride:
         raise Indivisible(node, flow.rows, stride)
     rows = flow.rows // stride
-    delay = ceil((flow.delay + 1 + reach - before - stride) / stride)
+    late = flow.delay - flow.lead
+    delay = ceil((late + 1 + reach - before - stride) / stride)
     residual = getattr(a, "residual", None)
     if residual is not None:
         delay = max(delay, stream.flows[node.inputs[-1]].delay)
     delay = _whole_calls(max(delay, 0), rows)
     moved = Flow(axis, rows, delay, total)
-    history = delay * stride + before - flow.delay
-    x = stream.history(node, node.inputs[0], history, _fill(stream, node))
+    history = delay * stride + before - late
+    x = stream.history(node, node.inputs[0], history, _past(stream, node, flow, history))
     names = [x, *node.inputs[1:]]
     if residual is not None:
         if stream.flows[names[-1]].rows != rows:
@@ -322,6 +328,17 @@ def _kernel_size(stream: Stream, node: Node, a: Spatial, along: int) -> int:
     return weights[along] if isinstance(a, DepthwiseConv2DAttrs) else weights[along + 1]
 
 
+def _past(stream: Stream, node: Node, flow: Flow, history: int) -> Array:
+    """What a window begins with: padding of the node, then that which leads the tensor."""
+    own, axis = _fill(stream, node), flow.axis
+    if not flow.lead or axis is None:
+        return own
+    values = np.full(history + flow.rows, flow.fill, own.dtype)
+    values[: flow.rows + max(history - flow.lead, 0)] = own  # the first call moves on by its rows
+    rank = len(stream.shape(node.inputs[0]))
+    return values.reshape(with_rows((1,) * rank, axis, -1))
+
+
 def _fill(stream: Stream, node: Node) -> Array:
     """What padding is, as it is stored."""
     x: Tensor = stream.whole.tensors[node.inputs[0]]
@@ -331,6 +348,7 @@ def _fill(stream: Stream, node: Node) -> Array:
     return np.array(x.quant.zero_point[0] if x.quant else 0, x.dtype.value)
 
 
+TAKE_PADDING: tuple[Rule, ...] = (_reshape, _spatial, _transpose)
 RULES: dict[str, Rule] = {
     **dict.fromkeys((*BINARY, "Where"), _binary),
     **dict.fromkeys(("ArgReduce", "Hardmax", "Softmax"), _along_axis),

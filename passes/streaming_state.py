@@ -52,7 +52,13 @@ def stream_graph(graph: Graph, wanted: str) -> Graph:
             errors.append(error)
     if not errors:
         _refuse("no axis of the input has several steps", f"input '{name}' {list(shape)}", HELP)
-    raise errors[0]
+    raise max(errors, key=lambda error: _reached(graph, error))
+
+
+def _reached(graph: Graph, error: CompileError) -> int:
+    """The number of the node that an error names."""
+    names = [" + ".join(node.origin) or node.name for node in graph.nodes]
+    return max((i for i, name in enumerate(names) if error.where == f"node '{name}'"), default=-1)
 
 
 def _parsed(graph: Graph, wanted: str) -> Streaming:

@@ -62,6 +62,12 @@ def causal(net: Net) -> None:
     net.conv(5, 3, inputs=4, dilations=[2], pads=[4, 0])
 
 
+def padded(net: Net) -> None:
+    net.add("Pad", np.array([0, 0, 2, 0, 0, 1], np.int64), np.array(0.5, np.float32))
+    net.conv(4, 3, pads=[1, 0], dilations=[2])
+    net.add("Relu")
+
+
 def valid(net: Net) -> None:
     net.conv(4, 3)
     net.add("Relu")
@@ -135,6 +141,7 @@ def one_answer(net: Net) -> None:
 # how the net is called: "x:2" unless said; rows of a call; calls that give nothing
 NETS = {
     causal: ("x:2", 1, 0),
+    padded: ("x:2", 1, 1),
     valid: ("x:2", 1, 5),
     same: ("x:2", 1, 4),
     chomped: ("x:2", 1, 0),
@@ -251,7 +258,9 @@ def quantized_model() -> onnx.ModelProto:
         nodes.append(make_node("Conv", operands, [f"y{number}"], **attributes))
         return stored(f"y{number}")
 
-    x = convolution(dequantized("x", "s", "z"), 0, pads=[2, 0])
+    constants["pads"] = np.array([0, 0, 2, 0, 0, 0], np.int64)
+    nodes.append(make_node("Pad", [dequantized("x", "s", "z"), "pads"], ["padded"]))
+    x = convolution(stored("padded"), 0)
     nodes.append(make_node("MaxPool", [x], ["p"], kernel_shape=[2], strides=[2]))
     x = stored("p")
     first = convolution(x, 1, pads=[1, 1])
@@ -286,6 +295,11 @@ REFUSED = {
     "runs from the last step to the first": lambda net: (
         net.add("Transpose", perm=[2, 0, 1]),
         net.add("LSTM", floats(1, 8, 3), floats(1, 8, 2), hidden_size=2, direction="reverse"),
+    ),
+    "pads with steps that come later": lambda net: net.add(
+        "Pad", np.array([0, 0, 2, 0, 0, 0], np.int64), mode="reflect"),
+    "reads padding before the first step": lambda net: (
+        net.add("Pad", np.array([0, 0, 2, 0, 0, 0], np.int64)), net.add("Tanh"),
     ),
     "more padding than its window reaches": lambda net: net.conv(3, 3, pads=[3, 0]),
     "MatMul needs all steps at once": lambda net: net.add("MatMul", inputs=[
