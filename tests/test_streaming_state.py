@@ -1,5 +1,6 @@
 """--stream: the calls, one after the other, give the rows that the whole model gives."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,13 @@ from onnx.helper import make_node
 from tests.harness import HOST, onnx_model, optimized, random_values, read_model, run_planned
 from tinyc.compiler.api import compile as compile_api
 from tinyc.compiler.api import run as run_api
+from tinyc.compiler.cli import main
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array, Graph
 from tinyc.compiler.interpreter import run
+from tinyc.compiler.pipeline import Options
 from tinyc.compiler.planning import plan_program
+from tinyc.compiler.verification import verify_model
 from tinyc.passes.streaming_state import AUTO, stream_graph
 from tinyc.targets import load_target
 
@@ -352,6 +356,33 @@ def test_the_header_and_the_report_say_what_is_remembered(tmp_path: Path) -> Non
     assert "Returns false in the first 4 calls" in header
     assert f"#define KWS_STATE_BYTES {artifact.report.state_bytes}u" in header
     assert artifact.report.first_calls == 4
+
+
+def test_the_command_says_what_is_remembered(tmp_path: Path, capsys: Any) -> None:
+    net = Net()
+    valid(net)
+    onnx.save(net.model(), str(tmp_path / "kws.onnx"))
+    model, out = str(tmp_path / "kws.onnx"), str(tmp_path / "out")
+
+    status = main(["compile", model, "--target", "host", "--stream", "x:2", "-o", out])
+
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert status == 0 and report["first_calls"] == 5
+    text = f"{report['state_bytes']:,} B from call to call (exact; the first 5 calls give nothing)"
+    assert text in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("option", ["rows", "verify"])
+def test_what_does_not_go_with_stream_is_named(option: str, tmp_path: Path) -> None:
+    net = Net()
+    causal(net)
+    onnx.save(net.model(), str(tmp_path / "kws.onnx"))
+
+    with pytest.raises(CompileError, match="wrong-option"):
+        if option == "rows":
+            compile_api(tmp_path / "kws.onnx", HOST, io="rows", stream="x:2")
+        else:
+            verify_model(tmp_path / "kws.onnx", HOST, {}, options=Options(stream="x:2"))
 
 
 def test_samples_are_the_calls_of_one_sequence(tmp_path: Path) -> None:
