@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from math import gcd
+from math import ceil, gcd
 from typing import NoReturn
 
 import numpy as np
@@ -13,6 +13,8 @@ from tinyc.compiler.ops import OPS
 from tinyc.compiler.ops.reshape import ReshapeAttrs
 from tinyc.compiler.ops.shift import ShiftAttrs
 from tinyc.compiler.ops.slice import SliceAttrs
+
+WHOLE = "needs all steps at once"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ class Stream:
             return name
         if rows < 0:
             return self.cut(node, name, -rows, flow.rows + rows)
-        shape = _with(x.shape, flow.axis, flow.rows + rows)
+        shape = with_rows(x.shape, flow.axis, flow.rows + rows)
         before, after = self.state(f"{name} window", x, shape, fill)
         self._own(node, "Shift", (before, name), after, ShiftAttrs(flow.axis), flow)
         return after
@@ -136,8 +138,8 @@ class Stream:
         """Some rows of a tensor."""
         flow, x = self.flows[name], self.tensors[name]
         assert flow.axis is not None, f"'{name}' has rows"
-        starts = _with((0,) * len(x.shape), flow.axis, first)
-        shape = _with(x.shape, flow.axis, rows)
+        starts = with_rows((0,) * len(x.shape), flow.axis, first)
+        shape = with_rows(x.shape, flow.axis, rows)
         result = self.fresh(f"{name} part")
         self.tensors[result] = replace(x, name=result, shape=shape)
         attrs = SliceAttrs(starts, (1,) * len(x.shape), shape)
@@ -188,10 +190,18 @@ def _real(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     )
 
 
-def _with(values: Shape, position: int, value: int) -> Shape:
+def with_rows(values: Shape, position: int, value: int) -> Shape:
+    """A shape, or starts, with another value on the axis of time."""
     return (*values[:position], value, *values[position + 1 :])
 
 
-def with_rows(values: Shape, position: int, value: int) -> Shape:
-    """A shape, or starts, with another value on the axis of time."""
-    return _with(values, position, value)
+def only_flow(stream: Stream, node: Node) -> tuple[Flow, int]:
+    """The flow of the first input, and its axis of time."""
+    flow = stream.flows[node.inputs[0]]
+    assert flow.axis is not None, f"'{node.name}' has rows"
+    return flow, flow.axis
+
+
+def whole_calls(delay: int, rows: int) -> int:
+    """The next delay of whole calls, of `rows` rows each."""
+    return ceil(delay / rows) * rows

@@ -7,31 +7,25 @@ different times wait for each other.
 
 from collections.abc import Callable
 from dataclasses import replace
-from math import ceil, prod
+from math import prod
 
 import numpy as np
 
-from tinyc.compiler.graph import Array, DType, Node, Tensor
+from tinyc.compiler.graph import DType, Node, Tensor
 from tinyc.compiler.ops.arg_reduce import ArgReduceAttrs, HardmaxAttrs
 from tinyc.compiler.ops.binary_functions import FUNCTIONS as BINARY
 from tinyc.compiler.ops.concat import ConcatAttrs
-from tinyc.compiler.ops.conv2d import Conv2DAttrs
-from tinyc.compiler.ops.depthwise_conv2d import DepthwiseConv2DAttrs
 from tinyc.compiler.ops.normalize import NormalizeAttrs
-from tinyc.compiler.ops.op import call_of
-from tinyc.compiler.ops.pad import PadAttrs, stored_value
-from tinyc.compiler.ops.pooling import Pool2DAttrs
 from tinyc.compiler.ops.recurrent import RecurrentAttrs
 from tinyc.compiler.ops.reduce import ReduceAttrs
 from tinyc.compiler.ops.reshape import ReshapeAttrs
 from tinyc.compiler.ops.slice import SliceAttrs
 from tinyc.compiler.ops.softmax import SoftmaxAttrs
 from tinyc.compiler.ops.transpose import TransposeAttrs
-from tinyc.passes.streaming_flow import Flow, Indivisible, Stream, with_rows
+from tinyc.passes.streaming_flow import WHOLE, Flow, Stream, only_flow, whole_calls, with_rows
+from tinyc.passes.streaming_windows import pad, spatial
 
-Spatial = Conv2DAttrs | DepthwiseConv2DAttrs | Pool2DAttrs
 Rule = Callable[[Stream, Node], None]
-WHOLE = "needs all steps at once"
 PADDING = "pad right before a convolution or pool, or inside of it"
 
 
@@ -52,15 +46,8 @@ def step(stream: Stream, node: Node) -> None:
         stream.refuse(node, "has no form that is computed step by step")
 
 
-def _only(stream: Stream, node: Node) -> tuple[Flow, int]:
-    """The flow of the first input, and its axis of time."""
-    flow = stream.flows[node.inputs[0]]
-    assert flow.axis is not None, f"'{node.name}' has rows"
-    return flow, flow.axis
-
-
 def _elementwise(stream: Stream, node: Node) -> None:
-    flow, axis = _only(stream, node)
+    flow, axis = only_flow(stream, node)
     tensors = [stream.whole.tensors[name] for name in (*node.inputs, *node.outputs)]
     if any(t.quant is not None and t.quant.axis == axis for t in tensors):
         stream.refuse(node, "has other scales at every step")
@@ -71,7 +58,7 @@ def _along_axis(stream: Stream, node: Node) -> None:
     """One axis of the only operand is taken as a whole."""
     a = node.attrs
     assert isinstance(a, SoftmaxAttrs | HardmaxAttrs | ArgReduceAttrs)
-    flow, axis = _only(stream, node)
+    flow, axis = only_flow(stream, node)
     if a.axis == axis:
         stream.refuse(node, WHOLE)
     gone = isinstance(a, ArgReduceAttrs) and not a.keep_dims and a.axis < axis
@@ -137,12 +124,12 @@ def _concat(stream: Stream, node: Node) -> None:
 
 def _transpose(stream: Stream, node: Node) -> None:
     assert isinstance(node.attrs, TransposeAttrs)
-    flow, axis = _only(stream, node)
+    flow, axis = only_flow(stream, node)
     stream.emit(node, flow=replace(flow, axis=node.attrs.perm.index(axis)))
 
 
 def _reshape(stream: Stream, node: Node) -> None:
-    flow, axis = _only(stream, node)
+    flow, axis = only_flow(stream, node)
     x, y = stream.shape(node.inputs[0]), stream.shape(node.outputs[0])
     found = [i for i, n in enumerate(y) if n == flow.total and prod(y[:i]) == prod(x[:axis])]
     if not found:
@@ -154,7 +141,7 @@ def _reshape(stream: Stream, node: Node) -> None:
 def _slice(stream: Stream, node: Node) -> None:
     a = node.attrs
     assert isinstance(a, SliceAttrs)
-    flow, axis = _only(stream, node)
+    flow, axis = only_flow(stream, node)
     first, rows = a.starts[axis], a.shape[axis]
     if rows == 1 and first == flow.total - 1 and flow.total > 1:
         if not stream.is_complete(flow):
@@ -169,7 +156,7 @@ def _slice(stream: Stream, node: Node) -> None:
         stream.refuse(node, "leaves steps out")
     if rows < flow.rows:
         stream.refuse(node, "takes fewer steps than a call has")
-    delay = _whole_calls(flow.delay + first, flow.rows)
+    delay = whole_calls(flow.delay + first, flow.rows)
     source = stream.delayed(node, node.inputs[0], delay - first)
     moved = replace(flow, delay=delay, total=rows)
     starts, shape = (with_rows(v, axis, n) for v, n in ((a.starts, 0), (a.shape, flow.rows)))
@@ -179,28 +166,8 @@ def _slice(stream: Stream, node: Node) -> None:
         stream.emit(node, (source,), replace(a, starts=starts, shape=shape), moved)
 
 
-def _whole_calls(delay: int, rows: int) -> int:
-    return ceil(delay / rows) * rows
-
-
-def _pad(stream: Stream, node: Node) -> None:
-    a = node.attrs
-    assert isinstance(a, PadAttrs)
-    flow, axis = _only(stream, node)
-    before, behind = a.pads[axis]
-    if before and a.mode != "constant":
-        stream.refuse(node, "pads with steps that come later")
-    total, fill = before + flow.total + behind, stored_value(call_of(stream.whole, node))
-    moved = replace(flow, total=total, lead=before, fill=fill if before else 0.0)
-    pads = tuple((0, 0) if i == axis else p for i, p in enumerate(a.pads))
-    if any(map(any, pads)):
-        stream.emit(node, attrs=replace(a, pads=pads), flow=moved)
-    else:
-        stream.alias(node, node.inputs[0], moved)
-
-
 def _dense(stream: Stream, node: Node) -> None:
-    flow, axis = _only(stream, node)
+    flow, axis = only_flow(stream, node)
     if axis == len(stream.shape(node.inputs[0])) - 1:
         stream.refuse(node, WHOLE)
     stream.emit(node, flow=flow)
@@ -227,7 +194,7 @@ def _matmul(stream: Stream, node: Node) -> None:
 def _reduce(stream: Stream, node: Node) -> None:
     a = node.attrs
     assert isinstance(a, ReduceAttrs)
-    flow, axis = _only(stream, node)
+    flow, axis = only_flow(stream, node)
     if axis in a.axes:
         stream.refuse(node, f"takes the {a.kind} of all steps")
     before = 0 if a.keep_dims else sum(i < axis for i in a.axes)
@@ -237,7 +204,7 @@ def _reduce(stream: Stream, node: Node) -> None:
 def _recurrent(stream: Stream, node: Node) -> None:
     a = node.attrs
     assert isinstance(a, RecurrentAttrs)
-    flow, axis = _only(stream, node)
+    flow, axis = only_flow(stream, node)
     if any(a.reverse):
         stream.refuse(node, "runs from the last step to the first")
     if axis != int(a.batch_first):
@@ -280,85 +247,17 @@ def _recurrent(stream: Stream, node: Node) -> None:
                         op="Reshape")  # fmt: skip
 
 
-def _spatial(stream: Stream, node: Node) -> None:
-    a = node.attrs
-    assert isinstance(a, Conv2DAttrs | DepthwiseConv2DAttrs | Pool2DAttrs)
-    flow, axis = _only(stream, node)
-    if axis not in (1, 2):
-        stream.refuse(node, WHOLE)
-    along = axis - 1
-    size, stride = _kernel_size(stream, node, a, along), a.strides[along]
-    reach, before = (size - 1) * a.dilations[along], a.pads[along]
-    total = stream.shape(node.outputs[0])[axis]
-    if isinstance(a, Pool2DAttrs) and total == 1 and size >= flow.total > 1:
-        stream.refuse(node, "pools over all steps")
-    if isinstance(a, Pool2DAttrs) and before and node.op == "AveragePool2D" and not a.include_pad:
-        stream.refuse(node, "divides by fewer steps at the beginning", "let it count its padding")
-    if before + flow.lead > reach:
-        stream.refuse(node, "has more padding than its window reaches")
-    if flow.rows % stride:
-        raise Indivisible(node, flow.rows, stride)
-    rows = flow.rows // stride
-    late = flow.delay - flow.lead
-    delay = ceil((late + 1 + reach - before - stride) / stride)
-    residual = getattr(a, "residual", None)
-    if residual is not None:
-        delay = max(delay, stream.flows[node.inputs[-1]].delay)
-    delay = _whole_calls(max(delay, 0), rows)
-    moved = Flow(axis, rows, delay, total)
-    history = delay * stride + before - late
-    x = stream.history(node, node.inputs[0], history, _past(stream, node, flow, history))
-    names = [x, *node.inputs[1:]]
-    if residual is not None:
-        if stream.flows[names[-1]].rows != rows:
-            stream.refuse(node, "adds a tensor of different steps")
-        names[-1] = stream.delayed(node, names[-1], delay)
-    excess = flow.rows + history - ((rows - 1) * stride + reach + 1)
-    if excess >= stride:  # rows that no window of this call reads
-        names[0] = stream.cut(node, x, 0, flow.rows + history - excess)
-    top, left, bottom, right = a.pads
-    pads = (0, left, 0, right) if along == 0 else (top, 0, bottom, 0)
-    stream.emit(node, names, replace(a, pads=pads), moved)
-
-
-def _kernel_size(stream: Stream, node: Node, a: Spatial, along: int) -> int:
-    if isinstance(a, Pool2DAttrs):
-        return a.kernel[along]
-    weights = stream.shape(node.inputs[1])
-    return weights[along] if isinstance(a, DepthwiseConv2DAttrs) else weights[along + 1]
-
-
-def _past(stream: Stream, node: Node, flow: Flow, history: int) -> Array:
-    """What a window begins with: padding of the node, then that which leads the tensor."""
-    own, axis = _fill(stream, node), flow.axis
-    if not flow.lead or axis is None:
-        return own
-    values = np.full(history + flow.rows, flow.fill, own.dtype)
-    values[: flow.rows + max(history - flow.lead, 0)] = own  # the first call moves on by its rows
-    rank = len(stream.shape(node.inputs[0]))
-    return values.reshape(with_rows((1,) * rank, axis, -1))
-
-
-def _fill(stream: Stream, node: Node) -> Array:
-    """What padding is, as it is stored."""
-    x: Tensor = stream.whole.tensors[node.inputs[0]]
-    if node.op == "MaxPool2D":
-        lowest = -np.inf if x.dtype.is_float else x.dtype.limits[0]
-        return np.array(lowest, x.dtype.value)
-    return np.array(x.quant.zero_point[0] if x.quant else 0, x.dtype.value)
-
-
-TAKE_PADDING: tuple[Rule, ...] = (_reshape, _spatial, _transpose)
+TAKE_PADDING: tuple[Rule, ...] = (_reshape, spatial, _transpose)
 RULES: dict[str, Rule] = {
     **dict.fromkeys((*BINARY, "Where"), _binary),
     **dict.fromkeys(("ArgReduce", "Hardmax", "Softmax"), _along_axis),
-    **dict.fromkeys(("AveragePool2D", "Conv2D", "DepthwiseConv2D", "MaxPool2D"), _spatial),
+    **dict.fromkeys(("AveragePool2D", "Conv2D", "DepthwiseConv2D", "MaxPool2D"), spatial),
     **dict.fromkeys(("Cast", "Dequantize", "Quantize", "Unary"), _elementwise),
     "Concat": _concat,
     "Dense": _dense,
     "MatMul": _matmul,
     "Normalize": _normalize,
-    "Pad": _pad,
+    "Pad": pad,
     "Recurrent": _recurrent,
     "Reduce": _reduce,
     "Reshape": _reshape,

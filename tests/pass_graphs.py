@@ -367,6 +367,18 @@ def last_step_of_a_layer() -> Graph:
     return graph.with_nodes((first, *graph.nodes[1:]), (h,))
 
 
+def layer_of_stored_sequences() -> Graph:
+    layer = RecurrentAttrs("rnn", (False,), ((Activation("tanh"),),))
+    steps = [
+        ("d", "Dequantize", ["x"], None),
+        ("s", "Recurrent", ["d", "w", "r"], layer),
+        ("y", "Quantize", ["s"], None),
+    ]
+    x = stored("x", (4, 1, 3), X_QUANT)
+    constants = [floats("w", 2, 3), floats("r", 2, 2)]
+    return graph_of(x, constants, steps, {"y": QParams((0.01,), (2,))})
+
+
 def branches_side_by_side() -> Graph:
     """Two branches that are wide in the middle; both are wide at once as they stand."""
     constants = [floats("wide", 16, 1, 1, 2), floats("narrow", 2, 1, 1, 16)]

@@ -29,6 +29,7 @@ from tinyc.passes.ordering import order_nodes
 from tinyc.passes.pad_fusion import fuse_pads
 from tinyc.passes.quantization_absorption import absorb_quantization
 from tinyc.passes.recurrent_results import trim_recurrent_results
+from tinyc.passes.recurrent_storage import store_recurrent_sequences
 from tinyc.passes.requantization import simplify_requantizations
 from tinyc.passes.reshape_merging import merge_reshapes
 from tinyc.passes.residual_fusion import fuse_residuals
@@ -54,6 +55,7 @@ CASES = (
     Case(remove_dead_nodes, graphs.unread_result),
     Case(merge_reshapes, graphs.reshapes),
     Case(trim_recurrent_results, graphs.last_step_of_a_layer),
+    Case(store_recurrent_sequences, graphs.layer_of_stored_sequences),
     Case(recognize_hard_swish, graphs.split_hard_swish),
     Case(sink_transposes, graphs.transposes_around_relu),
     Case(sink_transposes, graphs.concat_of_transposes),
