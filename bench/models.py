@@ -69,6 +69,7 @@ RESNET, VWW, KWS = (
 )
 DIGITS, TOYCAR = "data/digits_cnn_eval.npz", "data_nc/fcae_toycar_golden.npz"
 HELLO = "data/hello_world_golden.npz"
+POWER = "data/power_lstm_eval.npz"
 
 MODELS = (
     RealModel("resnet8_cifar10_int8_qdq", RESNET, "x_u8", _centred, correct=310, quantized=True),
@@ -90,6 +91,9 @@ MODELS = (
     RealModel("hello_world_f32", HELLO, "x_f32", _same),
     RealModel("breast_cancer_mlp", "data/breast_cancer_mlp_eval.npz", "x_f32", _same, correct=163),
     RealModel("motions_conv1d", "data/motions_conv1d_eval.npz", "x_f32", _same, correct=40),
+    RealModel("power_lstm", POWER, "x_f32", _same, correct=994),
+    RealModel("power_lstm_dynbatch", POWER, "x_f32", _same, correct=994),
+    RealModel("power_lstm_legacy_dynbatch", POWER, "x_f32", _same, correct=994),
 )  # fmt: skip
 BY_NAME = {model.name: model for model in MODELS}
 TINY = tuple(BY_NAME[n] for n in (

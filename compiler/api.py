@@ -55,6 +55,7 @@ def compile(
     html: bool = False,
     check_memory: bool = False,
     memory: str = "",
+    stream: str = "",
 ) -> Artifact:
     """Compile an ONNX file to C for a target.
 
@@ -74,6 +75,8 @@ def compile(
     check_memory  whether the report says what was proved of the memory plan
     memory        the memories that the model may use, as in "sram=64K,psram=8M:slow"; the
                   target's when empty
+    stream        "x:1": a call takes one step of the input `x` along axis 1, "x:1:4" four of them;
+                  "auto": along the first axis that works
 
     Raises CompileError with a code, what is wrong, where, and what to do.
     """
@@ -86,6 +89,7 @@ def compile(
         html=html,
         check_memory=check_memory,
         memory=memory,
+        stream=stream,
     )  # fmt: skip
     return compile_model(Path(model), _target(target), options)
 

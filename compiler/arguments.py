@@ -289,3 +289,10 @@ def _add_reading_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dump", type=Path, metavar="DIR", help="write the graph after every pass to a folder"
     )
+    parser.add_argument(
+        "--stream",
+        default="",
+        metavar="INPUT:AXIS[:STEPS]",
+        help="one call for each step of the input along the axis of time, as in x:1, or for "
+        "several, as in x:1:4; or auto. What has to be remembered is a struct of the caller's",
+    )

@@ -142,6 +142,8 @@ class Report:
     weights            "c", "incbin": tables are linked; "bin": they are in <model>_weights.bin
     memory_check       with --check-memory: the plan executed on tagged bytes: "calls" of kernels,
                        "read_bytes", each of which held what it should, and "written_bytes"
+    state_bytes        of the struct that a streaming model remembers; 0: there is none
+    first_calls        of a sequence, after which a streaming model has its first outputs
     """
 
     model: str
@@ -161,6 +163,8 @@ class Report:
     weights: Weights = "c"
     memories: tuple[Memory, ...] = ()
     memory_check: Mapping[str, int] = field(default_factory=dict)
+    state_bytes: int = 0
+    first_calls: int = 0
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"

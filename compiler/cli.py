@@ -236,7 +236,9 @@ def _reading_options(args: argparse.Namespace) -> "Options":
     from tinyc.compiler.pipeline import Options
 
     shapes, dims = dict(args.input_shape), dict(args.dim)
-    return Options(io_dtype=args.io_dtype, input_shapes=shapes, dims=dims, dump=args.dump)
+    return Options(
+        io_dtype=args.io_dtype, input_shapes=shapes, dims=dims, dump=args.dump, stream=args.stream
+    )
 
 
 VERBS: Mapping[str, Verb] = {

@@ -6,9 +6,17 @@ from importlib.resources import files
 from tinyc.compiler.artifact import Port
 from tinyc.compiler.cprint import C_TYPES
 from tinyc.compiler.emit_functions import Functions
-from tinyc.compiler.emit_header import accessor, header_text, prototypes_of
-from tinyc.compiler.emit_memory import arena_parameters, arena_types, memory_files
+from tinyc.compiler.emit_header import RUN_ONCE, accessor, header_text, prototypes_of
+from tinyc.compiler.emit_memory import arena_types, memory_files
 from tinyc.compiler.emit_run import run_lines
+from tinyc.compiler.emit_state import (
+    has_state,
+    own_parameters,
+    reset_lines,
+    returned,
+    run_comment,
+    state_header,
+)
 from tinyc.compiler.emit_tables import LICENCE, Tables
 from tinyc.compiler.emit_weights import weights_api, weights_files, weights_source
 from tinyc.compiler.ops.kernel import Microkernel
@@ -35,14 +43,19 @@ def emit_c(
         source += [text, ""]
     source += [
         *_accessors(program, name, ports),
+        *reset_lines(program, name),
         *run_lines(program, name, ports, functions, tables),
     ]
     runtime = (files("tinyc.targets") / "runtime" / "tinyc.h").read_text("utf-8")
-    api, arenas = weights_api(tables, name), arena_parameters(program, name)
-    prototypes = prototypes_of(name, program.io, arenas, tables.separate, *ports)
+    api, own = weights_api(tables, name), own_parameters(program, name)
+    prototypes = prototypes_of(
+        name, program.io, own, tables.separate, *ports, returns=returned(program)
+    )
+    types = arena_types(program, name) + state_header(program, name)
+    comment = run_comment(program, name, ports[0]) if has_state(program) else RUN_ONCE
     header = header_text(
-        name, program.io, program.plan.arena_bytes, arena_types(program, name), api, prototypes,
-        *ports, program.graph.names,
+        name, program.io, program.plan.arena_bytes, types, api, prototypes, *ports, comment,
+        program.graph.names,
     )  # fmt: skip
     return {
         f"{name}.h": header,

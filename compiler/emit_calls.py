@@ -8,6 +8,7 @@ from tinyc.compiler.cprint import C_TYPES
 from tinyc.compiler.emit_functions import Functions
 from tinyc.compiler.emit_memory import arena_of, arena_place, arenas_of
 from tinyc.compiler.emit_stages import StreamNames
+from tinyc.compiler.emit_state import members_of
 from tinyc.compiler.emit_tables import Tables
 from tinyc.compiler.graph import Node, Tensor
 from tinyc.compiler.names import c_name, unique_name
@@ -66,8 +67,19 @@ class Calls:
         return [arena for arena in every if arena in used]
 
     def own(self, steps: Sequence[int]) -> list[str]:
-        """The arenas, and the weights, that some steps use."""
-        return [*self.arenas(steps), *(["weights"] if self.takes_weights(steps) else [])]
+        """The arenas, the state, and the weights, that some steps use."""
+        state = ["state"] if self.takes_state(steps) else []
+        return [*self.arenas(steps), *state, *(["weights"] if self.takes_weights(steps) else [])]
+
+    def takes_state(self, steps: Iterable[int]) -> bool:
+        """Whether some steps read or write what is remembered, directly or as another view."""
+        remembered = self.program.graph.remembered
+        storages = {self.program.storage(name).name for name in remembered}
+        return any(
+            self.program.storage(t.name).name in storages
+            for s in steps
+            for t in self.activations(s)
+        )
 
     def takes_weights(self, steps: Iterable[int]) -> bool:
         """Whether some steps read tables that are not linked."""
@@ -143,6 +155,7 @@ def calls_of(program: Program, ports: Ports, functions: Functions, tables: Table
     by_name = {node.name: node for node in program.graph.nodes}
     nodes = tuple(by_name[step.node] for step in program.steps)
     callers = {p.name: p.c_name for side in ports for p in side} if program.io == "caller" else {}
+    callers |= members_of(program)
     if program.io == "rows":
         callers = dict.fromkeys(program.storage(ports[0][0].name).tensors, "row")
     used = {

@@ -37,7 +37,7 @@ typedef struct {{
 
 #endif /* {NAME}_H */
 """
-
+RUN_ONCE = "/* Run the model once. Reentrant: two calls need two arenas. */\n"
 ROWS = """\
 /* One inference: {name}_begin, {rows} times {name}_push_row, {name}_finish.
  * Reentrant: two inferences at a time need two arenas. */
@@ -68,13 +68,15 @@ def header_text(
     prototypes: Sequence[str],
     inputs: Sequence[Port],
     outputs: Sequence[Port],
+    comment: str = RUN_ONCE,
     names: Mapping[str, Sequence[str]] = {},
 ) -> str:
     """`<name>.h`: sizes, quantization, the arena's type and the functions.
 
-    arenas     what it says of arenas in other memories; "" where there is one
+    arenas     what it says of arenas in other memories, and of a state; "" where there are none
     weights    what it says of weights that are a file of their own; "" when they are linked
     prototypes of the run function, or of those that take rows
+    comment    of the run function
     names      of outputs: the texts that their values or columns stand for
     """
     interface = [f" * {side} {_describe(p)}\n" for side, ps in _sides(inputs, outputs) for p in ps]
@@ -96,7 +98,7 @@ def header_text(
         arenas=arenas,
         weights=weights,
         holds="inferences" if io == "rows" else "calls",
-        functions=_functions(name, io, prototypes, inputs, outputs),
+        functions=_functions(name, io, prototypes, inputs, outputs, comment),
     )
 
 
@@ -107,10 +109,11 @@ def prototypes_of(
     separate: bool,
     inputs: Sequence[Port],
     outputs: Sequence[Port],
+    returns: str = "void",
 ) -> tuple[str, ...]:
     """`void kws_run(kws_arena *arena, ...)` without the semicolon, or those that take rows.
 
-    arenas    the parameters that they are
+    arenas    the parameters that they are, and a state
     separate  the weights are not linked: their address is an argument
     """
     own = [*arenas, *([f"const {name}_weights *weights"] if separate else [])]
@@ -126,7 +129,7 @@ def prototypes_of(
     if io == "caller":
         parameters += [f"const {port_declaration(p)}" for p in inputs]
         parameters += [port_declaration(p) for p in outputs]
-    return (f"void {name}_run({', '.join(parameters)})",)
+    return (f"{returns} {name}_run({', '.join(parameters)})",)
 
 
 def accessor(name: str, port: Port, constant: str = "") -> str:
@@ -182,20 +185,25 @@ def _escaped(text: str) -> str:
 
 
 def _functions(
-    name: str, io: str, prototypes: Sequence[str], inputs: Sequence[Port], outputs: Sequence[Port]
+    name: str,
+    io: str,
+    prototypes: Sequence[str],
+    inputs: Sequence[Port],
+    outputs: Sequence[Port],
+    comment: str,
 ) -> str:
     places = [f"{accessor(name, port, 'const ')};" for port in outputs]
     if io == "rows":
         return _row_functions(name, prototypes, inputs[0], places)
     (run,) = prototypes
     if io == "caller":
-        return f"/* Run the model once. Reentrant: two calls need two arenas. */\n{run};\n"
+        return f"{comment}{run};\n"
     lines = [
         "/* Where the inputs lie; write all of them before each run, which overwrites them. */"
     ]
     lines += [f"{accessor(name, p)};" for p in inputs]
     lines += ["", "/* Where the outputs lie after a run, until the next one. */", *places]
-    lines += ["", "/* Run the model once. Reentrant: two calls need two arenas. */", f"{run};", ""]
+    lines += ["", f"{comment}{run};", ""]
     return "\n".join(lines)
 
 

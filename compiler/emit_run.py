@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from tinyc.compiler.emit_calls import Calls, Ports, calls_of
 from tinyc.compiler.emit_functions import Functions
 from tinyc.compiler.emit_header import port_declaration, prototypes_of
-from tinyc.compiler.emit_memory import arena_of, arena_parameters, arena_place, arenas_of
+from tinyc.compiler.emit_memory import arena_of, arena_place, arenas_of
 from tinyc.compiler.emit_rows import begin_lines, finish_lines, push_row_lines, state_lines
 from tinyc.compiler.emit_stages import StreamNames, push_lines, state_fields, stream_lines
+from tinyc.compiler.emit_state import counted, guarded, own_parameters, returned
 from tinyc.compiler.emit_tables import Tables
 from tinyc.compiler.program import Program
 from tinyc.passes.claims import streamed
@@ -25,7 +26,7 @@ def run_lines(
     """
     calls = calls_of(program, ports, functions, tables)
     streams: list[str] = []
-    body: list[str] = []
+    parts: list[tuple[int, list[str]]] = []
     for number, stage in enumerate(program.stages):
         if program.io == "rows" and number == 0:
             continue
@@ -33,14 +34,18 @@ def run_lines(
             function = f"{name}_rows_{number}"
             streams += _stream(calls, name, function, number)
             passed = [port.c_name for port in calls.passed(stage.steps)]
-            body.append(f"  {function}({', '.join([*calls.own(stage.steps), *passed])});")
+            text = [f"  {function}({', '.join([*calls.own(stage.steps), *passed])});"]
         else:
             (step,) = stage.steps
-            body += [f"  /* {calls.comment(step)} */", f"  {calls.whole(step)}"]
+            text = [f"  /* {calls.comment(step)} */", f"  {calls.whole(step)}"]
+        parts.append((program.steps[stage.steps[0]].wait, text))
+    body = guarded(parts)
     alone = [stage.steps[0] for stage in program.stages if not stage.loops]
     declarations = calls.declarations(alone)
-    arenas = arena_parameters(program, name)
-    prototypes = prototypes_of(name, program.io, arenas, tables.separate, *ports)
+    prototypes = prototypes_of(
+        name, program.io, own_parameters(program, name), tables.separate, *ports,
+        returns=returned(program),
+    )  # fmt: skip
     if program.io == "rows":
         return [*streams, *_pushing(calls, name, prototypes, declarations, body)]
     (prototype,) = prototypes
@@ -54,7 +59,7 @@ def run_lines(
     for port in (*ports[0], *ports[1]) if program.io == "caller" else ():
         if not port.elements or (port in ports[0] and port.name not in read):
             lines.append(f"  (void){port.c_name};")
-    return [*streams, *lines, *body, "}", ""]
+    return [*streams, *lines, *body, *counted(program), "}", ""]
 
 
 def _pushing(
@@ -107,6 +112,7 @@ def _stream(
     stage, names = program.stages[number], names or calls.stream_names(number)
     inputs = {port.name for port in calls.ports[0]}
     parameters = [f"{name}_{arena} *{arena}" for arena in calls.arenas(stage.steps)]
+    parameters += [f"{name}_state *state"] if calls.takes_state(stage.steps) else []
     parameters += [f"const {name}_weights *weights"] if calls.takes_weights(stage.steps) else []
     for port in calls.passed(stage.steps):
         constant = "const " if port.name in inputs else ""

@@ -125,12 +125,28 @@ class Node:
         return self.outputs[0]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class State:
+    """What a streaming model remembers from one call to the next.
+
+    before, after  the graph's input and output that are the same bytes of the caller's: nobody but
+                   the node that writes `after`, or nodes it depends on, reads `before`
+    initial        its stored values after a reset, of its shape and type
+    """
+
+    before: str
+    after: str
+    initial: Array
+
+
 @dataclass(frozen=True, eq=False)
 class Graph:
     """A static data-flow graph; `nodes` is the execution order.
 
-    notes  what the user should know about how the model was read, one sentence each
-    names  of outputs: the texts that their values, or else their columns, stand for, in order
+    notes    what the user should know about how the model was read, one sentence each
+    names    of outputs: the texts that their values, or else their columns, stand for, in order
+    states   of a streaming model; their tensors are among `inputs` and `outputs`
+    waits    of a streaming model, by node: calls that pass before the node runs first
     """
 
     name: str
@@ -140,6 +156,13 @@ class Graph:
     tensors: Mapping[str, Tensor]
     notes: tuple[str, ...] = ()
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    states: tuple[State, ...] = ()
+    waits: Mapping[str, int] = field(default_factory=dict)
+
+    @cached_property
+    def remembered(self) -> frozenset[str]:
+        """The inputs and outputs that are states."""
+        return frozenset(name for s in self.states for name in (s.before, s.after))
 
     @cached_property
     def producers(self) -> Mapping[str, Node]:

@@ -25,7 +25,10 @@ from tinyc.passes import FLOAT_PASSES, INT8_PASSES, run_passes
 from tinyc.passes.boundary import strip_boundary_quantization
 from tinyc.passes.input_rows import push_rows
 from tinyc.passes.memory_check import Checked
+from tinyc.passes.ordering import order_nodes
+from tinyc.passes.reshape_merging import merge_reshapes
 from tinyc.passes.storage import materialize_outputs
+from tinyc.passes.streaming_state import stream_graph
 from tinyc.targets import Target
 from tinyc.targets.firmware import Io, Weights
 from tinyc.targets.memories import with_memory, without_tables
@@ -54,6 +57,8 @@ class Options:
     html          whether there is a report.html too
     check_memory  whether the report says what was proved of the memory plan
     memory        the memories that the model may use, as in `with_memory`; "": the target's
+    stream        "x:1", "x:1:4" or "auto": one call for each step, or so many, of an input along an
+                  axis; "": a call takes the whole input
     """
 
     name: str = ""
@@ -69,6 +74,7 @@ class Options:
     html: bool = False
     check_memory: bool = False
     memory: str = ""
+    stream: str = ""
 
     def __post_init__(self) -> None:
         """Raises CompileError("wrong-option")."""
@@ -85,6 +91,14 @@ class Options:
                     f"option {option}",
                     f"use one of: {', '.join(get_args(kinds))}",
                 )
+
+        if self.stream and self.io == "rows":
+            raise CompileError(
+                "wrong-option",
+                "rows and steps cannot be handed in one by one at the same time",
+                "options io and stream",
+                "use --io caller or --io arena with --stream",
+            )
 
     @property
     def mode(self) -> Optimize:
@@ -145,6 +159,10 @@ def read_graph(model: Path, target: Target, options: Options = DEFAULTS) -> Grap
     if options.io_dtype == "int8":
         graph = strip_boundary_quantization(graph, target)
         dump.write("strip_boundary_quantization", graph)
+    if options.stream:
+        graph = stream_graph(graph, options.stream)
+        dump.write("stream_graph", graph)
+        graph = run_passes(graph, target, (merge_reshapes, order_nodes), dump.write)
     if options.io == "rows":
         graph = push_rows(graph, target)
         dump.write("push_rows", graph)

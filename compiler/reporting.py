@@ -9,6 +9,7 @@ from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.artifact import FloatNode, Layer, Mode, Port, Report, Source
 from tinyc.compiler.emit_functions import Functions
 from tinyc.compiler.emit_memory import arena_of, arenas_of
+from tinyc.compiler.emit_state import state_bytes, waits_of
 from tinyc.compiler.emit_tables import Tables
 from tinyc.compiler.memory_map import map_of
 from tinyc.compiler.names import unique_names
@@ -22,7 +23,7 @@ from tinyc.passes.memory_check import Checked
 
 OWN_NAMES = (  # as in kws_run
     "arena", "run", "begin", "push_row", "finish", "state", "weights", "weights_at",
-    "weights_intact",
+    "weights_intact", "reset",
 )  # fmt: skip
 
 
@@ -31,7 +32,11 @@ def ports_of(program: Program) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
     graph = program.graph
     own = {*OWN_NAMES, *arenas_of(program).values()}
     taken = {graph.name, *own, *(f"{graph.name}_{name}" for name in own)}
-    names = unique_names(dict.fromkeys((*graph.inputs, *graph.outputs)), taken)
+    inputs, outputs = (
+        [name for name in side if name not in graph.remembered]
+        for side in (graph.inputs, graph.outputs)
+    )
+    names = unique_names(dict.fromkeys((*inputs, *outputs)), taken)
 
     def port(tensor_name: str) -> Port:
         tensor = graph.tensors[tensor_name]
@@ -43,7 +48,7 @@ def ports_of(program: Program) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
             tensor.elements, offset, arena_of(program, storage), rows,
         )  # fmt: skip
 
-    return tuple(map(port, graph.inputs)), tuple(map(port, graph.outputs))
+    return tuple(map(port, inputs)), tuple(map(port, outputs))
 
 
 def report_of(
@@ -83,6 +88,8 @@ def report_of(
         modes=tuple(map(_mode, choices.values())),
         weights=tables.weights,
         memories=memories_of(program, tables),
+        state_bytes=state_bytes(program),
+        first_calls=waits_of(program),
     )
 
 

@@ -48,7 +48,8 @@ def run_artifact(
 ) -> RunResult:
     """Build the artifact's files for `target` and run every sample of `inputs`.
 
-    inputs  by name; one array may hold several samples, one after the other
+    inputs  by name; one array may hold several samples, one after the other; those of a streaming
+            model are the calls of one sequence
 
     Raises CompileError for wrong inputs, a missing compiler or emulator, or a crash.
     """
@@ -62,6 +63,7 @@ def run_artifact(
         artifact.io,
         artifact.report.weights,
         tuple(memory.arena for memory in artifact.report.memories if memory.arena),
+        artifact.report.state_bytes,
     )
     execution = runner.run_program(program, target, samples, compiler=compiler)
     outputs = {

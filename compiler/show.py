@@ -130,6 +130,7 @@ def _print_totals(console: Console, artifact: Artifact) -> None:
     report = artifact.report
     rows = {
         "arena": f"{_arena_text(report)} (exact{_bound_text(report)})",
+        **_state_row(report),
         "weights": _weights_text(artifact),
         "MACs": f"{report.macs:,}",
         "RAM peak": ", ".join(map(short_name, report.peak)),
@@ -141,6 +142,14 @@ def _print_totals(console: Console, artifact: Artifact) -> None:
         rows["checked"] = f"{calls:,} calls on tagged bytes; all {read:,} B read were as written"
     for name, text in rows.items():
         console.print(f"{name:9} {escape(text)}", soft_wrap=True)
+
+
+def _state_row(report: Report) -> dict[str, str]:
+    """What a streaming model remembers between two calls."""
+    if not report.state_bytes:
+        return {}
+    first = f"; the first {report.first_calls} calls give nothing" if report.first_calls else ""
+    return {"state": f"{report.state_bytes:,} B from call to call (exact{first})"}
 
 
 def _arena_text(report: Report) -> str:

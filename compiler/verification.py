@@ -73,6 +73,13 @@ def verify_model(
     options: Options = DEFAULTS,
 ) -> Verification:
     """Compile `model`, run it and onnxruntime on `data`, and compare."""
+    if options.stream:
+        raise CompileError(
+            "wrong-option",
+            "onnxruntime runs the model on whole sequences only",
+            "option stream",
+            "verify without --stream, which gives the same rows",
+        )
     target = with_memory(target, options.memory)
     graph = read_graph(model, target, options)
     artifact = emit_artifact(plan_program(graph, target, options.io))

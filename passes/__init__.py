@@ -17,6 +17,8 @@ from tinyc.passes.layout import sink_stored_transposes, sink_transposes
 from tinyc.passes.ordering import order_nodes
 from tinyc.passes.pad_fusion import fuse_pads
 from tinyc.passes.quantization_absorption import absorb_quantization
+from tinyc.passes.recurrent_results import trim_recurrent_results
+from tinyc.passes.recurrent_storage import store_recurrent_sequences
 from tinyc.passes.requantization import simplify_requantizations
 from tinyc.passes.reshape_merging import merge_reshapes
 from tinyc.passes.residual_fusion import fuse_residuals
@@ -26,6 +28,7 @@ Pass = Callable[[Graph, Target], Graph]
 
 FLOAT_PASSES: tuple[Pass, ...] = (
     fold_constants,
+    trim_recurrent_results,
     merge_common_subexpressions,
     merge_reshapes,
     recognize_hard_swish,
@@ -45,6 +48,7 @@ INT8_PASSES: tuple[Pass, ...] = (
     sink_stored_transposes,  # transposes of stored integers may meet now
     merge_reshapes,
     absorb_quantization,
+    store_recurrent_sequences,
     simplify_requantizations,
     fold_all_constants,
     merge_common_subexpressions,

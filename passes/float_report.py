@@ -27,6 +27,8 @@ def _reason(graph: Graph, node: Node) -> str:
         return "the model's values are real before it"
     if node.op == "Dequantize":
         return "the model's values are real after it"
+    if node.op == "Recurrent":
+        return "the sums and states of recurrent layers are real"
     if stored_inputs(graph, node) is None:
         return "an operand has no scale in the model"
     readers = [r for name in node.outputs for r in graph.readers[name]]

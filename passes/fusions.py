@@ -222,6 +222,8 @@ def _may_stream(steps: Sequence[Step], numbers: range) -> bool:
         step = steps[i]
         if not 1 < step.rows <= MOST_EVENTS or not step.windows:
             return False
+        if step.wait != steps[numbers.start].wait:
+            return False
         if seen and seen.isdisjoint(step.reads):
             return False
         seen |= {*step.reads, *step.writes}

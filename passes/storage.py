@@ -46,6 +46,7 @@ class Step:
     element_order  element i of the output is written right after element i of the inputs is read
     aligned_reads  the inputs for which `element_order` holds
     pushed         the caller decides when the next row comes, from the first to the last
+    wait           calls of a streaming model that pass before it runs first
     """
 
     node: str
@@ -61,12 +62,13 @@ class Step:
     gathers: frozenset[str] = frozenset()
     accumulates: bool = False
     pushed: bool = False
+    wait: int = 0
 
 
 def callers_arrays(graph: Graph, io: Io) -> set[str]:
-    """The tensors that are arrays of the caller's, outside the arena."""
+    """The tensors that are arrays of the caller's, or in its state: outside the arena."""
     inputs = set() if io == "arena" else set(graph.inputs)
-    return inputs | (set(graph.outputs) if io == "caller" else set())
+    return inputs | graph.remembered | (set(graph.outputs) if io == "caller" else set())
 
 
 def materialize_outputs(graph: Graph) -> Graph:
@@ -174,7 +176,8 @@ def _step(graph: Graph, node: Node, kernel: Kernel, roots: Mapping[str, str]) ->
     activations = [t for t in call.inputs if t.data is None]
     reads = tuple(dict.fromkeys(roots[t.name] for t in activations))
     writes = tuple(roots[t.name] for t in call.outputs)
-    base = Step(node.name, reads, writes, kernel.scratch_bytes)
+    wait = graph.waits.get(node.name, 0)
+    base = Step(node.name, reads, writes, kernel.scratch_bytes, wait=wait)
     if kernel.accumulates:
         (read,) = reads
         return replace(

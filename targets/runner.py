@@ -196,6 +196,7 @@ def _job(program: Program, target: Target, image: Image, board: Board, samples: 
         outputs=tuple((output_symbol(i), port.bytes) for i, port in enumerate(program.outputs)),
         samples=tuple(samples),
         aligned=target.isa == "armv6-m",
+        carried=program.carried,
     )
 
 

@@ -79,6 +79,7 @@ def firmware_of(artifact: Artifact) -> Program:
         ),
         tuple(Port(p.c_name, C_TYPES[p.dtype], p.bytes) for p in artifact.report.outputs),
         artifact.io,
+        state_bytes=artifact.report.state_bytes,
     )
 
 

@@ -1,6 +1,7 @@
 """Graphs for the tests of passes: each has what one pass looks for, or must not take for it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,11 @@ from tinyc.compiler.ops.conv2d import Conv2DAttrs
 from tinyc.compiler.ops.dense import DenseAttrs
 from tinyc.compiler.ops.depthwise_conv2d import DepthwiseConv2DAttrs
 from tinyc.compiler.ops.elementwise import BinaryAttrs
+from tinyc.compiler.ops.gate_activations import Activation
 from tinyc.compiler.ops.pad import PadAttrs
+from tinyc.compiler.ops.recurrent import RecurrentAttrs
 from tinyc.compiler.ops.reshape import ReshapeAttrs
+from tinyc.compiler.ops.slice import SliceAttrs
 from tinyc.compiler.ops.transpose import TransposeAttrs
 from tinyc.compiler.ops.unary import UnaryAttrs
 
@@ -344,6 +348,35 @@ def stored_conv_and_add() -> Graph:
         ("y", "Add", ["c", "x"], BinaryAttrs(Clamp(low=0.0))),
     ]
     return graph_of(x, [weights((3, 1, 1, 3)), bias], steps, {"c": Y_QUANT, "y": Y_QUANT})
+
+
+def last_step_of_a_layer() -> Graph:
+    """An RNN whose last step alone is read, and which gives its last state to nobody."""
+    layer = RecurrentAttrs("rnn", (False,), ((Activation("tanh"),),))
+    constants = [floats("w", 2, 3), floats("r", 2, 2)]
+    steps = [
+        ("s", "Recurrent", ["x", "w", "r"], layer),
+        ("t", "Transpose", ["s"], TransposeAttrs((2, 0, 1, 3))),
+        ("u", "Reshape", ["t"], ReshapeAttrs((1, 4, 2))),
+        ("y", "Slice", ["u"], SliceAttrs((0, 3, 0), (1, 1, 1), (1, 1, 2))),
+    ]
+    h = Tensor("unread", (1, 1, 2), DType.FLOAT32)
+    graph = graph_of(real(4, 1, 3), constants, steps)
+    both = replace(layer, results=("sequence", "h"))
+    first = replace(graph.nodes[0], outputs=("s", "unread"), attrs=both)
+    return graph.with_nodes((first, *graph.nodes[1:]), (h,))
+
+
+def layer_of_stored_sequences() -> Graph:
+    layer = RecurrentAttrs("rnn", (False,), ((Activation("tanh"),),))
+    steps = [
+        ("d", "Dequantize", ["x"], None),
+        ("s", "Recurrent", ["d", "w", "r"], layer),
+        ("y", "Quantize", ["s"], None),
+    ]
+    x = stored("x", (4, 1, 3), X_QUANT)
+    constants = [floats("w", 2, 3), floats("r", 2, 2)]
+    return graph_of(x, constants, steps, {"y": QParams((0.01,), (2,))})
 
 
 def branches_side_by_side() -> Graph:

@@ -6,17 +6,20 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from onnx.helper import make_node
 
 import tinyc
 from bench.models import SHARED
 from tests.harness import WARNINGS, onnx_model, read_model
+from tests.test_streaming_state import Net, floats
 from tinyc.compiler.artifact import Artifact
 from tinyc.compiler.names import c_name, unique_names
 from tinyc.compiler.pipeline import emit_artifact
 from tinyc.compiler.planning import plan_program
 from tinyc.targets import load_target
+from tinyc.targets.firmware import Io
 from tinyc.targets.toolchain import command_of
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "digits"
@@ -46,6 +49,35 @@ def test_the_c_is_clean(model: Path, compiler: str, io: str, tmp_path: Path) -> 
         flags = ["-std=c11", "-O1", *WARNINGS, "-c", name, "-o", str(tmp_path / f"{name}.o")]
         done = compiled([*command, *flags], tmp_path / "c")
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+@pytest.mark.parametrize("io", ["caller", "arena"])
+def test_the_c_of_a_call_is_clean(compiler: str, io: Io, tmp_path: Path) -> None:
+    command = command_of(compiler)
+    if command is None:
+        pytest.skip(f"{compiler} is not installed")
+    onnx.save(two_convolutions_and_a_layer(), str(tmp_path / "kws.onnx"))
+
+    artifact = tinyc.compile(tmp_path / "kws.onnx", "cortex-m4", io=io, stream="x:2")
+
+    artifact.write(tmp_path / "c")
+    for name in ("kws.c", "kws_weights.c"):
+        flags = ["-std=c11", "-O1", *WARNINGS, "-c", name, "-o", str(tmp_path / f"{name}.o")]
+        done = compiled([*command, *flags], tmp_path / "c")
+        assert done.returncode == 0, done.stderr
+
+
+def two_convolutions_and_a_layer() -> onnx.ModelProto:
+    """Windows, calls without an output, and a state that begins with different numbers."""
+    net = Net()
+    net.conv(4, 3)
+    net.conv(4, 3, inputs=4, pads=[2, 0])
+    net.add("Transpose", perm=[2, 0, 1])
+    net.nodes.append(make_node("RNN", [net.last, "w", "r", "", "", "h"], ["y"], hidden_size=5))
+    net.constants |= {"w": floats(1, 5, 4), "r": floats(1, 5, 5), "h": floats(1, 1, 5)}
+    net.last = "y"
+    return net.model()
 
 
 def test_the_header_is_cpp11(tmp_path: Path) -> None:

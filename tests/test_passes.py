@@ -28,6 +28,8 @@ from tinyc.passes.layout import sink_stored_transposes, sink_transposes
 from tinyc.passes.ordering import order_nodes
 from tinyc.passes.pad_fusion import fuse_pads
 from tinyc.passes.quantization_absorption import absorb_quantization
+from tinyc.passes.recurrent_results import trim_recurrent_results
+from tinyc.passes.recurrent_storage import store_recurrent_sequences
 from tinyc.passes.requantization import simplify_requantizations
 from tinyc.passes.reshape_merging import merge_reshapes
 from tinyc.passes.residual_fusion import fuse_residuals
@@ -52,6 +54,8 @@ CASES = (
     Case(merge_common_subexpressions, graphs.one_thing_twice),
     Case(remove_dead_nodes, graphs.unread_result),
     Case(merge_reshapes, graphs.reshapes),
+    Case(trim_recurrent_results, graphs.last_step_of_a_layer),
+    Case(store_recurrent_sequences, graphs.layer_of_stored_sequences),
     Case(recognize_hard_swish, graphs.split_hard_swish),
     Case(sink_transposes, graphs.transposes_around_relu),
     Case(sink_transposes, graphs.concat_of_transposes),

@@ -34,12 +34,14 @@ from tinyc.compiler.ops.op import Call, Op
 from tinyc.compiler.ops.pad import PAD
 from tinyc.compiler.ops.pooling import AVERAGE_POOL, MAX_POOL
 from tinyc.compiler.ops.quantize import DEQUANTIZE, QUANTIZE
+from tinyc.compiler.ops.recurrent import RECURRENT
 from tinyc.compiler.ops.reduce import REDUCE
 from tinyc.compiler.ops.reduce_window import ARG_WINDOW, REDUCE_WINDOW
 from tinyc.compiler.ops.reshape import RESHAPE
 from tinyc.compiler.ops.resize import RESIZE
 from tinyc.compiler.ops.roi_align import ROI_ALIGN
 from tinyc.compiler.ops.scatter import SCATTER
+from tinyc.compiler.ops.shift import SHIFT
 from tinyc.compiler.ops.slice import SLICE
 from tinyc.compiler.ops.softmax import SOFTMAX
 from tinyc.compiler.ops.softmax_zero import SOFTMAX_ZERO
@@ -93,12 +95,14 @@ OPS: dict[str, Op] = {
         ONE_HOT,
         PAD,
         QUANTIZE,
+        RECURRENT,
         REDUCE,
         REDUCE_WINDOW,
         RESHAPE,
         RESIZE,
         ROI_ALIGN,
         SCATTER,
+        SHIFT,
         SLICE,
         SOFTMAX,
         SOFTMAX_ZERO,

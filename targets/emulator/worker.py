@@ -26,6 +26,7 @@ class Job:
     inputs   symbols that the bytes of a sample are written to, before the reset
     outputs  symbols and how many bytes are read from them, at the end
     aligned  the core cannot access misaligned words
+    carried  symbols whose bytes, so many, pass from one sample to the next
     """
 
     image: Path
@@ -40,6 +41,7 @@ class Job:
     samples: tuple[tuple[bytes, ...], ...]
     aligned: bool
     each: bool = False
+    carried: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +91,9 @@ def _emulate(job: Job, elf: Elf, timing: Timing) -> Emulation:
             machine.core.mem_write(elf.symbols[symbol], data)
         return machine
 
-    def read_outputs(machine: Machine) -> tuple[bytes, ...]:
+    def read(machine: Machine, symbols: tuple[tuple[str, int], ...]) -> tuple[bytes, ...]:
         return tuple(
-            bytes(machine.core.mem_read(elf.symbols[symbol], size)) for symbol, size in job.outputs
+            bytes(machine.core.mem_read(elf.symbols[symbol], size)) for symbol, size in symbols
         )
 
     marks = elf.symbols[job.marks[0]], elf.symbols[job.marks[1]]
@@ -104,11 +106,14 @@ def _emulate(job: Job, elf: Elf, timing: Timing) -> Emulation:
             f"{counts.misaligned} accesses to misaligned addresses, which this core cannot do",
             "emulated core",
         )
-    outputs = [read_outputs(first)]
+    outputs, before = [read(first, job.outputs)], first
     for sample in job.samples[1:]:
         machine = at_reset(sample)
+        for (symbol, _), data in zip(job.carried, read(before, job.carried), strict=True):
+            machine.core.mem_write(elf.symbols[symbol], data)
         run(machine, job.exit_symbol)
-        outputs.append(read_outputs(machine))
+        outputs.append(read(machine, job.outputs))
+        before = machine
     cost = price(counts, elf, timing)
     return Emulation(
         outputs=tuple(outputs),

@@ -41,6 +41,7 @@ class Program:
              "rows": they do of the outputs, and the input is handed in row by row
     weights  "bin": <prefix>_weights.bin is an argument too
     arenas   one in each memory: `arena_psram` has the type <prefix>_arena_psram
+    state_bytes  of the state of a streaming model, whose samples are the calls of one sequence
     """
 
     prefix: str
@@ -50,6 +51,12 @@ class Program:
     io: Io
     weights: Weights = "c"
     arenas: tuple[str, ...] = ("arena",)
+    state_bytes: int = 0
+
+    @property
+    def carried(self) -> tuple[tuple[str, int], ...]:
+        """Symbols whose bytes, so many, pass from one sample to the next."""
+        return ((STATE, self.state_bytes), (BEGUN, 4)) if self.state_bytes else ()
 
     @property
     def callers(self) -> tuple[str, ...]:
@@ -65,6 +72,9 @@ def callers_of(prefix: str, io: Io) -> tuple[str, ...]:
 
 BEGIN, END = "bench_begin", "bench_end"  # the calls around the inference, by symbol
 AROUND = frozenset({"main", BEGIN, END})  # functions that are no part of the inference
+
+
+STATE, BEGUN = "tinyc_state", "tinyc_begun"  # of a streaming model, and whether it was reset
 
 
 def input_symbol(index: int) -> str:
@@ -135,6 +145,16 @@ COUNTED = """\
     if (getchar() == EOF) { /* a byte for each inference, as there are no inputs */
       return 0;
     }
+"""
+STATE_ARRAYS = """\
+{place}{prefix}_state {state};
+{place}uint32_t {begun};
+"""
+RESET = """\
+{indent}if ({begun} == 0u) {{
+{indent}  {prefix}_reset(&{state});
+{indent}  {begun} = 1u;
+{indent}}}
 """
 WEIGHTS_ARRAY = "extern const unsigned char tinyc_weights_file[];\n"
 FIND_WEIGHTS = """\
@@ -224,9 +244,14 @@ def _arrays(program: Program, place: str) -> str:
     arenas = "".join(f"static {program.prefix}_{arena} {arena};\n" for arena in program.arenas)
     inputs = [(input_symbol(i), port, place) for i, port in enumerate(program.inputs)]
     outputs = [(output_symbol(i), port, "") for i, port in enumerate(program.outputs)]
-    return arenas + "".join(
-        f"{where}alignas(16) {port.c_type} {name}[{port.length}];\n"
-        for name, port, where in inputs + outputs
+    state = STATE_ARRAYS.format(prefix=program.prefix, place=place, state=STATE, begun=BEGUN)
+    return (
+        arenas
+        + (state if program.state_bytes else "")
+        + "".join(
+            f"{where}alignas(16) {port.c_type} {name}[{port.length}];\n"
+            for name, port, where in inputs + outputs
+        )
     )
 
 
@@ -248,7 +273,8 @@ def _run_rows(program: Program) -> str:
 
 def _arguments(program: Program) -> str:
     arenas = [f"&{arena}" for arena in program.arenas]
-    own = [*arenas, *(["weights"] if program.weights == "bin" else [])]
+    state = [f"&{STATE}"] if program.state_bytes else []
+    own = [*arenas, *state, *(["weights"] if program.weights == "bin" else [])]
     if program.io != "caller":
         return ", ".join(own)
     inputs = [input_symbol(i) for i in range(len(program.inputs))]
@@ -258,8 +284,11 @@ def _arguments(program: Program) -> str:
 
 def _copies(program: Program, indent: str) -> tuple[str, str]:
     """The statements before and after the call: nothing when the arrays are the arguments."""
+    begin = ""
+    if program.state_bytes:
+        begin = RESET.format(indent=indent, prefix=program.prefix, begun=BEGUN, state=STATE)
     if program.io == "caller":
-        return "", ""
+        return begin, ""
 
     def place(port: Port) -> str:
         return f"{program.prefix}_{port.c_name}(&{port.arena})"
@@ -272,4 +301,4 @@ def _copies(program: Program, indent: str) -> tuple[str, str]:
         f"{indent}memcpy({output_symbol(i)}, {place(port)}, {port.bytes}u);\n"
         for i, port in enumerate(program.outputs)
     )
-    return before, after
+    return begin + before, after
