@@ -13,6 +13,7 @@ from tinyc.compiler.artifact import Port
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array, Graph, Node
 from tinyc.compiler.interpreter import trace
+from tinyc.compiler.onnx_import.loading import load_model
 from tinyc.compiler.pipeline import DEFAULTS, Options, emit_artifact, read_graph
 from tinyc.compiler.planning import plan_program
 from tinyc.compiler.running import run_artifact
@@ -179,7 +180,7 @@ class _Reference:
     """onnxruntime on the user's file, one sample at a time."""
 
     def __init__(self, model: Path) -> None:
-        self.proto = onnx.load(str(model))
+        self.proto = load_model(model)
 
     def outputs(
         self,
