@@ -171,8 +171,12 @@ def reference_session(model: onnx.ModelProto) -> Any:
     settings = onnxruntime.SessionOptions()
     settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     settings.log_severity_level = 4
+    unnamed = onnx.ModelProto()
+    unnamed.CopyFrom(model)
+    for node in unnamed.graph.node:  # several may bear one name, which onnxruntime refuses
+        node.ClearField("name")
     return onnxruntime.InferenceSession(
-        model.SerializeToString(), settings, providers=["CPUExecutionProvider"]
+        unnamed.SerializeToString(), settings, providers=["CPUExecutionProvider"]
     )
 
 

@@ -131,9 +131,9 @@ class OnnxGraph:
         return self.add("Clip", value, *bounds)
 
     def activated(self, operator: LiteOperator, value: str) -> str:
-        """`value` after the activation that is fused into the operator."""
-        number = operator.integer("fused_activation_function", 0)
-        if number not in range(len(ACTIVATIONS)):
+        """`value` after the activation that is fused into the operator, if its kind has one."""
+        number = operator.options.get("fused_activation_function", 0)
+        if not isinstance(number, int) or not 0 <= number < len(ACTIVATIONS):
             operator.refuse(f"the fused activation {number} is not supported")
         return ACTIVATIONS[number](self, value)
 

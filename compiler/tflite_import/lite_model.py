@@ -36,7 +36,7 @@ class LiteOperator:
     name     its kind and place, such as CONV_2D_3: operators have no names of their own
     kind     as in BuiltinOperator of the schema; that of a custom operator has a text behind it
     inputs   None where an optional one is left out
-    options  the fields of its options table, named as in the schema; defaults are filled in
+    options  the fields of its options table, named as in the schema; empty without a table
     """
 
     name: str
@@ -73,16 +73,21 @@ class LiteOperator:
         return self.outputs[index]
 
     def integer(self, name: str, default: int | None = None) -> int:
-        value = self.options.get(name, default)
+        """A required option, unless there is a default for operators without options."""
+        value = self._option(name, default)
         if not isinstance(value, int):
             self.malformed(f"the option '{name}' is missing")
         return value
 
     def real(self, name: str, default: float | None = None) -> float:
-        value = self.options.get(name, default)
+        """The same for real numbers."""
+        value = self._option(name, default)
         if not isinstance(value, int | float):
             self.malformed(f"the option '{name}' is missing")
         return float(value)
+
+    def _option(self, name: str, default: float | None) -> Option | None:
+        return self.options.get(name) if self.options else default
 
     def integers(self, name: str) -> tuple[int, ...] | None:
         """None when the option is missing."""

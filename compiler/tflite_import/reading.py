@@ -191,8 +191,8 @@ def _fields(options: Any) -> dict[str, Option]:
 
 
 def _snake(name: str) -> str:
-    """StrideW -> stride_w, as in the schema."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+    """DilationWFactor -> dilation_w_factor, as in the schema."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
 def _live(

@@ -1,5 +1,7 @@
 """Convolutions, pools and resizing: NHWC between two Transposes, which cancel in the passes."""
 
+from typing import Any
+
 from tinyc.compiler.graph import QParams
 from tinyc.compiler.tflite_import.building import OnnxGraph, Reader
 from tinyc.compiler.tflite_import.lite_model import LiteOperator, LiteTensor
@@ -26,10 +28,10 @@ def read_depthwise_conv(graph: OnnxGraph, op: LiteOperator) -> str:
 
 def _convolution(graph: OnnxGraph, op: LiteOperator, weights: str, groups: int) -> str:
     x = graph.channels_first(graph.real(op.input(0)))
+    strides, dilations = _pair(op, "stride"), _pair(op, "dilation", "_factor")
     y = graph.add(
-        "Conv", x, weights, *bias_of(graph, op, 2),
-        strides=_pair(op, "stride"), dilations=_pair(op, "dilation", "_factor"),
-        group=groups, auto_pad=_auto_pad(op),
+        "Conv", x, weights, *bias_of(graph, op, 2), strides=strides, dilations=dilations,
+        group=groups, **_dilated_padding(op, strides, dilations),
     )  # fmt: skip
     return graph.activated(op, graph.channels_last(y))
 
@@ -43,7 +45,7 @@ def read_conv_3d(graph: OnnxGraph, op: LiteOperator) -> str:
         "Conv", graph.channels_first(graph.real(x), 5), graph.moved(w, (4, 3, 0, 1, 2)),
         *bias_of(graph, op, 2), group=x.shape[4] // w.shape[3], auto_pad=_auto_pad(op),
         strides=[op.integer(f"stride_{a}") for a in "dhw"],
-        dilations=[op.integer(f"dilation_{a}_factor", 1) for a in "dhw"],
+        dilations=[op.integer(f"dilation_{a}_factor") for a in "dhw"],
     )  # fmt: skip
     return graph.activated(op, graph.channels_last(y, 5))
 
@@ -154,8 +156,25 @@ def _ranked(op: LiteOperator, index: int, rank: int) -> LiteTensor:
 
 def _pair(op: LiteOperator, name: str, suffix: str = "") -> list[int]:
     """Along height and width."""
-    default = 1 if suffix else None
-    return [op.integer(f"{name}_{axis}{suffix}", default) for axis in "hw"]
+    return [op.integer(f"{name}_{axis}{suffix}") for axis in "hw"]
+
+
+def _dilated_padding(op: LiteOperator, strides: list[int], dilations: list[int]) -> dict[str, Any]:
+    """Pads as numbers where a dilated window is padded to the same size.
+
+    onnxruntime, which `tinyc verify` compares with, has no auto_pad for it.
+    """
+    if max(dilations) == 1 or op.integer("padding") != SAME:
+        return {"auto_pad": _auto_pad(op)}
+    before, after = [], []
+    for axis, (stride, dilation) in enumerate(zip(strides, dilations, strict=True), 1):
+        size, reach = op.input(0).shape[axis], (op.input(1).shape[axis] - 1) * dilation + 1
+        if stride < 1:
+            op.malformed(f"the strides are {strides}")
+        total = max((-(-size // stride) - 1) * stride + reach - size, 0)
+        before.append(total // 2)
+        after.append(total - total // 2)
+    return {"pads": [*before, *after]}
 
 
 def _auto_pad(op: LiteOperator) -> str:
