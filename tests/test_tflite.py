@@ -5,15 +5,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pytest
 
-from tests.harness import run_c, run_onnxruntime, optimized
+import tinyc
+from bench.models import BY_NAME, SHARED
+from tests.conftest import NEEDS_MODELS
+from tests.harness import HOST, optimized, run_c, run_onnxruntime
 from tests.tflite_files import Operation, T, constant, tflite_file
-from tinyc.compiler.graph import Array
+from tinyc.compiler.cli import main
+from tinyc.compiler.errors import CompileError
+from tinyc.compiler.graph import Array, Graph, Node
 from tinyc.compiler.onnx_import.loading import load_model
 from tinyc.compiler.onnx_import.reading import read_onnx
+from tinyc.compiler.pipeline import read_graph
 from tinyc.compiler.tflite_import.operators import READERS
 
 RNG = np.random.default_rng(0)
@@ -72,9 +79,12 @@ def convolved(x, w, b, stride=1, dilation=1, same=True, groups=1):
 def depthwise(x, w, b, stride=1, same=True):
     seen = windows(x, w.shape[1:3], stride, 1, same, 0.0)
     many = w.shape[3] // x.shape[3]
-    return np.einsum("nhwyxc,yxcm->nhwcm", seen, w[0].reshape(*w.shape[1:3], -1, many)).reshape(
-        *seen.shape[:3], -1
-    ) + b
+    return (
+        np.einsum("nhwyxc,yxcm->nhwcm", seen, w[0].reshape(*w.shape[1:3], -1, many)).reshape(
+            *seen.shape[:3], -1
+        )
+        + b
+    )
 
 
 def pooled(x, size, stride, same, function):
@@ -493,7 +503,14 @@ def assert_close(case: str, found: Array, wanted: Array) -> None:
         np.testing.assert_array_equal(found, wanted, err_msg=case)
 
 
-# Operators whose ONNX form has no kernel yet, in float or (with "8") in 8 bits.
+NO_KERNEL_YET = frozenset(
+    "ARG_MAX ARG_MIN CONV_3D CUMSUM EQUAL FLOOR_DIV FLOOR_MOD GREATER GREATER_EQUAL "
+    "L2_NORMALIZATION LESS LESS_EQUAL LOCAL_RESPONSE_NORMALIZATION LOGICAL_AND LOGICAL_NOT "
+    "LOGICAL_OR NOT_EQUAL REDUCE_ALL REDUCE_ANY RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR SELECT "
+    "SELECT_V2 TOPK_V2 TRANSPOSE_CONV GATHER_ND".split()
+)
+
+
 def test_every_operator_has_a_case() -> None:
     assert {case.kind for case in CASES} == set(READERS)
 
@@ -509,3 +526,251 @@ def test_operators_mean_what_numpy_computes(quantized: bool, tmp_path: Path) -> 
 
     for name, wanted in file.results.items():
         assert_close(f"{cases[int(name[1 : name.index('_')])].kind} {name}", found[name], wanted)
+
+
+@pytest.mark.parametrize("quantized", [False, True], ids=["float", "int8"])
+@pytest.mark.parametrize("target", ["host", "cortex-m4"])
+def test_operators_compute_what_numpy_does(quantized: bool, target: str, tmp_path: Path) -> None:
+    cases = [c for c in CASES if c.quantized or not quantized]
+    cases = [c for c in cases if c.kind not in NO_KERNEL_YET]
+    file, path = written(cases, quantized), tmp_path / "m.tflite"
+    path.write_bytes(file.content)
+
+    (found,) = run_c(optimized(read_onnx(path)), [file.sample], target)
+
+    for name, wanted in file.results.items():
+        kind = cases[int(name[1 : name.index("_")])].kind
+        assert_close(f"{kind} {name}", found[name].reshape(wanted.shape), wanted)
+
+
+FLOAT_STAYS = frozenset(  # kernels that have no integer form yet
+    "BROADCAST_TO CONCATENATION MAXIMUM MINIMUM REDUCE_MAX REDUCE_MIN TILE".split()
+)
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in CASES if c.quantized and c.kind not in NO_KERNEL_YET | FLOAT_STAYS],
+    ids=lambda c: c.kind,
+)  # fmt: skip
+def test_a_quantized_operator_leaves_no_float(case: Case, tmp_path: Path) -> None:
+    path = tmp_path / "m.tflite"
+    path.write_bytes(written([case], quantized=True).content)
+
+    graph = optimized(read_onnx(path))
+
+    assert [t.name for t in graph.tensors.values() if t.dtype.is_float] == []
+
+
+def test_old_files_are_of_uint8(tmp_path: Path) -> None:
+    """Weights and activations with a zero point, as converters before 2020 wrote them."""
+    w = RNG.integers(0, 256, (4, 7)).astype(np.uint8)
+    b = RNG.integers(-900, 900, 4).astype(np.int32)
+    tensors = (
+        T("x", (1, 7), "uint8", None, (0.05,), (131,)),
+        T("w", (4, 7), "uint8", w, (0.02,), (120,)),
+        T("b", (4,), "int32", b, (0.05 * 0.02,)),
+        T("y", (1, 4), "uint8", None, (0.1,), (101,)),
+    )
+    dense = Operation("FULLY_CONNECTED", ("x", "w", "b"), ("y",), "FullyConnectedOptions")
+    x = RNG.integers(0, 256, (1, 7)).astype(np.uint8)
+
+    (found,) = run_c(optimized(graph_of(tmp_path, tensors, dense)), [{"x": x}])
+
+    real = ((x.astype(int) - 131) @ (w.astype(int) - 120).T + b) * 0.05 * 0.02
+    wanted = np.clip(np.rint(real / 0.1) + 101, 0, 255)
+    assert np.abs(found["y"].astype(int) - wanted).max() <= 1
+
+
+def graph_of(folder: Path, tensors: Sequence[T], *operations: Operation) -> Graph:
+    """The imported graph of a model from `x` to `y`."""
+    path = folder / "m.tflite"
+    path.write_bytes(tflite_file(tensors, operations, ["x"], ["y"]))
+    return read_onnx(path)
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [("int8", 0.02), ("int4", 0.1), ("float16", 0)])
+def test_weights_alone_may_be_small(dtype: str, scale: float, tmp_path: Path) -> None:
+    """Dynamic range and float16 quantization: the weights are dequantized at compile time."""
+    values = RNG.integers(-7, 8, (3, 5)).astype(np.int8)
+    real, stored = values * (scale or 1), values.astype("float16" if dtype == "float16" else "i1")
+    if dtype == "int4":
+        nibbles = np.append(values.reshape(-1) & 15, 0).astype(np.uint8)
+        stored = nibbles[::2] | nibbles[1::2] << 4
+    tensors = [
+        T("x", (1, 5)), T("w", (3, 5), dtype, stored, (scale,) if scale else ()),
+        T("wide", (3, 5)), T("y", (1, 3)),
+    ]  # fmt: skip
+    widen = Operation("DEQUANTIZE", ("w",), ("wide",))
+    dense = Operation("FULLY_CONNECTED", ("x", "wide", ""), ("y",), "FullyConnectedOptions")
+    if dtype != "float16":
+        dense = replace(dense, inputs=("x", "w", ""))
+    x = RNG.normal(size=(1, 5)).astype(np.float32)
+
+    graph = optimized(graph_of(tmp_path, tensors, widen, dense))
+
+    (found,) = run_c(graph, [{"x": x}])
+    assert_close(dtype, found["y"], (x @ real.T.astype(np.float32)))
+    assert [n.op for n in graph.nodes] == ["Dense"]
+
+
+def test_an_open_batch_is_taken_as_one_and_shapes_are_computed(tmp_path: Path) -> None:
+    """What Keras writes for Flatten: RESHAPE to [SHAPE(x)[0], 12]."""
+    tensors = [
+        T("x", (1, 3, 4), open=(0,)), T("shape", (3,), "int32"), T("batch", (), "int32"),
+        constant("b", [0]), constant("e", [1]), constant("s", [1]), constant("rest", 12),
+        T("wanted", (2,), "int32"), T("y", (1, 12), open=(0,)),
+    ]  # fmt: skip
+    operations = (
+        Operation("SHAPE", ("x",), ("shape",), "ShapeOptions", {"OutType": 2}),
+        Operation("STRIDED_SLICE", ("shape", "b", "e", "s"), ("batch",), "StridedSliceOptions",
+                  {"ShrinkAxisMask": 1}),
+        Operation("PACK", ("batch", "rest"), ("wanted",), "PackOptions", {"ValuesCount": 2}),
+        Operation("RESHAPE", ("x", "wanted"), ("y",)),
+    )  # fmt: skip
+
+    graph = graph_of(tmp_path, tensors, *operations)
+
+    assert graph.tensors["y"].shape == (1, 12)
+    assert [n.op for n in graph.nodes] == ["Reshape"]
+    assert graph.notes == ("dimension '?' of input 'x' is taken as 1",)
+    larger = read_onnx(tmp_path / "m.tflite", {"x": (5, 3, 4)})
+    assert larger.tensors["y"].shape == (5, 12)
+
+
+def test_names_need_not_be_unique(tmp_path: Path) -> None:
+    tensors = [T("x", (1, 3)), T("inner_1", (1, 3)), T("inner_2", (1, 3)), T("y", (1, 3))]
+    operations = [
+        Operation("NEG", ("x",), ("inner_1",)), Operation("EXP", ("inner_1",), ("inner_2",)),
+        Operation("NEG", ("inner_2",), ("y",)),
+    ]  # fmt: skip
+    path = tmp_path / "m.tflite"
+    content = tflite_file(tensors, operations, ["x"], ["y"])
+    path.write_bytes(content.replace(b"inner_2", b"inner_1"))
+    x = RNG.normal(size=(1, 3)).astype(np.float32)
+
+    (found,) = run_c(read_onnx(path), [{"x": x}])
+
+    assert_close("names", found["y"], -np.exp(-x))
+
+
+def refusal(folder: Path, tensors: Sequence[T], *operations: Operation) -> CompileError:
+    with pytest.raises(CompileError) as error:
+        graph_of(folder, tensors, *operations)
+    return error.value
+
+
+def test_unknown_operators_are_named_all_at_once(tmp_path: Path) -> None:
+    tensors = [T("x", (1, 3)), T("a", (1, 3)), T("y", (1, 3))]
+    operations = Operation("RFFT2D", ("x",), ("a",)), Operation("MyOwn", ("a",), ("y",))
+
+    error = refusal(tmp_path, tensors, *operations)
+
+    assert str(error) == (
+        "error[unsupported-op]: 2 nodes have operators that are not supported\n"
+        "  --> node 'RFFT2D_0' (RFFT2D), node 'CUSTOM MyOwn_1' (CUSTOM MyOwn)\n"
+        "  help: express them by other operators; `tinyc ops` lists those that are supported"
+    )
+
+
+def test_activations_of_16_bits_are_refused(tmp_path: Path) -> None:
+    tensors = [T("x", (1, 3), "int16", scale=(0.1,)), T("y", (1, 3), "int16", scale=(0.1,))]
+
+    error = refusal(tmp_path, tensors, Operation("TANH", ("x",), ("y",)))
+
+    assert str(error) == (
+        "error[unsupported-type]: quantized activations of 16 bits are not supported\n"
+        "  --> tensor 'x' of node 'TANH_0' (TANH)\n"
+        "  help: convert the model with 8-bit activations"
+    )
+
+
+def test_strings_are_refused(tmp_path: Path) -> None:
+    error = refusal(tmp_path, [T("x", (3,), "string"), T("y", (3,))],
+                    Operation("CAST", ("x",), ("y",)))  # fmt: skip
+
+    assert "the element type string is not supported" in str(error)
+
+
+def test_parameters_that_are_computed_are_refused(tmp_path: Path) -> None:
+    tensors = [T("x", (1, 3)), T("axes", (1,), "int32"), T("y", (1,))]
+    operations = (
+        Operation("CAST", ("x",), ("axes",)), Operation("MEAN", ("x", "axes"), ("y",)),
+    )  # fmt: skip
+
+    error = refusal(tmp_path, tensors, *operations)
+
+    assert error.message == "input 1 is computed at run time, it must be a constant"
+
+
+def test_a_file_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
+    error = refusal(tmp_path, [T("x", (1, 3)), T("y", (1, 4))], Operation("TANH", ("x",), ("y",)))
+
+    assert error.code == "bad-model"
+    assert error.message.startswith("the operators do not give what the file says")
+
+
+@pytest.mark.parametrize("part", [0.02, 0.2, 0.5, 0.9, 0.99])
+def test_a_truncated_file_is_refused(part: float, tmp_path: Path) -> None:
+    path, content = tmp_path / "m.tflite", written(CASES[:4]).content
+    path.write_bytes(content[: int(part * len(content))])
+
+    with pytest.raises(CompileError) as error:
+        read_onnx(path)
+
+    assert error.value.code in ("bad-model", "not-onnx")
+
+
+def test_every_verb_takes_a_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    case = next(c for c in CASES if c.kind == "FULLY_CONNECTED")
+    file, path, data = written([case], quantized=True), tmp_path / "m.tflite", tmp_path / "d.npz"
+    path.write_bytes(file.content)
+    np.savez(data, **{n: x[None] for n, x in file.sample.items()})
+    verbs = (
+        f"compile -o {tmp_path / 'out'}", f"run --input {data}", f"verify --data {data}", "plan",
+        f"profile --input {data}", f"tune --records {tmp_path / 'r.jsonl'} --trials 1 --jobs 1",
+    )  # fmt: skip
+
+    for verb in verbs:
+        name, *options = verb.split()
+        assert main([name, str(path), "--target", "cortex-m4", *options]) == 0, verb
+    assert "FULLY_CONNECTED_0" in capsys.readouterr().out
+
+
+TWINS = ("dscnn_kws_int8", "fcae_toycar_int8", "hello_world_int8", "mobilenetv1_vww_int8",
+         "resnet8_cifar10_int8")  # fmt: skip
+
+
+def paths_of(model: str) -> tuple[Path, Path]:
+    return SHARED / "reference_tflite" / f"{model}.tflite", BY_NAME[f"{model}_qdq"].path
+
+
+def described(graph: Graph, node: Node) -> str:
+    """A node without names: what it does to which constants."""
+    tensors = [graph.tensors[name] for name in (*node.inputs, *node.outputs)]
+    kinds = [(t.shape, t.dtype, t.quant) for t in tensors]
+    held = [crc32(t.data.tobytes()) for t in tensors if t.data is not None]
+    return f"{node.op} {node.attrs} {kinds} {held}"
+
+
+@pytest.mark.parametrize("model", TWINS[:4])  # the branches of ResNet8 are in another order
+@NEEDS_MODELS
+def test_a_file_becomes_the_graph_of_its_onnx_twin(model: str) -> None:
+    """The same operators with the same attributes and constants, but for names."""
+    lite, twin = (read_graph(path, HOST) for path in paths_of(model))
+
+    assert [described(lite, n) for n in lite.nodes] == [described(twin, n) for n in twin.nodes]
+
+
+@pytest.mark.parametrize("model", TWINS)
+@NEEDS_MODELS
+def test_a_file_answers_the_bytes_of_its_onnx_twin(model: str) -> None:
+    folder, count = BY_NAME[f"{model}_qdq"], 8
+    answers = []
+    for path in paths_of(model):
+        artifact = tinyc.compile(path, "host")
+        (port,) = artifact.report.inputs
+        samples = folder.samples(count).reshape(count, *port.shape)
+        (values,) = tinyc.run(artifact, {port.name: samples}).outputs.values()
+        answers.append(values.reshape(count, -1))
+
+    np.testing.assert_array_equal(*answers)

@@ -155,7 +155,9 @@ class OnnxGraph:
         self.constants[name] = from_array(np.asarray(data), name)
 
 
-ACTIVATIONS: tuple[Callable[[OnnxGraph, str], str], ...] = (  # in the order of ActivationFunctionType
+ACTIVATIONS: tuple[
+    Callable[[OnnxGraph, str], str], ...
+] = (  # in the order of ActivationFunctionType
     lambda graph, value: value,
     lambda graph, value: graph.add("Relu", value),
     lambda graph, value: graph.clipped(value, -1.0, 1.0),

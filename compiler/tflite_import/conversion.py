@@ -5,6 +5,8 @@ before it is read and quantized by its own scale when it is written, so that one
 TensorFlow Lite finds the integer kernels.
 """
 
+from operator import attrgetter
+
 import numpy as np
 import onnx
 from onnx.helper import (
@@ -14,8 +16,10 @@ from onnx.helper import (
     make_tensor_value_info,
     np_dtype_to_tensor_dtype,
 )
+from onnx.shape_inference import infer_shapes
 
 from tinyc.compiler.errors import CompileError
+from tinyc.compiler.onnx_import.foreign import guarded
 from tinyc.compiler.tflite_import.building import OnnxGraph
 from tinyc.compiler.tflite_import.lite_model import LiteModel, LiteOperator, LiteTensor
 from tinyc.compiler.tflite_import.operators import READERS
@@ -41,17 +45,26 @@ def onnx_of(content: bytes, where: str) -> onnx.ModelProto:
     for output in lite.outputs:
         if output not in written:  # an input or a constant
             graph.value(output)
-    return make_model(
+    inner = written.difference(lite.outputs)
+    model = make_model(
         make_graph(
             graph.nodes,
             NAME,
             [_declared(t) for t in lite.inputs],
             [_declared(t) for t in lite.outputs],
             list(graph.constants.values()),
+            value_info=[_declared(t) for t in sorted(inner, key=attrgetter("name")) if t.shape],
         ),
         opset_imports=[make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
     )
+    guarded(  # against the shapes and types that the file says
+        lambda: infer_shapes(model, check_type=True, strict_mode=True, data_prop=True),
+        "bad-model",
+        "the operators do not give what the file says",
+        where,
+    )
+    return model
 
 
 def _names(lite: LiteModel) -> set[str]:
@@ -91,7 +104,7 @@ def _convert(graph: OnnxGraph, operator: LiteOperator) -> None:
 
 
 def _declared(tensor: LiteTensor) -> onnx.ValueInfoProto:
-    """An input or output of the graph; open dimensions have no size."""
+    """A value of the graph; open dimensions have no size."""
     if tensor.dtype not in NUMPY_TYPES:
         raise CompileError(
             "unsupported-type",

@@ -41,9 +41,7 @@ def read_concatenation(graph: OnnxGraph, op: LiteOperator) -> str:
 def read_pack(graph: OnnxGraph, op: LiteOperator) -> str:
     axis = op.axis(op.integer("axis", 0), len(op.input(0).shape) + 1)
     at = graph.constant([axis])
-    parts = [
-        graph.add("Unsqueeze", graph.real(op.input(i)), at) for i in range(len(op.inputs))
-    ]
+    parts = [graph.add("Unsqueeze", graph.real(op.input(i)), at) for i in range(len(op.inputs))]
     return graph.add("Concat", *parts, axis=axis)
 
 
@@ -216,7 +214,6 @@ def read_reverse(graph: OnnxGraph, op: LiteOperator) -> str:
 def read_one_hot(graph: OnnxGraph, op: LiteOperator) -> str:
     """Inputs: indices, depth, the value that is on, the value that is off."""
     depth, on, off = (graph.value(op.input(i)) for i in (1, 2, 3))
-    depth = graph.reshaped(depth, (1,))
     values = graph.add("Concat", graph.reshaped(off, (1,)), graph.reshaped(on, (1,)), axis=0)
     axis = op.integer("axis", -1)
     return graph.add("OneHot", graph.value(op.input(0)), depth, values, axis=axis)
@@ -251,9 +248,7 @@ def space_depth(to_depth: bool) -> Reader:
 def read_space_to_batch(graph: OnnxGraph, op: LiteOperator) -> str:
     """[n, h, w, c] padded -> [n * b0 * b1, h / b0, w / b1, c]; the block is the slowest axis."""
     x, block, sizes = op.input(0), op.constant_integers(1), _pairs(op)
-    spatial = [
-        n + sum(p) for n, p in zip(x.shape[1:], sizes, strict=False)
-    ]
+    spatial = [n + sum(p) for n, p in zip(x.shape[1:], sizes, strict=False)]
     after = x.shape[1 + len(block) :]
     pads = [0, *(p[0] for p in sizes), *(0 for _ in after)]
     pads += [0, *(p[1] for p in sizes), *(0 for _ in after)]

@@ -167,7 +167,7 @@ def extreme_position(kind: str) -> Reader:
 
     def read(graph: OnnxGraph, op: LiteOperator) -> str:
         x = op.input(0)
-        (axis,) = op.constant_integers(1) or (0,)
+        (axis, *_) = op.constant_integers(1) or (0,)
         y = graph.add(kind, graph.value(x), axis=op.axis(axis, len(x.shape)), keepdims=0)
         return y if op.output().dtype == "int64" else graph.cast(y, op.output().dtype)
 

@@ -100,7 +100,7 @@ def _tensor(content: bytes, root: Any, table: Any, index: int, names: set[str]) 
 
 
 def _stored(content: bytes, buffer: Any) -> Array:
-    """The bytes of a buffer; large ones lie behind the tables (offsets 0 and 1 say: they do not)."""
+    """The bytes of a buffer; large ones lie behind the tables, at an offset above 1."""
     offset, size = buffer.Offset(), buffer.Size()
     if offset > 1:
         if offset + size > len(content):
