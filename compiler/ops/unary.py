@@ -88,7 +88,7 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
 def _look_up(
     source: Any, table: Any, result: Any, begin: Any, elements: Any, together: int
 ) -> list[Any]:
-    """`together` elements at once: all are read before the first is written, which may be over them."""
+    """`together` elements at once, which may be written over themselves: first all are read."""
     values = [loops.local(f"y_{u}") for u in range(together)]
     turns = loops.quotient(elements, together)
 

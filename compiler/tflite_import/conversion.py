@@ -89,7 +89,9 @@ def _check_operators(operators: tuple[LiteOperator, ...]) -> None:
 
 def _convert(graph: OnnxGraph, operator: LiteOperator) -> None:
     for tensor in (*operator.inputs, *operator.outputs):
-        if tensor is not None and tensor.dtype == "int16" and tensor.quant is not None:
+        if tensor is None or tensor.data is not None or tensor.variable:
+            continue
+        if tensor.dtype == "int16" and tensor.quant is not None:
             raise CompileError(
                 "unsupported-type",
                 "quantized activations of 16 bits are not supported",

@@ -19,6 +19,7 @@ class LiteTensor:
     dtype      NumPy's name; int4 is stored as int8; TensorFlow Lite's where NumPy has no such type
     data       of a constant
     quant      what stored integers mean; None for plain integers and floats
+    variable   whether an operator keeps a state in it from run to run
     """
 
     name: str
@@ -27,6 +28,7 @@ class LiteTensor:
     dtype: str
     data: Array | None = None
     quant: QParams | None = None
+    variable: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,6 +1,6 @@
 """The operators of TensorFlow Lite that are read, by their names in the schema."""
 
-from tinyc.compiler.tflite_import import movement, pointwise, spatial
+from tinyc.compiler.tflite_import import movement, pointwise, recurrent, spatial
 from tinyc.compiler.tflite_import.building import Reader
 
 READERS: dict[str, Reader] = {
@@ -107,6 +107,7 @@ READERS: dict[str, Reader] = {
     "TOPK_V2": movement.read_top_k,
     "TRANSPOSE": movement.read_transpose,
     "TRANSPOSE_CONV": spatial.read_transpose_conv,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": recurrent.read_lstm,
     "UNPACK": movement.read_unpack,
     "ZEROS_LIKE": movement.read_zeros_like,
 }

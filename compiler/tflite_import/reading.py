@@ -96,7 +96,8 @@ def _tensor(content: bytes, root: Any, table: Any, index: int, names: set[str]) 
         data = _values(name, stored, kind, shape)
     kind = "int8" if kind == "int4" else kind
     signature = signature if len(signature) == len(shape) else shape
-    return LiteTensor(name, shape, signature, kind, data, _quantization(name, table, kind, shape))
+    quant = _quantization(name, table, kind, shape)
+    return LiteTensor(name, shape, signature, kind, data, quant, table.IsVariable())
 
 
 def _stored(content: bytes, buffer: Any) -> Array:
