@@ -106,7 +106,9 @@ def make_parser(run: Mapping[str, Verb]) -> argparse.ArgumentParser:
 
 
 def _add_compile(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("models", type=Path, nargs="+", metavar="model", help="ONNX or TensorFlow Lite files")
+    parser.add_argument(
+        "models", type=Path, nargs="+", metavar="model", help="ONNX or TensorFlow Lite files"
+    )
     parser.add_argument(
         "--name",
         action="append",
