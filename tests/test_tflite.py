@@ -554,7 +554,7 @@ def test_operators_mean_what_numpy_computes(quantized: bool, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("quantized", [False, True], ids=["float", "int8"])
-@pytest.mark.parametrize("target", ["host", "cortex-m4"])
+@pytest.mark.parametrize("target", ["host", pytest.param("cortex-m4", marks=pytest.mark.slow)])
 def test_operators_compute_what_numpy_does(quantized: bool, target: str, tmp_path: Path) -> None:
     cases = [c for c in CASES if c.quantized or not quantized]
     cases = [c for c in cases if c.kind not in NO_KERNEL_YET]
@@ -786,7 +786,9 @@ def test_a_file_becomes_the_graph_of_its_onnx_twin(model: str) -> None:
     assert [described(lite, n) for n in lite.nodes] == [described(twin, n) for n in twin.nodes]
 
 
-@pytest.mark.parametrize("model", TWINS)
+@pytest.mark.parametrize(
+    "model", [pytest.param(m, marks=[pytest.mark.slow] * (m != "hello_world_int8")) for m in TWINS]
+)
 @NEEDS_MODELS
 def test_a_file_answers_the_bytes_of_its_onnx_twin(model: str) -> None:
     folder, count = BY_NAME[f"{model}_qdq"], 8
