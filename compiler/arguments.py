@@ -79,7 +79,7 @@ def make_parser(run: Mapping[str, Verb]) -> argparse.ArgumentParser:
     """The parser of the whole command; `args.verb` becomes the function of the verb in `run`."""
     parser = argparse.ArgumentParser(
         prog="tinyc",
-        description="Compile ONNX models to plain C for microcontrollers.",
+        description="Compile ONNX and TensorFlow Lite models to plain C for microcontrollers.",
         epilog=EXAMPLES,
         formatter_class=RawDescriptionRichHelpFormatter,
     )
@@ -106,7 +106,9 @@ def make_parser(run: Mapping[str, Verb]) -> argparse.ArgumentParser:
 
 
 def _add_compile(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("models", type=Path, nargs="+", metavar="model", help="ONNX files")
+    parser.add_argument(
+        "models", type=Path, nargs="+", metavar="model", help="ONNX or TensorFlow Lite files"
+    )
     parser.add_argument(
         "--name",
         action="append",
@@ -193,7 +195,7 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_tune(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, help="ONNX file")
+    parser.add_argument("model", type=Path, help="ONNX or TensorFlow Lite file")
     _add_reading_arguments(parser)
     parser.add_argument(
         "--trials",
@@ -221,7 +223,7 @@ def _add_tune(parser: argparse.ArgumentParser) -> None:
 
 def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """What a verb has that compiles one model."""
-    parser.add_argument("model", type=Path, help="ONNX file")
+    parser.add_argument("model", type=Path, help="ONNX or TensorFlow Lite file")
     parser.add_argument("--name", default="", help="prefix of all C names (default: file's stem)")
     _add_reading_arguments(parser)
     _add_choosing_arguments(parser)

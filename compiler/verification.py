@@ -13,6 +13,7 @@ from tinyc.compiler.artifact import Port
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array, Graph, Node
 from tinyc.compiler.interpreter import trace
+from tinyc.compiler.onnx_import.loading import load_model
 from tinyc.compiler.pipeline import DEFAULTS, Options, emit_artifact, read_graph
 from tinyc.compiler.planning import plan_program
 from tinyc.compiler.running import run_artifact
@@ -177,8 +178,12 @@ def reference_session(model: onnx.ModelProto) -> Any:
     settings = onnxruntime.SessionOptions()
     settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     settings.log_severity_level = 4
+    unnamed = onnx.ModelProto()
+    unnamed.CopyFrom(model)
+    for node in unnamed.graph.node:  # several may bear one name, which onnxruntime refuses
+        node.ClearField("name")
     return onnxruntime.InferenceSession(
-        model.SerializeToString(), settings, providers=["CPUExecutionProvider"]
+        unnamed.SerializeToString(), settings, providers=["CPUExecutionProvider"]
     )
 
 
@@ -186,7 +191,7 @@ class _Reference:
     """onnxruntime on the user's file, one sample at a time."""
 
     def __init__(self, model: Path) -> None:
-        self.proto = onnx.load(str(model))
+        self.proto = load_model(model)
 
     def outputs(
         self,

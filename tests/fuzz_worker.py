@@ -1,4 +1,7 @@
-"""Compiles mutants in a process of its own: `-m tests.fuzz_worker <seed> <count>` prints JSON."""
+"""Compiles mutants in a process of its own and prints JSON.
+
+`-m tests.fuzz_worker <seed> <count> <format>`, the format onnx or tflite
+"""
 
 import json
 import random
@@ -24,10 +27,11 @@ MOST_SECONDS = 20
 LARGEST_SOURCE_BYTES = 130_000
 
 
-def main(seed: int, count: int) -> dict[str, object]:
+def main(seed: int, count: int, kind: str) -> dict[str, object]:
     rng, target = random.Random(seed), load_target("cortex-m4")
-    sources = sorted((ROOT / "examples").rglob("*.onnx"))
-    sources += sorted((SHARED / "models").glob("*.onnx"))
+    sources = sorted((ROOT / "examples").rglob(f"*.{kind}"))
+    sources += sorted((ROOT / "tests" / "data").rglob(f"*.{kind}"))
+    sources += sorted(SHARED.glob(f"*/*.{kind}"))
     sources = [p for p in sources if p.stat().st_size < LARGEST_SOURCE_BYTES]
     done, refused, crashes, slowest = 0, 0, [], 0.0
     signal.signal(signal.SIGALRM, _too_long)
@@ -69,4 +73,4 @@ def _too_long(signal_number: int, frame: FrameType | None) -> None:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    print(json.dumps(main(int(sys.argv[1]), int(sys.argv[2]))))
+    print(json.dumps(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])))

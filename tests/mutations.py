@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import onnx
 
+from tinyc.compiler.onnx_import.loading import TFLITE_MARK
+
 EXTREMES = (0, -1, -2, 1, 2, 3, 7, 65536, 1 << 20, 1 << 31, 1 << 62, -(1 << 63))
 REALS = (0.0, -1.0, float("nan"), float("inf"), 1e38)
 OPERATORS = (
@@ -16,7 +18,7 @@ OPERATORS = (
 
 def mutant(data: bytes, rng: random.Random) -> bytes:
     """A broken copy of the model file `data`."""
-    if rng.random() < 0.3:
+    if data[4:8] == TFLITE_MARK or rng.random() < 0.3:
         return _bytes_changed(data, rng)
     model = onnx.ModelProto()
     model.ParseFromString(data)

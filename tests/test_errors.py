@@ -82,7 +82,9 @@ def test_not_an_onnx_file(capsys, tmp_path: Path, content: bytes) -> None:
     text = refused(capsys, "compile", path, "--target", "host", "-o", tmp_path / "out")
 
     assert text.startswith("error[not-onnx]")
-    assert text.endswith("  help: give a model in ONNX format (.onnx)\n")
+    assert text.endswith(
+        "  help: give a model in ONNX (.onnx) or TensorFlow Lite (.tflite) format\n"
+    )
     assert not (tmp_path / "out").exists()
 
 

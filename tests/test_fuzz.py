@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-def check(seed: int, count: int) -> None:
-    command = [sys.executable, "-m", "tests.fuzz_worker", str(seed), str(count)]
+def check(seed: int, count: int, kind: str = "onnx") -> None:
+    command = [sys.executable, "-m", "tests.fuzz_worker", str(seed), str(count), kind]
 
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
 
@@ -27,7 +27,17 @@ def test_a_hundred_mutants_are_refused_or_compiled() -> None:
     check(seed=0, count=100)
 
 
+def test_a_hundred_mutants_of_tflite_files_are_refused_or_compiled() -> None:
+    check(seed=0, count=100, kind="tflite")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1, 7))
 def test_thousands_of_mutants_are_refused_or_compiled(seed: int) -> None:
     check(seed, count=500)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1, 3))
+def test_a_thousand_mutants_of_tflite_files_are_refused_or_compiled(seed: int) -> None:
+    check(seed, count=500, kind="tflite")

@@ -10,7 +10,8 @@ ROOT = Path(__file__).parent.parent
 LAYERS = (  # lowest first; the longest prefix decides
     ("compiler.errors", "compiler.graph", "autotune.schedule"),
     ("targets", "compiler.ops", "compiler.kernels", "compiler.cprint", "compiler.names"),
-    ("compiler.interpreter", "compiler.artifact", "compiler.lower", "compiler.onnx_import"),
+    ("compiler.interpreter", "compiler.artifact", "compiler.lower", "compiler.onnx_import",
+     "compiler.tflite_import"),
     ("passes", "autotune"),
     ("compiler.program",),
     ("compiler.memory_map", "compiler.plans"),

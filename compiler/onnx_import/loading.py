@@ -1,4 +1,7 @@
-"""An ONNX file and its side files -> a ModelProto that holds all its data and is well formed."""
+"""A model file and its side files -> a ModelProto that holds all its data and is well formed.
+
+The file is one of ONNX, or of TensorFlow Lite, which is read as ONNX of the same meaning.
+"""
 
 import math
 from collections.abc import Iterator
@@ -13,7 +16,8 @@ from tinyc.compiler.onnx_import.foreign import guarded
 MOST_ELEMENTS = 1 << 28  # of all tensors of a model together: 1 GiB of floats
 MOST_BYTES = 1 << 31  # a protobuf message cannot be larger
 OLDEST_OPSET = 7  # the readers know every version from this one on
-NOT_ONNX = "give a model in ONNX format (.onnx)"
+NOT_ONNX = "give a model in ONNX (.onnx) or TensorFlow Lite (.tflite) format"
+TFLITE_MARK = b"TFL3"  # bytes 4 to 8 of every TensorFlow Lite file
 
 
 def load_model(path: Path) -> onnx.ModelProto:
@@ -45,6 +49,10 @@ def _parse(path: Path) -> onnx.ModelProto:
         raise CompileError("missing-file", f"cannot be read: {reason.lower()}", where) from error
     if not content:
         raise CompileError("not-onnx", "the file is empty", where, NOT_ONNX)
+    if content[4:8] == TFLITE_MARK:
+        from tinyc.compiler.tflite_import.conversion import onnx_of  # its schema loads slowly
+
+        return onnx_of(content, where)
     try:
         model.ParseFromString(content)
     except (DecodeError, ValueError) as error:

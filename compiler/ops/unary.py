@@ -67,7 +67,8 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     source, result = loops.buffer("x", x.elements, x.dtype), loops.buffer("y", y.elements, y.dtype)
     if call.quantized:
         table, constants = loops.buffer("table", 256, y.dtype), (Constant("table", table_of(call)),)
-        body = _look_up(source, table, result, *rows.span(len(y.shape)))
+        together = UNROLL if y.elements >= UNROLL else 1
+        body = _look_up(source, table, result, *rows.span(len(y.shape)), together)
         function = loops.function([source, result, table, *rows.parameters], body)
         return Kernel("look_up", function, constants, rows=rows.count, note="table")
 
@@ -84,10 +85,12 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     return Kernel(name, function, microkernels=calls, rows=rows.count, float_code=floats)
 
 
-def _look_up(source: Any, table: Any, result: Any, begin: Any, elements: Any) -> list[Any]:
-    """Some elements at once: all are read before the first is written, which may be over them."""
-    values = [loops.local(f"y_{u}") for u in range(UNROLL)]
-    turns = loops.quotient(elements, UNROLL)
+def _look_up(
+    source: Any, table: Any, result: Any, begin: Any, elements: Any, together: int
+) -> list[Any]:
+    """`together` elements at once, which may be written over themselves: first all are read."""
+    values = [loops.local(f"y_{u}") for u in range(together)]
+    turns = loops.quotient(elements, together)
 
     def look_up(first: Any, count: int) -> list[Any]:
         lines = []
@@ -97,10 +100,10 @@ def _look_up(source: Any, table: Any, result: Any, begin: Any, elements: Any) ->
         stores = (loops.store(result, first + u, loops.load(values[u], 0)) for u in range(count))
         return [*lines, *stores]
 
-    done = turns * UNROLL
+    done = turns * together
     return [
         *loops.declare(*values),
-        loops.loop("i", turns, lambda i: look_up(begin + i * UNROLL, UNROLL)),
+        loops.loop("i", turns, lambda i: look_up(begin + i * together, together)),
         loops.loop("i", elements - done, lambda i: look_up(begin + done + i, 1)),
     ]
 

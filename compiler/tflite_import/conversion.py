@@ -1,0 +1,118 @@
+"""A TensorFlow Lite file -> an ONNX model of the same meaning, in the QDQ form.
+
+Every operator becomes the ONNX nodes that compute its reals: a quantized tensor is dequantized
+before it is read and quantized by its own scale when it is written, so that one pass for ONNX and
+TensorFlow Lite finds the integer kernels.
+"""
+
+from operator import attrgetter
+
+import numpy as np
+import onnx
+from onnx.helper import (
+    make_graph,
+    make_model,
+    make_opsetid,
+    make_tensor_value_info,
+    np_dtype_to_tensor_dtype,
+)
+from onnx.shape_inference import infer_shapes
+
+from tinyc.compiler.errors import CompileError
+from tinyc.compiler.onnx_import.foreign import guarded
+from tinyc.compiler.tflite_import.building import OnnxGraph
+from tinyc.compiler.tflite_import.lite_model import LiteModel, LiteOperator, LiteTensor
+from tinyc.compiler.tflite_import.operators import READERS
+from tinyc.compiler.tflite_import.reading import NUMPY_TYPES, read_model
+
+OPSET, IR_VERSION = 21, 10
+NAME = "tflite"
+
+
+def onnx_of(content: bytes, where: str) -> onnx.ModelProto:
+    """The model that a TensorFlow Lite file holds.
+
+    where  the file, for errors
+
+    Raises CompileError: "bad-model", "unsupported-op", "unsupported-type", "too-large".
+    """
+    lite = read_model(content, where)
+    _check_operators(lite.operators)
+    graph = OnnxGraph(_names(lite))
+    for operator in lite.operators:
+        _convert(graph, operator)
+    written = {t for operator in lite.operators for t in operator.outputs}
+    for output in lite.outputs:
+        if output not in written:  # an input or a constant
+            graph.value(output)
+    inner = written.difference(lite.outputs)
+    model = make_model(
+        make_graph(
+            graph.nodes,
+            NAME,
+            [_declared(t) for t in lite.inputs],
+            [_declared(t) for t in lite.outputs],
+            list(graph.constants.values()),
+            value_info=[_declared(t) for t in sorted(inner, key=attrgetter("name")) if t.shape],
+        ),
+        opset_imports=[make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+    )
+    guarded(  # against the shapes and types that the file says
+        lambda: infer_shapes(model, check_type=True, strict_mode=True, data_prop=True),
+        "bad-model",
+        "the operators do not give what the file says",
+        where,
+    )
+    return model
+
+
+def _names(lite: LiteModel) -> set[str]:
+    tensors = {*lite.inputs, *lite.outputs}
+    for operator in lite.operators:
+        tensors.update(operator.outputs, (t for t in operator.inputs if t is not None))
+    return {t.name for t in tensors}
+
+
+def _check_operators(operators: tuple[LiteOperator, ...]) -> None:
+    """Refuse the model when it has operators that have no reader: all of them at once."""
+    unknown = [f"node '{o.name}' ({o.kind})" for o in operators if o.kind not in READERS]
+    if unknown:
+        count = f"{len(unknown)} nodes have operators that are"
+        raise CompileError(
+            "unsupported-op",
+            f"{count if len(unknown) > 1 else 'a node has an operator that is'} not supported",
+            ", ".join(unknown),
+            "express them by other operators; `tinyc ops` lists those that are supported",
+        )
+
+
+def _convert(graph: OnnxGraph, operator: LiteOperator) -> None:
+    for tensor in (*operator.inputs, *operator.outputs):
+        if tensor is None or tensor.data is not None or tensor.variable:
+            continue
+        if tensor.dtype == "int16" and tensor.quant is not None:
+            raise CompileError(
+                "unsupported-type",
+                "quantized activations of 16 bits are not supported",
+                f"tensor '{tensor.name}' of {operator.where}",
+                "convert the model with 8-bit activations",
+            )
+    graph.operator, graph.fresh = operator.name, {}
+    results = READERS[operator.kind](graph, operator)
+    values = results if isinstance(results, tuple) else (results,)
+    for tensor, value in zip(operator.outputs, values, strict=False):
+        graph.define(tensor, value)
+
+
+def _declared(tensor: LiteTensor) -> onnx.ValueInfoProto:
+    """A value of the graph; open dimensions have no size."""
+    if tensor.dtype not in NUMPY_TYPES:
+        raise CompileError(
+            "unsupported-type",
+            f"the element type {tensor.dtype} is not supported",
+            f"tensor '{tensor.name}'",
+        )
+    element = np_dtype_to_tensor_dtype(np.dtype(tensor.dtype))
+    shape = [n if n >= 0 else None for n in tensor.signature]
+    return make_tensor_value_info(tensor.name, element, shape)
