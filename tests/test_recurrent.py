@@ -353,9 +353,12 @@ def test_dynamically_quantized_layers_agree_with_onnxruntime(tmp_path: Path) -> 
     expected = dict(zip(names, session.run(names, data), strict=True))
     graph = read_model(model, tmp_path)
 
-    assert_close(run(graph, data), expected)
     (got,) = run_c(optimized(graph), [data])
-    assert_close(got, expected)
+
+    for found in (got, run(graph, data)):
+        for name, want in expected.items():  # a state near a tie may be quantized otherwise
+            deviation = np.abs(found[name] - want)
+            assert np.median(deviation) < 2e-6 and deviation.max() < 2e-3
 
 
 def classifier(last: int) -> onnx.ModelProto:
@@ -403,6 +406,8 @@ def _one(**changes: Any) -> onnx.ModelProto:
         (_one(r=floats(2, 16, 4)), "do not fit together"),
         (_one(bias=floats(1, 31)), r"input 3 is \[1, 31\], expected \[1, 32\]"),
         (_one(attributes={"hidden_size": 5}), "hidden_size is not that of the weights, 4"),
+        (_one(lengths=np.full(BATCH, 2, np.int64)), "are int64, they must be int32"),
+        (_one(w=np.ones((1, 16, 3), np.int8)), "is int8, it must be of floats"),
         (_one(attributes={"direction": "up"}), "there is no direction 'up'"),
         (_one(attributes={"activations": ["Tanh"]}), "it needs 3 activations"),
         (_one(attributes={"activations": ["Tanh", "Tan", "Tanh"]}), "'Tan' is unknown"),

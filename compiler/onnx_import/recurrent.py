@@ -85,8 +85,11 @@ def _read_layer(
         tensor = build.optional(node, index)
         if tensor is not None and tensor.shape != shape:
             node.malformed(f"input {index} is {list(tensor.shape)}, expected {list(shape)}")
+        if name == "lengths" and tensor is not None and tensor.dtype != DType.INT32:
+            node.malformed(f"lengths of sequences are {tensor.dtype}, they must be int32")
         if tensor is not None and not _is_default(tensor, name, steps):
-            operands[name] = _single(build, node, _real(build, tensor))
+            real = _real(build, tensor)
+            operands[name] = real if name == "lengths" else _single(build, node, real)
     written = _written(node, kind)
     attrs = RecurrentAttrs(
         kind,
@@ -196,9 +199,11 @@ def _real(build: Builder, tensor: Tensor) -> Tensor:
 
 
 def _single(build: Builder, node: ModelNode, tensor: Tensor) -> Tensor:
-    """Reals of other types as float32, in which all is computed."""
-    if tensor.dtype not in REALS or tensor.dtype == DType.FLOAT32:
+    """Reals of other types as float32, in which all is computed; stored integers as they are."""
+    if tensor.dtype == DType.FLOAT32 or tensor.quant is not None:
         return tensor
+    if tensor.dtype not in REALS:
+        node.malformed(f"'{tensor.name}' is {tensor.dtype}, it must be of floats")
     if tensor.data is not None:
         return build.constant(f"{tensor.name}/single", tensor.data, DType.FLOAT32)
     return build.add(node, "Cast", (tensor,), CastAttrs(DType.FLOAT32))

@@ -21,9 +21,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array, DType, Shape, Tensor
 from tinyc.compiler.kernels import recurrence
+from tinyc.compiler.ops.element_types import check_type
 from tinyc.compiler.ops.gate_activations import Activation, activated
 from tinyc.compiler.ops.op import Call, Op, Type, dequantized
 from tinyc.compiler.ops.quantize import quantized
@@ -60,14 +60,7 @@ class RecurrentAttrs:
 
 def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
     x, r = inputs[0], inputs[2]
-    for tensor in (t for t in inputs if t.quant is None and t.dtype != DType.FLOAT32):
-        if tensor.dtype != DType.INT32:
-            raise CompileError(
-                "unsupported-type",
-                f"{attrs.kind.upper()} of {tensor.dtype} is not supported",
-                f"tensor '{tensor.name}'",
-                "use float32, with weights quantized to int8 where they are large",
-            )
+    check_type(attrs.kind.upper(), x, (DType.FLOAT32,))
     return tuple(
         (_shape(x.shape, r.shape[1], attrs, name), DType.FLOAT32) for name in attrs.results
     )
