@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: demo test check lint bench records clean toolchains
+.PHONY: demo test check lint bench conformance records clean toolchains
 
 # The digits model on an emulated Cortex-M4.
 demo: $(READY)
@@ -26,6 +26,10 @@ lint: $(READY) .links/tinyc
 # Measures every figure of bench/README.md and writes the table anew.
 bench: $(READY) toolchains
 	$(RUN) -m bench.measure
+
+# Compiles and runs the test cases that come with ONNX, and writes docs/operators.md.
+conformance: $(READY)
+	$(RUN) -m bench.conformance --write
 
 # Measures the schedules of common shapes and writes the records that come with tinyc.
 records: $(READY) toolchains

@@ -1,4 +1,8 @@
-"""Runs the test cases of ONNX: `python -m bench.conformance [--op Conv] [--sample 250]`."""
+"""Runs the test cases of ONNX: `python -m bench.conformance [--op Conv] [--sample 250] [--write]`.
+
+--write puts what was found of the node tests into `compiler/operators.json`, where `tinyc ops`
+reads it, and into `docs/operators.md`; of operators that were not run it stays as it is.
+"""
 
 import argparse
 import random
@@ -7,13 +11,32 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 from rich.progress import track
 
 from bench.tables import table
 from tests.conformance import KINDS, Outcome, cases, run_case
+from tinyc.compiler.operator_table import Operator, operators, write_operators
+from tinyc.compiler.show_operators import cells_of
 
 AT_ONCE = 8  # cases a task
+DOCUMENT = Path(__file__).parents[1] / "docs" / "operators.md"
+DOCUMENT_HEAD = """# Operators
+
+`make conformance` writes this page: it compiles the test cases that come with ONNX to C, runs them,
+and compares with the outputs that ONNX expects. `tinyc ops` prints the same table. An operator is
+compiled by one of three roads, which the report names for each layer:
+
+- **own**: tinyc has kernels for it;
+- **function**: ONNX defines it by simpler operators, and these are compiled;
+- **tvm**: TVM's Relax computes it; taken only where that agrees with ONNX's own evaluator on random
+  inputs.
+
+What is refused is refused with an error that names the node. The values of inputs that are shapes,
+axes or counts are in the model when it is compiled, as in models that exporters write.
+
+"""
 
 
 def run_named(kind: str, names: Sequence[str]) -> list[Outcome]:
@@ -57,6 +80,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--set", default="", help="B, C, or all")
     parser.add_argument("--sample", type=int, default=0, help="so many of them, by a fixed seed")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--write", action="store_true", help="renew the table of the operators")
     chosen = parser.parse_args(arguments)
     wanted = [
         (kind, c.name)
@@ -73,7 +97,43 @@ def main(arguments: Sequence[str]) -> int:
         if o.result != "passed":
             print(f"{o.result:8} {o.set or '-'} {o.name}: {o.reason}")
     print(summary(outcomes))
+    if chosen.write:
+        write_operators(_operators_of(outcomes))
+        DOCUMENT.write_text(document(operators()), "utf-8")
     return 0
+
+
+def _operators_of(outcomes: Sequence[Outcome]) -> list[Operator]:
+    """The table with what was found in it."""
+    found = {operator.name: operator for operator in operators()}
+    for name in {o.operator for o in outcomes if o.kind == "node"}:
+        cases_of = [o for o in outcomes if o.kind == "node" and o.operator == name]
+        roads = Counter(_road(o) for o in cases_of if o.result == "passed" and o.roads)
+        failing = {o.name: _reason(o) for o in cases_of if o.result != "passed"}
+        road = max(sorted(roads), key=roads.__getitem__) if roads else ""
+        found[name] = Operator(name, len(cases_of), road, failing)
+    return list(found.values())
+
+
+def _reason(outcome: Outcome) -> str:
+    """Without the node, and without what a C compiler says."""
+    return f"{outcome.result}: {outcome.reason.splitlines()[0].split('; ')[0]}"
+
+
+def _road(outcome: Outcome) -> str:
+    """The farthest that a layer took."""
+    return next(road for road in ("tvm", "function", "own") if road in outcome.roads)
+
+
+def document(rows: Sequence[Operator]) -> str:
+    """`docs/operators.md`."""
+    cells = (map(_escaped, cells_of(operator)) for operator in rows)
+    head = "operator | cases | passed | road | what does not pass, and why"
+    return DOCUMENT_HEAD + table(head, [tuple(row) for row in cells]) + "\n"
+
+
+def _escaped(cell: str) -> str:
+    return cell.replace("|", "\\|").replace("<", "&lt;")
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ def make_parser(run: Mapping[str, Verb]) -> argparse.ArgumentParser:
     _add_plan(verb("plan", "list plans to choose from: RAM, cycles, flash; draw one's memory map"))
     _add_tune(verb("tune", "measure schedules of the model's kernels; compile uses the best"))
     verb("targets", "list the targets")
-    verb("ops", "list the ONNX operators that are read, and tinyc's own")
+    verb("ops", "list the ONNX operators, and how many of ONNX's test cases pass")
     verb("doctor", "say which compilers and emulators are here, and how to get the rest")
     return parser
 

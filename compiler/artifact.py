@@ -15,6 +15,7 @@ from tinyc.targets.firmware import Io, Weights
 from tinyc.targets.toolchain import Files, encoded
 
 Source = Literal["measured", "estimated", "unknown"]  # of cycles that were not run
+Road = Literal["own", "function", "tvm"]  # how an operator of the model was compiled
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,9 @@ class Layer:
     schedule        what the kernel's schedule says; nothing where there is no choice
     cycles          of this schedule by tuning records: "measured" on this very workload, or
                     "estimated" from others; None when `cycles_source` is "unknown"
+    road            "own": by a kernel for this operator; "function": a part of the body that ONNX
+                    defines the model's operator by; "tvm": as TVM computes it
+    operator        of the model, where the road is not "own"
     """
 
     name: str
@@ -79,6 +83,8 @@ class Layer:
     cycles: int | None = None
     cycles_source: Source = "unknown"
     regions: Mapping[str, str] = field(default_factory=dict)
+    road: Road = "own"
+    operator: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -195,7 +195,7 @@ def _targets(args: argparse.Namespace) -> int:
 
 
 def _ops(args: argparse.Namespace) -> int:
-    from tinyc.compiler.show import ops_json, show_ops
+    from tinyc.compiler.show_operators import ops_json, show_ops
 
     if args.json:
         print(json.dumps(ops_json(), indent=2))

@@ -35,8 +35,15 @@ INFIX = {
     "LT": "<", "LE": "<=", "GT": ">", "GE": ">=", "EQ": "==", "NE": "!=", "And": "&&", "Or": "||",
 }  # fmt: skip
 OPERATOR_CALLS = {  # TensorIR's spelling of C operators that have no node kind
-    "tirx.bitwise_and": "&", "tirx.bitwise_or": "|", "tirx.bitwise_xor": "^",
-    "tirx.shift_left": "<<", "tirx.shift_right": ">>",
+    "bitwise_and": "&", "bitwise_or": "|", "bitwise_xor": "^",
+    "shift_left": "<<", "shift_right": ">>",
+}  # fmt: skip
+MATH = {  # TensorIR's names of functions of math.h
+    **{name: name for name in (
+        "acos acosh asin asinh atan atanh ceil cos cosh erf exp exp2 fabs floor fmod log log10 "
+        "log1p log2 pow round sin sinh sqrt tan tanh trunc"
+    ).split()},
+    "nearbyint": "rint",
 }  # fmt: skip
 ASSIGNING = {"Add": "+=", "Sub": "-=", "Mul": "*="}
 INDENT = "  "
@@ -106,24 +113,34 @@ def _unusual(value: float) -> str:
     return "" if math.isfinite(value) else "INFINITY" if value > 0 else "-INFINITY"
 
 
+def c_identifier(e: Any) -> str:
+    """The name of a buffer or variable; TVM's own kernels have dots in some."""
+    return str(e.name).replace(".", "_")
+
+
 def _call(e: Any) -> str:
-    name = str(e.op.name)
+    name = str(e.op.name).rpartition(".")[2]  # the dialect, "tirx" or "prim", says nothing more
     if name in OPERATOR_CALLS:
         return f"({expr(e.args[0])} {OPERATOR_CALLS[name]} {expr(e.args[1])})"
-    if name == "tirx.bitwise_not":
+    if name == "bitwise_not":
         return f"(~{expr(e.args[0])})"
-    if name == "tirx.address_of":
+    if name == "address_of":
         return _address(e.args[0])
-    if name == "tirx.if_then_else":
+    if name == "if_then_else":
         return f"({expr(e.args[0])} ? {expr(e.args[1])} : {expr(e.args[2])})"
-    assert name in ("tirx.call_extern", "tirx.call_pure_extern"), f"no C for {name}"
+    if name == "isnan":
+        return f"({expr(e.args[0])} != {expr(e.args[0])})"
+    if name in MATH:
+        suffix = "f" if str(e.ty) == "float32" else ""
+        return f"{MATH[name]}{suffix}({', '.join(bare(a) for a in e.args)})"
+    assert name in ("call_extern", "call_pure_extern"), f"no C for {name}"
     return f"{e.args[0].value}({', '.join(bare(a) for a in e.args[1:])})"
 
 
 def _address(element: Any) -> str:
     source, offset = element.source, element.indices[0]
     zero = type(offset).__name__ == "IntImm" and int(offset.value) == 0
-    return str(source.name) if zero else f"&{source.name}[{bare(offset)}]"
+    return c_identifier(source) if zero else f"&{c_identifier(source)}[{bare(offset)}]"
 
 
 def _minmax(function: str) -> Callable[[Any], str]:
@@ -144,7 +161,7 @@ def _minmax(function: str) -> Callable[[Any], str]:
 
 
 def _lvalue(b: Any, index: Any) -> str:
-    return str(b.name) if _is_scalar(b) else f"{b.name}[{bare(index)}]"
+    return c_identifier(b) if _is_scalar(b) else f"{c_identifier(b)}[{bare(index)}]"
 
 
 def _is_scalar(b: Any) -> bool:
@@ -156,8 +173,8 @@ def _load(e: Any) -> str:
 
 
 def _for(s: Any, depth: int) -> list[str]:
-    i, stop = s.loop_var.name, bare(ANALYZER.simplify(s.min + s.extent))
-    head = f"for (int32_t {i} = {bare(s.min)}; {i} < {stop}; ++{i}) {{"
+    i, stop = c_identifier(s.loop_var), bare(ANALYZER.simplify(s.min + s.extent))
+    head = f"for ({scalar_type(s.loop_var)} {i} = {bare(s.min)}; {i} < {stop}; ++{i}) {{"
     return [INDENT * depth + head, *stmt(s.body, depth + 1), INDENT * depth + "}"]
 
 
@@ -180,17 +197,23 @@ def _store(s: Any, depth: int) -> list[str]:
 def _alloc(s: Any, depth: int) -> list[str]:
     b = s.buffer
     size = "" if _is_scalar(b) else f"[{int(b.shape[0])}]"
-    return [f"{INDENT * depth}{C_TYPES[str(b.dtype)]} {b.name}{size};"]
+    return [f"{INDENT * depth}{C_TYPES[str(b.dtype)]} {c_identifier(b)}{size};"]
+
+
+def _view(s: Any, depth: int) -> list[str]:
+    """A buffer that lies in another one."""
+    pointer = f"{C_TYPES[str(s.buffer.dtype)]} *"
+    return [f"{INDENT * depth}{pointer}{c_identifier(s.buffer)} = ({pointer}){expr(s.data)};"]
 
 
 def _bind(s: Any, depth: int) -> list[str]:
-    return [f"{INDENT * depth}const {scalar_type(s.var)} {s.var.name} = {bare(s.value)};"]
+    return [f"{INDENT * depth}const {scalar_type(s.var)} {c_identifier(s.var)} = {bare(s.value)};"]
 
 
 EXPRS: dict[str, Callable[[Any], str]] = {
     "IntImm": _integer,
     "FloatImm": _float,
-    "Var": lambda e: str(e.name),
+    "Var": c_identifier,
     "Cast": lambda e: f"({C_TYPES[str(e.ty)]}){expr(e.value)}",
     "TensorLoad": _load,
     "BufferLoad": _load,
@@ -207,7 +230,9 @@ STMTS: dict[str, Callable[[Any, int], list[str]]] = {
     "For": _for,
     "IfThenElse": _if,
     "AllocBuffer": _alloc,
+    "AttrStmt": lambda s, d: stmt(s.body, d),  # hints that C has no use for
     "BufferStore": _store,
+    "DeclBuffer": _view,
     "Bind": _bind,
     "Evaluate": lambda s, d: [f"{INDENT * d}{expr(s.value)};"],
 }

@@ -147,6 +147,7 @@ class Graph:
     names    of outputs: the texts that their values, or else their columns, stand for, in order
     states   of a streaming model; their tensors are among `inputs` and `outputs`
     waits    of a streaming model, by node: calls that pass before the node runs first
+    inlined  for nodes of the body of an operator of the model: that operator, by the node's name
     """
 
     name: str
@@ -158,6 +159,7 @@ class Graph:
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     states: tuple[State, ...] = ()
     waits: Mapping[str, int] = field(default_factory=dict)
+    inlined: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def remembered(self) -> frozenset[str]:

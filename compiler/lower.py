@@ -6,7 +6,7 @@ from typing import Any
 import tvm
 from tvm.tirx import transform as tirx
 
-from tinyc.compiler.cprint import C_TYPES, stmt
+from tinyc.compiler.cprint import C_TYPES, c_identifier, stmt
 from tinyc.compiler.ops.kernel import Kernel
 
 
@@ -38,7 +38,7 @@ def parameters(kernel: Kernel, inputs: int) -> list[str]:
         written = inputs <= position < inputs + outputs or position >= len(buffers) - (
             kernel.scratch_bytes > 0
         )
-        text.append(f"{'' if written else 'const '}{C_TYPES[str(b.dtype)]} *{b.name}")
+        text.append(f"{'' if written else 'const '}{C_TYPES[str(b.dtype)]} *{c_identifier(b)}")
     if kernel.rows:
         text += ["int32_t row_begin", "int32_t row_end"]
     return text

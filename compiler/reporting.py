@@ -6,15 +6,17 @@ from dataclasses import asdict
 from tinyc.autotune.choice import Choice, Optimize
 from tinyc.autotune.options import Option
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.artifact import FloatNode, Layer, Mode, Port, Report, Source
+from tinyc.compiler.artifact import FloatNode, Layer, Mode, Port, Report, Road, Source
 from tinyc.compiler.emit_functions import Functions
 from tinyc.compiler.emit_memory import arena_of, arenas_of
 from tinyc.compiler.emit_state import state_bytes, waits_of
 from tinyc.compiler.emit_tables import Tables
+from tinyc.compiler.graph import Graph, Node
 from tinyc.compiler.memory_map import map_of
 from tinyc.compiler.names import unique_names
 from tinyc.compiler.ops import OPS
 from tinyc.compiler.ops.op import call_of
+from tinyc.compiler.ops.tensor_program import TensorProgramAttrs
 from tinyc.compiler.program import Program
 from tinyc.compiler.reporting_memories import memories_of
 from tinyc.passes.claims import scratch_name
@@ -103,6 +105,7 @@ def _layer(program: Program, step: int, functions: Functions, option: Option | N
     number, stage = next((i, s) for i, s in enumerate(program.stages) if step in s.steps)
     node = next(n for n in program.graph.nodes if n.name == node_name)
     call, kernel, plan = call_of(program.graph, node), program.kernels[node_name], program.plan
+    road, operator = _road_of(program.graph, node)
     arena: dict[str, tuple[int, int]] = {}
     regions: dict[str, str] = {}
     for tensor in (*call.inputs, *call.outputs):
@@ -132,7 +135,18 @@ def _layer(program: Program, step: int, functions: Functions, option: Option | N
         cycles=None if option is None or option.source == "unknown" else option.cycles,
         cycles_source=_source(option, functions.hashes[node_name]),
         regions=regions if plan.more_bytes else {},
+        road=road,
+        operator=operator,
     )
+
+
+def _road_of(graph: Graph, node: Node) -> tuple[Road, str]:
+    """How the node came about, and the operator of the model that it is or belongs to."""
+    if isinstance(node.attrs, TensorProgramAttrs):
+        return "tvm", node.attrs.operator
+    operators = {graph.inlined.get(name, "") for name in node.origin}
+    inlined = sorted(filter(None, operators))
+    return ("function", ", ".join(inlined)) if inlined else ("own", "")
 
 
 def _source(option: Option | None, kernel: str) -> Source:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tinyc.compiler.artifact import Artifact, Memory, Port, Report
+from tinyc.compiler.artifact import Artifact, Layer, Memory, Port, Report
 from tinyc.compiler.bundle import Bundle
 from tinyc.compiler.names import short_name
 from tinyc.compiler.running import RunResult, cycles_by_layer
@@ -86,9 +86,16 @@ def _layer_table(report: Report) -> Table:
         regions = [", ".join(dict.fromkeys(layer.regions.values()))] if several else []
         shape = "x".join(map(str, layer.output_shape))
         numbers = (layer.macs, layer.weights_bytes, layer.scratch_bytes)
-        texts = (escape(short_name(layer.name)), layer.op, shape, layer.kernel)
+        texts = (escape(short_name(layer.name)), _operator_text(layer), shape, layer.kernel)
         table.add_row(*texts, *(f"{n:,}" if n else "" for n in numbers), *regions)
     return table
+
+
+def _operator_text(layer: Layer) -> str:
+    """Tinyc's operator, and the model's where that has no kernel of its own."""
+    if layer.road == "tvm":
+        return f"{layer.operator} by TVM"
+    return f"{layer.op} of {layer.operator}" if layer.road == "function" else layer.op
 
 
 def _has_choice(memories: Sequence[Memory]) -> bool:
@@ -281,23 +288,6 @@ def show_targets() -> None:
             ", ".join(row["compilers"]),
         )
     console_of_output().print(table)
-
-
-def ops_json() -> dict[str, list[str]]:
-    """The ONNX operators that are read, and tinyc's own that they become."""
-    from tinyc.compiler.onnx_import.operators import READERS
-    from tinyc.compiler.ops import OPS
-
-    return {"onnx": sorted({name for _, name in READERS}), "tinyc": sorted(OPS)}
-
-
-def show_ops() -> None:
-    console, names = console_of_output(), ops_json()
-    console.print(f"ONNX operators that are read ({len(names['onnx'])}):")
-    console.print("  " + ", ".join(names["onnx"]))
-    console.print(f"tinyc's own operators that they become ({len(names['tinyc'])}):")
-    console.print("  " + ", ".join(names["tinyc"]))
-    console.print("Operators on constants and shapes are folded, whatever they are.")
 
 
 def show_doctor(checks: Sequence["Check"]) -> None:

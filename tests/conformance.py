@@ -20,6 +20,7 @@ import onnx
 from onnx.backend.test.loader import load_model_tests
 
 from tests.harness import firmware_of
+from tinyc.compiler.artifact import Artifact, Road
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array
 from tinyc.compiler.pipeline import compile_model
@@ -51,7 +52,12 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """reason: why it did not pass; outputs: what the first data set gave, in the model's order."""
+    """What became of a case.
+
+    reason   why it did not pass
+    roads    that layers took which are of the case's operator, or of its body
+    outputs  what the first data set gave, in the model's order
+    """
 
     name: str
     kind: str
@@ -60,6 +66,7 @@ class Outcome:
     result: Result
     reason: str = ""
     stack_bytes: int = 0
+    roads: frozenset[Road] = frozenset()
     outputs: tuple[bytes, ...] = field(default=(), repr=False)
 
 
@@ -103,10 +110,12 @@ def _stored(path: Path, info: onnx.ValueInfoProto) -> Any:
 
 def run_case(case: Case, target: Target = QUICK) -> Outcome:
     """Compile the case for `target` and run it; nothing is raised."""
-    stack, outputs = 0, ()
+    stack, outputs, roads = 0, (), frozenset[Road]()
     try:
         for inputs, expected in case.data:
-            got, used = _outputs(case, inputs, target)
+            artifact = compiled(case, inputs, target)
+            roads |= {layer.road for layer in artifact.report.layers}
+            got, used = _outputs(artifact, inputs_of(case, inputs), target)
             wrong = _difference(case, expected, got)
             if wrong:
                 return _outcome(case, "wrong", wrong)
@@ -117,28 +126,37 @@ def run_case(case: Case, target: Target = QUICK) -> Outcome:
         return _outcome(case, result, f"{error.code}: {error.message}; {error.where}")
     except Exception as error:
         return _outcome(case, "crashed", f"{type(error).__name__}: {error}".splitlines()[0])
-    return replace(_outcome(case, "passed"), stack_bytes=stack, outputs=outputs)
+    return replace(_outcome(case, "passed"), stack_bytes=stack, roads=roads, outputs=outputs)
 
 
 def _outcome(case: Case, result: Result, reason: str = "") -> Outcome:
     return Outcome(case.name, case.kind, case.operator, case.set, result, reason)
 
 
-def _outputs(case: Case, inputs: Sequence[Any], target: Target) -> tuple[list[Array], int]:
+def inputs_of(case: Case, inputs: Sequence[Any]) -> dict[str, Any]:
+    """The inputs of a data set by name."""
     names = [i.name for i in case.model.graph.input]
     given = {t.name for t in case.model.graph.initializer}
     values = map(_values, inputs)
-    by_name = dict(zip([n for n in names if n not in given], values, strict=True))
+    return dict(zip([n for n in names if n not in given], values, strict=True))
+
+
+def compiled(case: Case, inputs: Sequence[Any], target: Target) -> Artifact:
+    """The case's C, with the values of its bound inputs in it."""
     with tempfile.TemporaryDirectory(prefix="tinyc-case-") as folder:
         path = Path(folder) / "model.onnx"
-        onnx.save(with_bound(case, by_name), str(path))
-        artifact = compile_model(path, target)
-    program = firmware_of(artifact)
+        onnx.save(with_bound(case, inputs_of(case, inputs)), str(path))
+        return compile_model(path, target, records=())
+
+
+def _outputs(
+    artifact: Artifact, inputs: Mapping[str, Any], target: Target
+) -> tuple[list[Array], int]:
     data = tuple(
-        np.ascontiguousarray(by_name[p.name], p.dtype.value).tobytes()
+        np.ascontiguousarray(inputs[p.name], p.dtype.value).tobytes()
         for p in artifact.report.inputs
     )
-    execution = run_program(program, target, [data])
+    execution = run_program(firmware_of(artifact), target, [data])
     arrays = [
         np.frombuffer(b, p.dtype.value).reshape(p.shape)
         for b, p in zip(execution.outputs[0], artifact.report.outputs, strict=True)
@@ -171,6 +189,8 @@ def _difference(case: Case, expected: Sequence[Any], got: Sequence[Array]) -> st
         if want is None or isinstance(want, list):
             return f"output {index} is no tensor"
         want = np.asarray(_values(want))
+        if want.dtype == object:  # some cases hold Python's integers
+            want = want.astype(_declared_type(case, index))
         if want.dtype != have.dtype or want.shape != have.shape:
             return (
                 f"output {index} is {have.dtype}{list(have.shape)}, "
@@ -183,3 +203,8 @@ def _difference(case: Case, expected: Sequence[Any], got: Sequence[Array]) -> st
             at = tuple(int(i[0]) for i in np.nonzero(~close)) if close.ndim else ()
             return f"output {index}{list(at)} is {have[at]}, expected {want[at]}"
     return ""
+
+
+def _declared_type(case: Case, output: int) -> str:
+    element = case.model.graph.output[output].type.tensor_type.elem_type
+    return str(onnx.helper.tensor_dtype_to_np_dtype(element))

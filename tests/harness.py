@@ -97,6 +97,8 @@ def random_inputs(graph: Graph, seed: int = 0) -> dict[str, Array]:
 def random_values(tensor: Tensor, rng: np.random.Generator) -> Array:
     if tensor.dtype.is_float:
         return rng.normal(size=tensor.shape).astype(tensor.dtype.value)
+    if tensor.dtype == DType.BOOL:
+        return rng.integers(0, 2, tensor.shape).astype(bool)
     low, high = tensor.dtype.limits
     return rng.integers(max(low, -1000), min(high, 1000) + 1, tensor.shape).astype(
         tensor.dtype.value

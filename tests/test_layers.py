@@ -9,7 +9,8 @@ ROOT = Path(__file__).parent.parent
 # fmt: off
 LAYERS = (  # lowest first; the longest prefix decides
     ("compiler.errors", "compiler.graph", "autotune.schedule"),
-    ("targets", "compiler.ops", "compiler.kernels", "compiler.cprint", "compiler.names"),
+    ("targets", "compiler.ops", "compiler.kernels", "compiler.cprint", "compiler.names",
+     "compiler.operator_table"),
     ("compiler.interpreter", "compiler.artifact", "compiler.lower", "compiler.onnx_import",
      "compiler.tflite_import"),
     ("passes", "autotune"),
@@ -30,7 +31,8 @@ LAYERS = (  # lowest first; the longest prefix decides
     ("autotune.measure", "autotune.tuner"),
     ("compiler.profiling", "compiler.tuning"),
     ("compiler.api", "compiler.show"),
-    ("compiler.show_map", "compiler.show_profile", "compiler.show_tuning"),
+    ("compiler.show_map", "compiler.show_operators", "compiler.show_profile",
+     "compiler.show_tuning"),
     ("compiler.show_plans",),
     ("compiler.arguments",),
     ("compiler.cli",),

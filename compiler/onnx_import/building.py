@@ -43,7 +43,8 @@ class Builder:
     producers and readers give positions in `nodes`, by tensor; bound: tensors that are values;
     notes: what the user should know, one sentence each; prefix: of the names in the body of a
     node, "" outside; declared: shapes of values, as the model has them; names: texts that the
-    integers of a tensor (or the columns of scores) stand for.
+    integers of a tensor (or the columns of scores) stand for; narrow: the limits of values that
+    have fewer bits in the model than a whole byte.
     """
 
     reserved: frozenset[str]
@@ -55,6 +56,7 @@ class Builder:
     readers: dict[str, list[int]] = field(default_factory=dict)
     node_names: set[str] = field(default_factory=set)
     bound: set[str] = field(default_factory=set)
+    narrow: dict[str, tuple[int, int]] = field(default_factory=dict)
     elements: int = 0
     notes: list[str] = field(default_factory=list)
     prefix: str = ""

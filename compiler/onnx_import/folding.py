@@ -13,6 +13,7 @@ from tinyc.compiler.onnx_import.building import Builder, onnx_element_type
 from tinyc.compiler.onnx_import.foreign import guarded
 from tinyc.compiler.onnx_import.model_node import ModelNode, tensor_array
 from tinyc.compiler.onnx_import.operators import FOLDABLE
+from tinyc.compiler.onnx_import.single_node import single_node_model
 
 MOST_ELEMENTS = 1 << 24  # of a folded constant: beyond any microcontroller's flash
 SMALL = 1 << 16  # elements of inputs whose values can decide the shape of a result
@@ -86,21 +87,8 @@ def _shape(node: ModelNode, x: Tensor) -> Array:
 def _single(node: ModelNode, inputs: Mapping[str, Array], values: bool) -> onnx.ModelProto:
     """`node` as a model of its own; small inputs with their values, on demand."""
     known = {n: a for n, a in inputs.items() if values and a.size <= SMALL}
-    graph = onnx.helper.make_graph(
-        [node.proto],
-        "constant",
-        [
-            onnx.helper.make_tensor_value_info(
-                n, onnx.helper.np_dtype_to_tensor_dtype(a.dtype), a.shape
-            )
-            for n, a in inputs.items()
-            if n not in known
-        ],
-        [onnx.ValueInfoProto(name=name) for name in node.outputs if name],
-        [onnx.numpy_helper.from_array(a, n) for n, a in known.items()],
-    )
-    opset = onnx.helper.make_opsetid("", node.opset)
-    return onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8)
+    types = {n: (a.dtype.name, a.shape) for n, a in inputs.items() if n not in known}
+    return single_node_model(node.proto, node.opset, types, known)
 
 
 def _result_shapes(node: ModelNode, inputs: Mapping[str, Array]) -> list[Shape]:

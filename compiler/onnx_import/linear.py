@@ -67,8 +67,14 @@ def _weights(
 
 
 def read_gemm(build: Builder, node: ModelNode) -> Tensor:
-    """y = alpha * A @ B + beta * C, with A and B transposed on demand."""
     a, b, c = build.operand(node, 0), build.operand(node, 1), build.optional(node, 2)
+    return general_product(build, node, a, b, c)
+
+
+def general_product(
+    build: Builder, node: ModelNode, a: Tensor, b: Tensor, c: Tensor | None
+) -> Tensor:
+    """alpha * a @ b + beta * c, with a and b transposed on demand: attributes of `node`."""
     alpha, beta = node.real("alpha", 1.0), node.real("beta", 1.0)
     transposed = bool(node.integer("transB", 0))
     if len(a.shape) != 2 or len(b.shape) != 2:

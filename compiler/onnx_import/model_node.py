@@ -103,6 +103,11 @@ def model_node(proto: onnx.NodeProto, index: int, versions: Mapping[str, int]) -
     )  # fmt: skip
 
 
+def opset_versions(model: onnx.ModelProto) -> dict[str, int]:
+    """The version of each operator set of the model, by domain."""
+    return {("" if o.domain == "ai.onnx" else o.domain): o.version for o in model.opset_import}
+
+
 def tensor_array(proto: onnx.TensorProto, where: str) -> "np.ndarray[Any, Any]":
     """The values of a stored tensor."""
     return guarded(

@@ -31,7 +31,11 @@ def read_max_pool(build: Builder, node: ModelNode) -> Tensor | tuple[Tensor, ...
 
 
 def read_average_pool(build: Builder, node: ModelNode) -> Tensor:
-    x, window = _operand(build, node)
+    return average_pool(build, node, build.operand(node, 0))
+
+
+def average_pool(build: Builder, node: ModelNode, x: Tensor) -> Tensor:
+    window = _window(node, x)
     return _pool(build, node, x, window, "average", bool(node.integer("count_include_pad", 0)))
 
 
@@ -57,10 +61,15 @@ def _lp_pool(build: Builder, node: ModelNode, x: Tensor, window: Window) -> Tens
 
 
 def _operand(build: Builder, node: ModelNode) -> tuple[Tensor, Window]:
-    x, kernel = build.operand(node, 0), node.integers("kernel_shape")
+    x = build.operand(node, 0)
+    return x, _window(node, x)
+
+
+def _window(node: ModelNode, x: Tensor) -> Window:
+    kernel = node.integers("kernel_shape")
     if len(x.shape) < 3 or kernel is None or len(kernel) != len(x.shape) - 2:
         node.malformed("kernel_shape is missing or does not fit the input")
-    return x, window_of(node, x.shape[2:], kernel, bool(node.integer("ceil_mode", 0)))
+    return window_of(node, x.shape[2:], kernel, bool(node.integer("ceil_mode", 0)))
 
 
 def _pool(

@@ -9,15 +9,20 @@ import numpy as np
 import onnx
 
 from tinyc.compiler.errors import CompileError
-from tinyc.compiler.graph import DType, Graph, Node, Shape, Tensor, constant, verify
+from tinyc.compiler.graph import Array, DType, Graph, Node, Shape, Tensor, constant, verify
 from tinyc.compiler.names import short_names
-from tinyc.compiler.onnx_import import folding
+from tinyc.compiler.onnx_import import folding, relax_road
 from tinyc.compiler.onnx_import.building import KEEP_STORED, Builder, Value, element_type
 from tinyc.compiler.onnx_import.control_flow import CONTROL_FLOW
-from tinyc.compiler.onnx_import.functions import inline_functions
+from tinyc.compiler.onnx_import.functions import inline_functions, inlined_operator
 from tinyc.compiler.onnx_import.inputs import read_inputs
 from tinyc.compiler.onnx_import.loading import load_model
-from tinyc.compiler.onnx_import.model_node import ModelNode, model_node, tensor_array
+from tinyc.compiler.onnx_import.model_node import (
+    ModelNode,
+    model_node,
+    opset_versions,
+    tensor_array,
+)
 from tinyc.compiler.onnx_import.operators import FOLDABLE, READERS
 from tinyc.compiler.onnx_import.widening import read_typed
 from tinyc.compiler.ops.reshape import ReshapeAttrs
@@ -25,6 +30,7 @@ from tinyc.compiler.ops.reshape import ReshapeAttrs
 Versions = Mapping[str, int]  # of the operators, by domain
 MOVE_TEXTS = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 TAKE_TEXTS = (*MOVE_TEXTS, "ArrayFeatureExtractor", "LabelEncoder", "ZipMap")
+REFUSALS = ("unsupported-op", "unsupported-type")
 
 
 def read_onnx(
@@ -38,7 +44,7 @@ def read_onnx(
     Raises CompileError when the file is damaged or asks for something unsupported.
     """
     model = inline_functions(load_model(path), READERS.keys())
-    versions = {("" if o.domain == "ai.onnx" else o.domain): o.version for o in model.opset_import}
+    versions = opset_versions(model)
     nodes = _live_nodes(model.graph, versions)
     _check_operators(nodes, model.graph)
     inputs, notes = read_inputs(model.graph, input_shapes, dims)
@@ -61,6 +67,7 @@ def read_onnx(
         build.tensors,
         (*notes, *build.notes, *_type_notes(build)),
         {o: build.names[o] for o in outputs if o in build.names},
+        inlined={n.name: inlined_operator(n.proto) for n in nodes if inlined_operator(n.proto)},
     )
     graph = graph.with_nodes(build.nodes)
     verify(graph)
@@ -116,7 +123,8 @@ def _check_operators(nodes: Iterable[ModelNode], graph: onnx.GraphProto) -> None
 def _is_known(node: ModelNode) -> bool:
     """Whether it can be read, or evaluated if its inputs turn out to be constants."""
     own = node.op in CONTROL_FLOW or node.op in FOLDABLE
-    return (node.domain, node.op) in READERS or (own and not node.domain)
+    known = (node.domain, node.op) in READERS or relax_road.reads(node)
+    return known or (own and not node.domain)
 
 
 def _declared_shapes(graph: onnx.GraphProto) -> dict[str, Shape]:
@@ -144,6 +152,7 @@ def _hold_initializers(build: Builder, graph: onnx.GraphProto, nodes: Iterable[M
             if proto.data_type == onnx.TensorProto.STRING:
                 build.hold_texts(proto.name, data)
                 continue
+            data = _whole_bytes(build, proto.name, data)
             dtype = element_type(data.dtype, where)
             name = build.unused_name(proto.name) if build.prefix else proto.name
             build.values[proto.name] = build.hold(constant(name, data, dtype)).name
@@ -152,20 +161,15 @@ def _hold_initializers(build: Builder, graph: onnx.GraphProto, nodes: Iterable[M
 def _read_node(build: Builder, node: ModelNode, versions: Versions) -> None:
     if folding.is_constant(node, _constants(build, node)):
         for value, data in zip(node.outputs, folding.evaluate(build, node), strict=False):
+            data = _whole_bytes(build, value, data)
             dtype = element_type(data.dtype, node.where)
             build.values[value] = build.constant(f"{value}/value", data, dtype).name
         return
     _check_texts(build, node)
-    reader = READERS.get((node.domain, node.op))
-    if reader is not None:
-        results = read_typed(build, node, reader)
-    elif node.op in CONTROL_FLOW:
+    if node.op in CONTROL_FLOW and not node.domain:
         results = CONTROL_FLOW[node.op](build, node, partial(_read_body, build, versions))
     else:
-        node.refuse(
-            "its inputs are known at run time only, they must be constants",
-            "export the model with constant shapes and parameters",
-        )
+        results = read_typed(build, node, _read_by_any_road)
     for value, tensor in zip(node.outputs, results, strict=False):
         if value:
             if node.op in MOVE_TEXTS and isinstance(tensor, Tensor):
@@ -194,6 +198,38 @@ def _computes_doubles(build: Builder, node: Node) -> bool:
     return node.op not in KEEP_STORED and any(
         build.tensors[name].dtype == DType.FLOAT64 for name in (*node.inputs, *node.outputs)
     )
+
+
+def _read_by_any_road(build: Builder, node: ModelNode) -> Value | tuple[Value, ...]:
+    """By the operator's reader; where it has none, or that refuses the node, by Relax."""
+    reader = READERS.get((node.domain, node.op))
+    if reader is None and relax_road.reads(node):
+        return relax_road.read_by_relax(build, node)
+    if reader is None:
+        node.refuse(
+            "its inputs are known at run time only, they must be constants",
+            "export the model with constant shapes and parameters",
+        )
+    try:
+        return reader(build, node)
+    except CompileError as refusal:
+        if refusal.code not in REFUSALS or not relax_road.reads(node):
+            raise
+        try:
+            return relax_road.read_by_relax(build, node)
+        except CompileError:
+            raise refusal from None
+
+
+def _whole_bytes(build: Builder, value: str, data: Array) -> Array:
+    """Constants of 2 or 4 bits as int8 or uint8; what they were is kept in `build.narrow`."""
+    bits = data.dtype.name.removeprefix("u").removeprefix("int")
+    if bits not in ("2", "4"):
+        return data
+    signed = data.dtype.name.startswith("int")
+    low = -(1 << int(bits) - 1) if signed else 0
+    build.narrow[value] = (low, low + (1 << int(bits)) - 1)
+    return np.asarray(data.astype(np.int8 if signed else np.uint8))
 
 
 def _read_body(

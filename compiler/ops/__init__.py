@@ -47,6 +47,7 @@ from tinyc.compiler.ops.softmax import SOFTMAX
 from tinyc.compiler.ops.softmax_zero import SOFTMAX_ZERO
 from tinyc.compiler.ops.svm import SVM_OPS
 from tinyc.compiler.ops.take_columns import TAKE_COLUMNS
+from tinyc.compiler.ops.tensor_program import TENSOR_PROGRAM
 from tinyc.compiler.ops.top_k import TOP_K
 from tinyc.compiler.ops.transpose import TRANSPOSE
 from tinyc.compiler.ops.trees import TREES
@@ -85,6 +86,8 @@ OPS: dict[str, Op] = {
         GRAMS,
         GRID_SAMPLE,
         HARDMAX,
+        EXPAND,
+        GATHER,
         INPUT_ROWS,
         LOCAL_RESPONSE,
         LOOK_UP,
@@ -107,6 +110,7 @@ OPS: dict[str, Op] = {
         SOFTMAX,
         SOFTMAX_ZERO,
         TAKE_COLUMNS,
+        TENSOR_PROGRAM,
         TOP_K,
         TRANSPOSE,
         TREES,
