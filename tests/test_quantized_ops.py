@@ -117,6 +117,8 @@ CASES: dict[str, Callable[[], onnx.ModelProto]] = {
     "add, scales far apart": simple("Add", [(64,)] * 2, (64,), [Q(10.0, 0), Q(0.001, 0)], Q(0.5, 0)),
     "sub": simple("Sub", [(1, 30)] * 2, (1, 30), [Q(0.1013, 5), Q(0.0917, -128)], Q(0.2031, 127)),
     "mul": simple("Mul", [(1, 30)] * 2, (1, 30), [Q(0.1, 5), Q(0.05, -9)], Q(0.4, 0)),
+    "max": simple("Max", [(1, 30)] * 2, (1, 30), [Q(0.1, 5)] * 2, Q(0.1, 5)),
+    "min, uint8, broadcast": simple("Min", [(2, 30), (1, 30)], (2, 30), [U8, U8], U8),
     "mul, uint8": simple("Mul", [(1, 30)] * 2, (1, 30), [U8, U8], Q(0.2, 7, "uint8")),
     "max pool": simple("MaxPool", [(1, 3, 6, 6)], (1, 3, 3, 3), [Q(0.1, 4)], Q(0.1, 4),
                        kernel_shape=[2, 2], strides=[2, 2]),

@@ -24,6 +24,8 @@ from tinyc.compiler.ops.row_range import row_range, same_rows
 from tinyc.compiler.ops.sum_scales import sum_scales
 from tinyc.targets import Target
 
+EXTREMES = ("Maximum", "Minimum")
+
 
 @dataclass(frozen=True, slots=True)
 class BinaryAttrs:
@@ -73,6 +75,8 @@ def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
         product = (a.astype(np.int64) - zeros[0]) * (b.astype(np.int64) - zeros[1])
         zero_point = call.output.quant.zero_point[0]
         return (requantize(product, _product_scale(call), zero_point, low, high).astype(dtype),)
+    if call.node.op in EXTREMES:
+        return (np.clip(function(a, b), low, high).astype(dtype),)
     s = sum_scales(call)
     assert s is not None, "can_quantize has refused it"
     total = a.astype(np.int64) * s.a_multiplier + b.astype(np.int64) * s.b_multiplier + s.constant
@@ -89,6 +93,8 @@ def can_quantize(call: Call) -> bool:
         return False
     if call.node.op in ("Add", "Sub"):
         return sum_scales(call) is not None
+    if call.node.op in EXTREMES:  # stored integers of one scale are in the order of their reals
+        return len({(t.dtype, t.quant) for t in (*call.inputs, call.output)}) == 1
     return call.node.op == "Mul"
 
 
@@ -169,6 +175,8 @@ def expression_of(
             return loops.clamp(to.apply(acc, 0, zero_point), low, high)
 
         return product, to.constants, to.buffers
+    if call.node.op in EXTREMES:
+        return lambda a, b: loops.clamp(function(a, b), low, high), (), ()
     s = sum_scales(call)
     assert s is not None, "can_quantize has refused it"
 
