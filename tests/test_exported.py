@@ -17,7 +17,6 @@ from onnxruntime.quantization import (
 )
 
 from tests.harness import optimized, run_c, run_onnxruntime
-from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array
 from tinyc.compiler.onnx_import.reading import read_onnx
 
@@ -37,14 +36,6 @@ def values(net: str, letter: str) -> list[Array]:
 def net_of(path: Path) -> str:
     """`lstm_deep` of `lstm_deep_dynamo_batch.onnx`."""
     return path.stem.removesuffix("_batch").rpartition("_")[0]
-
-
-# Modes of the quantizer whose operators have no reader yet: to be taken out as they come.
-WAITING_MODES = ("qoperator", "qoperator_uint8", "qoperator_channels")
-
-
-def refused_yet(name: str) -> pytest.MarkDecorator:
-    return pytest.mark.xfail(raises=CompileError, reason=f"{name} has no kernel yet", strict=False)
 
 
 @pytest.mark.sampled
@@ -117,9 +108,7 @@ def float_model(net: str, folder: Path, exporter: str = "dynamo") -> Path:
 
 @pytest.mark.sampled
 @pytest.mark.parametrize("net", NETS)
-@pytest.mark.parametrize(
-    "mode", [pytest.param(m, marks=[refused_yet(m)] * (m in WAITING_MODES)) for m in MODES]
-)
+@pytest.mark.parametrize("mode", MODES)
 def test_a_quantized_export_answers_like_onnxruntime(net: str, mode: str, tmp_path: Path) -> None:
     """Single steps that flip grow through a network: what counts is how far the answers lie."""
     source, path, how = float_model(net, tmp_path), tmp_path / "q.onnx", MODES[mode]
@@ -131,7 +120,6 @@ def test_a_quantized_export_answers_like_onnxruntime(net: str, mode: str, tmp_pa
 
 
 @pytest.mark.sampled
-@refused_yet("dynamic")
 @pytest.mark.parametrize("net", NETS)
 def test_a_dynamically_quantized_export_answers_like_onnxruntime(net: str, tmp_path: Path) -> None:
     source, path = float_model(net, tmp_path), tmp_path / "q.onnx"

@@ -61,14 +61,15 @@ def read_conv_integer(build: Builder, node: ModelNode) -> Tensor:
 def _sums_of_weights(node: ModelNode, x: Tensor, w: Tensor) -> Array:
     """The sum of the weights that are not on padding, for each output; one a channel if equal."""
     assert w.data is not None and w.quant is not None
-    zeros = np.array(w.quant.zero_point, w.dtype.value)
-    ones = np.ones(x.shape, np.uint8)
-    constants = {"w": w.data, "zx": np.array(0, np.uint8), "zw": zeros}
+    zeros = np.array(w.quant.zero_point).reshape(-1, *[1] * (w.data.ndim - 1))
+    ones = np.ones(x.shape, np.float64)
+    constants = {"w": w.data.astype(np.float64) - zeros}
     proto = onnx.NodeProto()
     proto.CopyFrom(node.proto)
+    proto.op_type = "Conv"  # of whole numbers below 2^53: exact
     proto.ClearField("input")
-    proto.input.extend(["x", *constants])
-    model = single_node_model(proto, node.opset, {"x": ("uint8", x.shape)}, constants)
+    proto.input.extend(["x", "w"])
+    model = single_node_model(proto, node.opset, {"x": ("float64", x.shape)}, constants)
     sums = guarded(
         lambda: np.asarray(ReferenceEvaluator(model).run(None, {"x": ones})[0]),
         "bad-model",
