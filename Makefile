@@ -29,7 +29,7 @@ bench: $(READY) toolchains
 
 # Compiles and runs the test cases that come with ONNX, and writes docs/operators.md.
 conformance: $(READY)
-	$(RUN) -m bench.conformance --write
+	$(RUN) -m bench.measure --only conformance
 
 # Measures the schedules of common shapes and writes the records that come with tinyc.
 records: $(READY) toolchains

@@ -8,11 +8,12 @@ import argparse
 import random
 import sys
 from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+import onnx
 from rich.progress import track
 
 from bench.tables import table
@@ -43,16 +44,30 @@ def run_named(kind: str, names: Sequence[str]) -> list[Outcome]:
     return [run_case(cases(kind)[name]) for name in names]
 
 
-def run_cases(wanted: Sequence[tuple[str, str]], jobs: int) -> list[Outcome]:
+def run_cases(wanted: Sequence[tuple[str, str]], pool: Executor) -> list[Outcome]:
     """The outcomes of (kind, name), in their order."""
     parts = [
         (kind, [name for k, name in wanted if k == kind][i : i + AT_ONCE])
         for kind in dict.fromkeys(k for k, _ in wanted)
         for i in range(0, sum(k == kind for k, _ in wanted), AT_ONCE)
     ]
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-        futures = [pool.submit(run_named, kind, names) for kind, names in parts]
-        return [o for f in track(futures, "cases", transient=True) for o in f.result()]
+    futures = [pool.submit(run_named, kind, names) for kind, names in parts]
+    return [o for f in track(futures, "cases", transient=True) for o in f.result()]
+
+
+def conformance_section(pool: Executor) -> Iterator[str]:
+    """All suites; renews the table of the operators too."""
+    outcomes = run_cases([(kind, name) for kind in KINDS for name in cases(kind)], pool)
+    _write(outcomes)
+    yield "\n## ONNX's test cases, as C on the host\n"
+    yield "By operator: [docs/operators.md](../docs/operators.md). Node tests are those of onnx "
+    yield f"{onnx.__version__}; sets B and C are what tests/data/node_tests.csv says.\n"
+    yield summary(outcomes)
+
+
+def _write(outcomes: Sequence[Outcome]) -> None:
+    write_operators(_operators_of(outcomes))
+    DOCUMENT.write_text(document(operators()), "utf-8")
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:
@@ -92,14 +107,14 @@ def main(arguments: Sequence[str]) -> int:
     ]
     if chosen.sample:
         wanted = random.Random(1).sample(wanted, min(chosen.sample, len(wanted)))
-    outcomes = run_cases(wanted, chosen.jobs)
+    with ProcessPoolExecutor(chosen.jobs, get_context("spawn")) as pool:
+        outcomes = run_cases(wanted, pool)
     for o in outcomes:
         if o.result != "passed":
             print(f"{o.result:8} {o.set or '-'} {o.name}: {o.reason}")
     print(summary(outcomes))
     if chosen.write:
-        write_operators(_operators_of(outcomes))
-        DOCUMENT.write_text(document(operators()), "utf-8")
+        _write(outcomes)
     return 0
 
 
