@@ -9,7 +9,8 @@ import pytest
 
 from bench.models import SHARED
 
-ONE_IN = 12  # of sampled tests is in the fast part
+FEW = 2  # cases of a test that are in the fast part
+ONE_IN = 12  # of the cases of sampled tests
 GOLDEN = Path(__file__).parent / "golden"
 NEEDS_MODELS = pytest.mark.skipif(
     not SHARED.exists(), reason="the real models are not beside the project (../shared/models)"
@@ -21,10 +22,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of the tests that are marked as sampled, the fast part keeps the same few every time."""
-    for item in items:
-        if item.get_closest_marker("sampled") and crc32(item.nodeid.encode()) % ONE_IN:
-            item.add_marker("slow")
+    """The fast part has a few cases of every test, and fewer of sampled ones: always the same."""
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in sorted(items, key=_draw):
+        cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for same in cases.values():
+        for place, item in enumerate(same):
+            sampled = item.get_closest_marker("sampled") is not None
+            if place >= FEW or (sampled and _draw(item) % ONE_IN):
+                item.add_marker("slow")
+
+
+def _draw(item: pytest.Item) -> int:
+    return crc32(item.nodeid.encode())
 
 
 @pytest.fixture(autouse=True)

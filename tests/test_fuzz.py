@@ -27,6 +27,7 @@ def test_a_hundred_mutants_are_refused_or_compiled() -> None:
     check(seed=0, count=100)
 
 
+@pytest.mark.slow
 def test_a_hundred_mutants_of_tflite_files_are_refused_or_compiled() -> None:
     check(seed=0, count=100, kind="tflite")
 
