@@ -158,39 +158,28 @@ def cost_of(groups: Groups, picks: Picks) -> Cost:
     """What the groups cost with these options."""
     if not picks:
         return Cost(1, OTHER_CODE_BYTES, 1)
-    cost = _costs(groups, _Picked.of(groups, picks), 0)
+    cost = _costs(groups, _picked(groups, picks), 0)
     return Cost(*(int(v[picks[0]]) for v in (cost.cycles, cost.flash_bytes, cost.ram_bytes)))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Picked:
-    """What the picked option of every group costs, as in Columns; a row is a group."""
-
-    cycles: Array
-    flash: Array
-    ram: Array
-    uses: Array
-    at_calls: Array
-    added: Array
-
-    @staticmethod
-    def of(groups: Groups, picks: Picks) -> "_Picked":
-        chosen = list(zip(groups.columns, picks, strict=True))
-        return _Picked(*(np.array([getattr(c, name)[p] for c, p in chosen]) for name in COLUMNS))
-
-    def changed(self, groups: Groups, group: int, pick: int) -> "_Picked":
-        """With another option for one group."""
-        columns = groups.columns[group]
-        copies = {name: getattr(self, name).copy() for name in COLUMNS}
-        for name, values in copies.items():
-            values[group] = getattr(columns, name)[pick]
-        return _Picked(**copies)
+COLUMNS = tuple(f.name for f in fields(Columns))
 
 
-COLUMNS = tuple(f.name for f in fields(_Picked))
+def _picked(groups: Groups, picks: Picks) -> Columns:
+    """What the picked options cost; a row is a group."""
+    chosen = list(zip(groups.columns, picks, strict=True))
+    return Columns(*(np.array([getattr(c, name)[p] for c, p in chosen]) for name in COLUMNS))
 
 
-def _costs(groups: Groups, picked: _Picked, free: int) -> Cost:
+def _changed(picked: Columns, groups: Groups, group: int, pick: int) -> Columns:
+    """With another option for one group."""
+    copies = {name: getattr(picked, name).copy() for name in COLUMNS}
+    for name, values in copies.items():
+        values[group] = getattr(groups.columns[group], name)[pick]
+    return Columns(**copies)
+
+
+def _costs(groups: Groups, picked: Columns, free: int) -> Cost:
     """What all cost with each option of the group `free`, and the others as picked."""
     mine = groups.columns[free]
     rest = np.arange(len(groups.columns)) != free
@@ -232,7 +221,7 @@ def _descend(groups: Groups, start: Picks, objective: Objective) -> Picks:
 
 def _descend_one_by_one(groups: Groups, start: Picks, objective: Objective) -> Picks:
     picks, still = start, 0
-    picked = _Picked.of(groups, picks)
+    picked = _picked(groups, picks)
     for i in itertools.cycle(range(len(picks))):
         values = objective(_costs(groups, picked, i))
         best = int(np.argmin(values))
@@ -240,7 +229,7 @@ def _descend_one_by_one(groups: Groups, start: Picks, objective: Objective) -> P
             still += 1
         else:
             picks, still = (*picks[:i], best, *picks[i + 1 :]), 1
-            picked = picked.changed(groups, i, best)
+            picked = _changed(picked, groups, i, best)
         if still >= len(picks):
             break
     return picks

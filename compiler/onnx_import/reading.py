@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from tinyc.compiler.errors import CompileError
+from tinyc.compiler.errors import CompileError, unsupported_operators
 from tinyc.compiler.graph import Array, DType, Graph, Node, Shape, Tensor, constant, verify
 from tinyc.compiler.names import short_names
 from tinyc.compiler.onnx_import import folding, relax_road
@@ -111,13 +111,7 @@ def _check_operators(nodes: Iterable[ModelNode], graph: onnx.GraphProto) -> None
             domain = f", domain {node.domain}" if node.domain else ""
             unknown.append(f"node '{node.name}' ({node.op}{domain})")
     if unknown:
-        count = f"{len(unknown)} nodes have operators that are"
-        raise CompileError(
-            "unsupported-op",
-            f"{count if len(unknown) > 1 else 'a node has an operator that is'} not supported",
-            ", ".join(unknown),
-            "express them by other operators; `tinyc ops` lists those that are supported",
-        )
+        raise unsupported_operators(unknown)
 
 
 def _is_known(node: ModelNode) -> bool:

@@ -18,7 +18,7 @@ from onnx.helper import (
 )
 from onnx.shape_inference import infer_shapes
 
-from tinyc.compiler.errors import CompileError
+from tinyc.compiler.errors import CompileError, unsupported_operators
 from tinyc.compiler.onnx_import.foreign import guarded
 from tinyc.compiler.tflite_import.building import OnnxGraph
 from tinyc.compiler.tflite_import.lite_model import LiteModel, LiteOperator, LiteTensor
@@ -78,13 +78,7 @@ def _check_operators(operators: tuple[LiteOperator, ...]) -> None:
     """Refuse the model when it has operators that have no reader: all of them at once."""
     unknown = [f"node '{o.name}' ({o.kind})" for o in operators if o.kind not in READERS]
     if unknown:
-        count = f"{len(unknown)} nodes have operators that are"
-        raise CompileError(
-            "unsupported-op",
-            f"{count if len(unknown) > 1 else 'a node has an operator that is'} not supported",
-            ", ".join(unknown),
-            "express them by other operators; `tinyc ops` lists those that are supported",
-        )
+        raise unsupported_operators(unknown)
 
 
 def _convert(graph: OnnxGraph, operator: LiteOperator) -> None:
