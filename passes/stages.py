@@ -179,20 +179,23 @@ class Streamed:
         step, size = self.calls[place], self.bytes[storage]
         windows, rows = step.windows.get(storage), step.input_rows.get(storage, 1)
         calls = np.flatnonzero(self.at(place))
-        begins = [self.events[i].begin for i in calls]
-        firsts = [min((w.first(begin) for w in windows or ()), default=0) for begin in begins]
-        read = np.clip(np.array(firsts, np.int64), 0, rows) * (size // rows)
+        begins = self._columns[1, calls]
+        firsts = [begins * w.stride - w.before for w in windows or ()]
+        first = np.min(firsts, axis=0) if firsts else np.zeros_like(begins)
+        read = np.clip(first, 0, rows) * (size // rows)
         least = np.minimum.accumulate(np.append(read, size)[::-1])[::-1]
         return least[np.searchsorted(calls, np.arange(len(self.events)))]
 
     def tops(self, storage: str) -> Array:
         """At each event, how many bytes of a tensor that the stage writes are there after it."""
-        tops, top = np.zeros(len(self.events), np.int64), 0
-        for i, event in enumerate(self.events):
-            if storage in self.calls[event.place].writes:
-                top = self.written(event.place, storage, event.end)
-            tops[i] = top
-        return tops
+        tops = np.zeros(len(self.events), np.int64)
+        for place, step in enumerate(self.calls):
+            if storage in step.writes:
+                calls, size = self.at(place), self.bytes[storage]
+                ends = self._columns[2, calls]
+                rows = ends * (size // step.rows)
+                tops[calls] = size * (ends == step.rows) if step.accumulates else rows
+        return np.maximum.accumulate(tops)
 
     @cached_property
     def phases(self) -> int:
@@ -205,7 +208,8 @@ class Streamed:
         if self.phases == 1:
             return oldest
         later = np.append(oldest[1:], self.bytes[storage])
-        gathered = np.array([storage in self.calls[e.place].gathers for e in self.events])
+        gathers = np.array([storage in step.gathers for step in self.calls])
+        gathered = gathers[self._columns[0]]
         return np.stack([oldest, np.where(gathered, later, oldest)], axis=1).reshape(-1)
 
     def tops_by_phase(self, storage: str) -> Array:
@@ -214,7 +218,7 @@ class Streamed:
         if self.phases == 1:
             return tops
         before = np.concatenate([[0], tops[:-1]])
-        gathering = np.array([bool(self.calls[e.place].gathers) for e in self.events])
+        gathering = np.array([bool(step.gathers) for step in self.calls])[self._columns[0]]
         return np.stack([np.where(gathering, before, tops), tops], axis=1).reshape(-1)
 
     def moved_bytes(self, place: int) -> int:
@@ -229,11 +233,18 @@ class Streamed:
 
     def reads(self, storage: str) -> Array:
         """Which events read a tensor; bool [events]."""
-        return np.array([storage in self.calls[event.place].reads for event in self.events])
+        readers = [place for place, step in enumerate(self.calls) if storage in step.reads]
+        return np.isin(self._columns[0], readers)
 
     def at(self, place: int) -> Array:
         """Which events are calls of the layer; bool [events]."""
-        return np.array([event.place == place for event in self.events])
+        return np.asarray(self._columns[0] == place)
+
+    @cached_property
+    def _columns(self) -> Array:
+        """Place, begin and end of the events; int64 [3, events]."""
+        rows = [(event.place, event.begin, event.end) for event in self.events]
+        return np.array(rows, np.int64).reshape(-1, 3).T
 
 
 def stage_of(steps: Sequence[Step], numbers: Sequence[int], units: Sequence[int]) -> Stage:
