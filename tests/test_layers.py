@@ -29,7 +29,7 @@ LAYERS = (  # lowest first; the longest prefix decides
     ("compiler.bundle", "compiler.front", "compiler.running", "compiler.verification",
      "autotune.candidates"),
     ("autotune.measure", "autotune.tuner"),
-    ("compiler.profiling", "compiler.tuning"),
+    ("compiler.profiling", "compiler.tuning", "quantization"),
     ("compiler.api", "compiler.show"),
     ("compiler.show_map", "compiler.show_operators", "compiler.show_profile",
      "compiler.show_tuning"),
@@ -39,7 +39,9 @@ LAYERS = (  # lowest first; the longest prefix decides
 )
 # fmt: on
 SOURCES = [
-    p for f in ("compiler", "passes", "targets", "autotune") for p in (ROOT / f).rglob("*.py")
+    p
+    for f in ("compiler", "passes", "targets", "autotune", "quantization")
+    for p in (ROOT / f).rglob("*.py")
 ]
 
 
