@@ -35,7 +35,7 @@ def _with_plain_layers(model: FloatModel, shapes: Mapping[str, Shape]) -> FloatM
         elif node.op_type == "MatMul" and weights is not None and weights.ndim == 2:
             flat = len(shapes.get(node.input[0], ())) == 2
             gemm = helper.make_node("Gemm", node.input, node.output, node.name)
-            nodes.append(_with_bias(gemm, weights.shape[1], constants) if flat else node)
+            nodes.append(_plain_gemm(model, gemm, weights, constants) if flat else node)
         else:
             nodes.append(node)
     return model.with_constants(constants).with_nodes(nodes)
