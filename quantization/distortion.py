@@ -1,7 +1,7 @@
 """How much a change of tensors disturbs the model's output: what every choice is judged by."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,6 +27,14 @@ class Judge:
         model = self.execution.model
         first = point.tensors[:1] if _all_from_first(model, point) else point.tensors
         return self.of_values({n: grid.rounded(self.values[n]) for n in first})
+
+    def of_weights(self, output: str, weights: Values) -> float:
+        """Distortion when the layer that writes `output` alone has other weights."""
+        model = self.execution.model.with_constants(weights)
+        upstream = _upstream(model, self.values, {output: self.values[output]})
+        given = {name: array for name, array in upstream.items() if name != output}
+        other = replace(self.execution, model=model)
+        return self.between(other.run(given, self.compared))
 
     def of_values(self, changed: Values) -> float:
         """Distortion when some tensors have other values."""

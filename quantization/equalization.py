@@ -191,9 +191,7 @@ def _scale_outputs(layer: Layer, constants: dict[str, Array], factors: Array) ->
     constants[layer.bias] = (bias * factors).astype(np.float32)
 
 
-def _scale_inputs(
-    layer: Layer, constants: dict[str, Array], factors: Array, chain: Chain
-) -> None:
+def _scale_inputs(layer: Layer, constants: dict[str, Array], factors: Array, chain: Chain) -> None:
     weights = constants[layer.weights[0]]
     if layer.node.op_type == "Gemm":
         along = np.repeat(factors, weights.shape[1] // chain.channels)[None]

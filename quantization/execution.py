@@ -45,7 +45,9 @@ class Execution:
         count = len(next(iter(given.values())))
         step = CHUNK if self.together else 1
         parts = [
-            session.run(list(wanted), {n: self._merged(a[at : at + step]) for n, a in given.items()})
+            session.run(
+                list(wanted), {n: self._merged(a[at : at + step]) for n, a in given.items()}
+            )
             for at in range(0, count, step)
         ]
         columns = zip(wanted, zip(*parts, strict=True), strict=True)
@@ -134,7 +136,12 @@ def _for_batches(part: FloatModel) -> FloatModel:
     nodes: list[onnx.NodeProto] = []
     for node in part.nodes:
         target = part.constants.get(node.input[1]) if node.op_type == "Reshape" else None
-        if target is None or not target.size or target[0] != 1 or attribute(node, "allowzero", 0) * (target == 0).any():
+        if (
+            target is None
+            or not target.size
+            or target[0] != 1
+            or attribute(node, "allowzero", 0) * (target == 0).any()
+        ):
             nodes.append(node)
             continue
         changed = helper.make_node(

@@ -91,9 +91,7 @@ def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
     return next((helper.get_attribute_value(a) for a in found), default)
 
 
-def read_float_model(
-    path: Path, input_shapes: Mapping[str, Shape] | None = None
-) -> FloatModel:
+def read_float_model(path: Path, input_shapes: Mapping[str, Shape] | None = None) -> FloatModel:
     """The model of a file with static shapes, its functions inlined and its constants folded.
 
     Raises CompileError when it is no float model, or a shape is open that is no batch.
@@ -106,7 +104,7 @@ def read_float_model(
     version = next(o.version for o in proto.opset_import if o.domain in ("", "ai.onnx"))
     if version < LEAST_OPSET:
         proto = onnx.version_converter.convert_version(proto, LEAST_OPSET)
-    return model_of(_folded(proto), proto.graph.name or path.stem)
+    return model_of(_folded(proto), path.stem)
 
 
 def model_of(proto: onnx.ModelProto, name: str) -> FloatModel:
@@ -140,7 +138,9 @@ def _load(path: Path) -> onnx.ModelProto:
     try:
         return onnx.load(str(path))
     except (OSError, ValueError, onnx.onnx_cpp2py_export.checker.ValidationError) as error:
-        raise CompileError("bad-model", f"the model cannot be read: {error}", f"'{path}'") from error
+        raise CompileError(
+            "bad-model", f"the model cannot be read: {error}", f"'{path}'"
+        ) from error
     except Exception as error:  # protobuf's DecodeError has no stable home
         if type(error).__name__ != "DecodeError":
             raise

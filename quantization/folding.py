@@ -114,9 +114,7 @@ def _scaled_layer(
     return merged, {n: v.astype(np.float32) for n, v in zip(names, values, strict=True)}
 
 
-def _factors(
-    model: FloatModel, node: onnx.NodeProto, shape: Shape
-) -> tuple[Array, Array] | None:
+def _factors(model: FloatModel, node: onnx.NodeProto, shape: Shape) -> tuple[Array, Array] | None:
     """y = x * scale + shift of a channel; None where the constants are no value a channel."""
     if node.op_type == "BatchNormalization":
         return _normalization(model, node)

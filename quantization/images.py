@@ -55,9 +55,7 @@ def read_images(files: Sequence[Path], shape: Shape, stated: Preprocessing | Non
     Raises CompileError when the pre-processing is not stated, or an image cannot be read.
     """
     if stated is None:
-        raise CompileError(
-            "no-preprocessing", "what happens to pixels is not stated", help=HELP
-        )
+        raise CompileError("no-preprocessing", "what happens to pixels is not stated", help=HELP)
     height, width, channels, first = _layout(shape)
     rows = [_pixels(file, (width, height), channels) for file in files]
     pixels = np.stack(rows).astype(np.float32) * np.float32(stated.scale)

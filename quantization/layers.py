@@ -83,7 +83,9 @@ def rows(layer: Layer, weights: Array, x: Array, positions: Array) -> Array:
     kernel = weights.shape[2:]
     strides, dilations, begins = _geometry(layer.node, x.shape[3:], kernel)
     groups = int(attribute(layer.node, "group", 1))
-    taps = np.stack(np.meshgrid(*map(np.arange, kernel), indexing="ij"), -1).reshape(-1, len(kernel))
+    taps = np.stack(np.meshgrid(*map(np.arange, kernel), indexing="ij"), -1).reshape(
+        -1, len(kernel)
+    )
     places = positions[:, None, 1:] * strides - begins + taps[None] * dilations
     inside = ((places >= 0) & (places < np.array(x.shape[3:]))).all(axis=-1)
     clipped = np.clip(places, 0, np.array(x.shape[3:]) - 1)

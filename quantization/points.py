@@ -86,7 +86,9 @@ def constant_operands(model: FloatModel, grids: Mapping[str, Grid]) -> list[str]
     ]
 
 
-def point_values(execution: Execution, samples: Values, points: Iterable[Point]) -> dict[str, Array]:
+def point_values(
+    execution: Execution, samples: Values, points: Iterable[Point]
+) -> dict[str, Array]:
     """The real values of the tensors of all points."""
     return execution.run(samples, [name for point in points for name in point.tensors])
 

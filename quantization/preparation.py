@@ -69,7 +69,9 @@ def input_scaling(model: FloatModel) -> list[tuple[list[str], str]]:
         while (node := model.only_reader(tensor)) is not None and len(node.output) == 1:
             constants = [n for n in node.input if n in model.constants]
             scales = node.op_type in ELEMENTWISE and len(constants) == 1
-            scales |= node.op_type == "Conv" and _is_scaling(model.constants.get(node.input[1]), node)
+            scales |= node.op_type == "Conv" and _is_scaling(
+                model.constants.get(node.input[1]), node
+            )
             if not scales and node.op_type not in MOVING:
                 break
             tensor = node.output[0]

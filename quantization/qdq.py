@@ -109,7 +109,9 @@ class _Writer:
             self.constants[f"{name}/stored"] = integers
             self.names[name] = f"{name}/rounded"
             inputs = [f"{name}/stored", *self._parameters(name, grid)]
-            yield helper.make_node("DequantizeLinear", inputs, [f"{name}/rounded"], f"{name}/dequantize")
+            yield helper.make_node(
+                "DequantizeLinear", inputs, [f"{name}/rounded"], f"{name}/dequantize"
+            )
 
     def rewired(self, node: onnx.NodeProto) -> onnx.NodeProto:
         """The node reading what is rounded."""

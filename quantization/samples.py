@@ -15,7 +15,7 @@ from tinyc.quantization.images import Preprocessing, image_files, read_images
 
 Data = str | Path | Mapping[str, Array] | Iterable[Any]
 FEW = 32  # samples below which ranges are guesses
-COVERED = 0.05  # of the range: more than the last third of samples may add without a warning
+COVERED = 0.25  # of the range: what the last third of samples may add without a warning
 
 
 @dataclass(frozen=True, slots=True, eq=False)

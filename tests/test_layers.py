@@ -32,7 +32,7 @@ LAYERS = (  # lowest first; the longest prefix decides
     ("compiler.profiling", "compiler.tuning", "quantization"),
     ("compiler.api", "compiler.show"),
     ("compiler.show_map", "compiler.show_operators", "compiler.show_profile",
-     "compiler.show_tuning"),
+     "compiler.show_tuning", "quantization.showing"),
     ("compiler.show_plans",),
     ("compiler.arguments",),
     ("compiler.cli",),
