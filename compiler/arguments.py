@@ -186,10 +186,9 @@ def _add_quantize(parser: argparse.ArgumentParser) -> None:
             help=f"{what}, where it helps on the samples",
         )  # fmt: skip
     parser.add_argument(
-        "--images",
-        metavar="STEPS",
+        "--images", metavar="STEPS",
         help="what happens to pixels, as in scale=1/255,mean=0.5,std=0.5",
-    )
+    )  # fmt: skip
     _add_shape_argument(parser)
 
 

@@ -9,7 +9,7 @@ import onnx
 from onnx import helper
 
 from tinyc.compiler.graph import Array
-from tinyc.quantization.float_model import FloatModel, Value, attribute
+from tinyc.quantization.float_model import FloatModel, Value
 from tinyc.quantization.runtime import session_of
 
 Values = Mapping[str, Array]  # by tensor: [samples, *shape of the tensor]
@@ -44,11 +44,10 @@ class Execution:
         session = session_of(self._part(nodes, given, wanted), exact=True)
         count = len(next(iter(given.values())))
         step = CHUNK if self.together else 1
+        chunks = (slice(at, at + step) for at in range(0, count, step))
         parts = [
-            session.run(
-                list(wanted), {n: self._merged(a[at : at + step]) for n, a in given.items()}
-            )
-            for at in range(0, count, step)
+            session.run(list(wanted), {n: self._merged(a[chunk]) for n, a in given.items()})
+            for chunk in chunks
         ]
         columns = zip(wanted, zip(*parts, strict=True), strict=True)
         return {name: self._stacked(arrays) for name, arrays in columns}
@@ -136,12 +135,7 @@ def _for_batches(part: FloatModel) -> FloatModel:
     nodes: list[onnx.NodeProto] = []
     for node in part.nodes:
         target = part.constants.get(node.input[1]) if node.op_type == "Reshape" else None
-        if (
-            target is None
-            or not target.size
-            or target[0] != 1
-            or attribute(node, "allowzero", 0) * (target == 0).any()
-        ):
+        if target is None or not target.size or target[0] != 1 or (target == 0).any():
             nodes.append(node)
             continue
         changed = helper.make_node(

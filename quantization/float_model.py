@@ -139,7 +139,7 @@ def _load(path: Path) -> onnx.ModelProto:
         return onnx.load(str(path))
     except (OSError, ValueError, onnx.onnx_cpp2py_export.checker.ValidationError) as error:
         raise CompileError(
-            "bad-model", f"the model cannot be read: {error}", f"'{path}'"
+            "bad-model", f"the model cannot be read: {error}", f"file '{path}'"
         ) from error
     except Exception as error:  # protobuf's DecodeError has no stable home
         if type(error).__name__ != "DecodeError":

@@ -44,7 +44,7 @@ def _with_plain_layers(model: FloatModel, shapes: Mapping[str, Shape]) -> FloatM
 def _outputs(node: onnx.NodeProto, weights: Array) -> int:
     """Output channels of a convolution."""
     groups = int(attribute(node, "group", 1))
-    return weights.shape[0] if node.op_type == "Conv" else weights.shape[1] * groups
+    return int(weights.shape[0] if node.op_type == "Conv" else weights.shape[1] * groups)
 
 
 def _with_bias(node: onnx.NodeProto, count: int, constants: dict[str, Array]) -> onnx.NodeProto:

@@ -83,15 +83,13 @@ def rows(layer: Layer, weights: Array, x: Array, positions: Array) -> Array:
     kernel = weights.shape[2:]
     strides, dilations, begins = _geometry(layer.node, x.shape[3:], kernel)
     groups = int(attribute(layer.node, "group", 1))
-    taps = np.stack(np.meshgrid(*map(np.arange, kernel), indexing="ij"), -1).reshape(
-        -1, len(kernel)
-    )
+    taps = np.indices(kernel).reshape(len(kernel), -1).T
     places = positions[:, None, 1:] * strides - begins + taps[None] * dilations
-    inside = ((places >= 0) & (places < np.array(x.shape[3:]))).all(axis=-1)
+    inside: Array = np.all((places >= 0) & (places < np.array(x.shape[3:])), axis=-1)
     clipped = np.clip(places, 0, np.array(x.shape[3:]) - 1)
     channels_last = np.moveaxis(x[:, 0], 1, -1)
     index = (positions[:, :1], *np.moveaxis(clipped, -1, 0))
-    taken = channels_last[index] * inside[..., None].astype(x.dtype)  # [n, taps, channels]
+    taken = channels_last[index] * np.expand_dims(inside, -1).astype(x.dtype)  # [n, taps, channels]
     split = taken.reshape(len(positions), len(taps), groups, -1)
     return np.ascontiguousarray(split.transpose(2, 0, 3, 1).reshape(groups, len(positions), -1))
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from tinyc.compiler.graph import Array
-from tinyc.quantization.execution import Execution, Values, real_tensors
+from tinyc.quantization.execution import real_tensors
 from tinyc.quantization.float_model import FloatModel
 from tinyc.quantization.grids import Grid
 
@@ -84,13 +83,6 @@ def constant_operands(model: FloatModel, grids: Mapping[str, Grid]) -> list[str]
         and model.constants[name].dtype == np.float32
         and not _is_bias(model, node, name)
     ]
-
-
-def point_values(
-    execution: Execution, samples: Values, points: Iterable[Point]
-) -> dict[str, Array]:
-    """The real values of the tensors of all points."""
-    return execution.run(samples, [name for point in points for name in point.tensors])
 
 
 def _is_inside(model: FloatModel, tensor: str) -> bool:

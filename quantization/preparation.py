@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 
 from tinyc.compiler.graph import Array
 from tinyc.quantization.execution import Execution, Values, execution_of, real_tensors
@@ -69,9 +70,8 @@ def input_scaling(model: FloatModel) -> list[tuple[list[str], str]]:
         while (node := model.only_reader(tensor)) is not None and len(node.output) == 1:
             constants = [n for n in node.input if n in model.constants]
             scales = node.op_type in ELEMENTWISE and len(constants) == 1
-            scales |= node.op_type == "Conv" and _is_scaling(
-                model.constants.get(node.input[1]), node
-            )
+            if node.op_type == "Conv":
+                scales = _is_scaling(model.constants.get(node.input[1]), node)
             if not scales and node.op_type not in MOVING:
                 break
             tensor = node.output[0]
@@ -82,7 +82,7 @@ def input_scaling(model: FloatModel) -> list[tuple[list[str], str]]:
     return found
 
 
-def _is_scaling(weights: Array | None, node: object) -> bool:
+def _is_scaling(weights: Array | None, node: onnx.NodeProto) -> bool:
     """Whether a convolution only scales its channels, as a normalization does."""
     if weights is None or weights.size != weights.shape[0]:
         return False

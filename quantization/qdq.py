@@ -108,9 +108,11 @@ class _Writer:
             integers = np.clip(stored, -128, 127).astype(np.int8)
             self.constants[f"{name}/stored"] = integers
             self.names[name] = f"{name}/rounded"
-            inputs = [f"{name}/stored", *self._parameters(name, grid)]
             yield helper.make_node(
-                "DequantizeLinear", inputs, [f"{name}/rounded"], f"{name}/dequantize"
+                "DequantizeLinear",
+                [f"{name}/stored", *self._parameters(name, grid)],
+                [f"{name}/rounded"],
+                f"{name}/dequantize",
             )
 
     def rewired(self, node: onnx.NodeProto) -> onnx.NodeProto:

@@ -186,7 +186,7 @@ def _candidate(
 
 
 def _floating_inputs(prepared: Prepared, options: Options) -> tuple[str, ...]:
-    """Tensors that stay real: inputs of so different sizes that only their scaled values fit int8."""
+    """Tensors that stay real: inputs of which only the scaled values fit int8."""
     judge = _judge(prepared.execution, prepared.values)
     floating: list[str] = []
     for before, after in input_scaling(prepared.model):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -73,7 +74,7 @@ def least_entropy(x: Array) -> tuple[float, float]:
 
 METHODS: Mapping[str, Callable[[Array], tuple[float, float]]] = {
     "minmax": minmax,
-    **{f"percentile {p:g}": (lambda x, p=p: percentile(x, p)) for p in PERCENTILES},
+    **{f"percentile {p:g}": partial(percentile, percent=p) for p in PERCENTILES},
     "mse": least_squares,
     "entropy": least_entropy,
 }

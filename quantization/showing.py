@@ -64,7 +64,8 @@ def _print_totals(console: Console, report: QuantizationReport) -> None:
     rows = {
         "weights": f"{report.weights}; {balance}",
         "bytes": f"{report.float_bytes:,} B of constants became {report.stored_bytes:,} B",
-        "output": f"{report.output_db:.1f} dB signal to noise, {report.same_answers:.1%} same answers",
+        "output": f"{report.output_db:.1f} dB signal to noise, "
+        f"{report.same_answers:.1%} same answers",
     }
     if report.accuracy is not None and report.float_accuracy is not None:
         rows["accuracy"] = (
