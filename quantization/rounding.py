@@ -12,7 +12,7 @@ from tinyc.compiler.graph import Array
 from tinyc.quantization.grids import LIMITS
 
 DAMPING = 0.01  # of the mean of the diagonal
-RIDGE = 0.1  # of the mean of the diagonal, where weights may leave the float ones
+RIDGE = 5.0  # of the mean of the diagonal, where weights may leave the float ones: less overfits
 
 
 def compensated(matrix: Array, x: Array, y: Array) -> Array:
