@@ -18,6 +18,7 @@ from tinyc.compiler.running import RunResult, run_artifact
 from tinyc.compiler.tuning import tune_model
 from tinyc.compiler.verification import Verification, verify_model
 from tinyc.quantization.api import Quantization, quantize, quantized_file
+from tinyc.quantization.options import Options as QuantizationOptions
 from tinyc.quantization.samples import Data
 from tinyc.targets import Target, load_target
 from tinyc.targets.firmware import Io, Weights
@@ -97,7 +98,8 @@ def compile(
         memory=memory,
         stream=stream,
     )  # fmt: skip
-    with quantized_file(Path(model), quantize, options.input_shapes) as file:
+    reading = QuantizationOptions(input_shapes=options.input_shapes, dims=options.dims)
+    with quantized_file(Path(model), quantize, reading) as file:
         return compile_model(file, _target(target), options)
 
 

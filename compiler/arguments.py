@@ -319,15 +319,6 @@ def _add_reading_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_shape_argument(parser)
     parser.add_argument(
-        "--dim",
-        type=_dim,
-        action="append",
-        default=[],
-        metavar="NAME=SIZE",
-        help="size of an open dimension that has a name, wherever it stands, as in batch=1; may be "
-        "repeated",
-    )
-    parser.add_argument(
         "--dump", type=Path, metavar="DIR", help="write the graph after every pass to a folder"
     )
     parser.add_argument(
@@ -347,4 +338,13 @@ def _add_shape_argument(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME=SHAPE",
         help="shape of an input with open dimensions, as in x=1,3,96,96; may be repeated",
+    )
+    parser.add_argument(
+        "--dim",
+        type=_dim,
+        action="append",
+        default=[],
+        metavar="NAME=SIZE",
+        help="size of an open dimension that has a name, wherever it stands, as in batch=1; may be "
+        "repeated",
     )

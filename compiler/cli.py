@@ -40,6 +40,7 @@ def _compile(args: argparse.Namespace) -> int:
     from tinyc.compiler.pipeline import compile_model
     from tinyc.compiler.show import show_report, show_written
     from tinyc.quantization.api import quantized_file
+    from tinyc.quantization.options import Options as QuantizationOptions
     from tinyc.quantization.showing import quantization_progress
     from tinyc.targets import load_target
 
@@ -48,9 +49,10 @@ def _compile(args: argparse.Namespace) -> int:
         check_memory=args.check_memory,
     )  # fmt: skip
     target = load_target(args.target)
+    reading = QuantizationOptions(input_shapes=options.input_shapes, dims=options.dims)
     with (
         quantization_progress(quiet=args.json) as watch,
-        quantized_file(args.models[0], args.quantize, options.input_shapes, watch) as model,
+        quantized_file(args.models[0], args.quantize, reading, watch) as model,
     ):
         artifact = compile_model(model, target, options)
     artifact.write(args.output)
@@ -214,6 +216,7 @@ def _quantize(args: argparse.Namespace) -> int:
             correct_bias=args.bias_correction,
             adapt=args.adaptive_rounding,
             input_shapes=dict(args.input_shape),
+            dims=dict(args.dim),
             images=args.images,
             watch=watch,
         )

@@ -54,6 +54,7 @@ def quantize(
     correct_bias: bool = True,
     adapt: bool = True,
     input_shapes: Mapping[str, Shape] | None = None,
+    dims: Mapping[str, int] | None = None,
     images: str | Preprocessing | None = None,
     watch: Watch = silent,
 ) -> Quantization:
@@ -66,6 +67,7 @@ def quantize(
     per_tensor    one scale for all weights of a layer
     equalize, correct_bias, adapt  whether these steps are tried; each stays where it helps
     input_shapes  shapes by input name, for dimensions that the model leaves open
+    dims          sizes by name of an open dimension, wherever it stands
     images        what happens to pixels, as in "scale=1/255,mean=0.5,std=0.5"
     watch         is told what is being done
 
@@ -78,6 +80,7 @@ def quantize(
         correct_bias=correct_bias,
         adapt=adapt,
         input_shapes=input_shapes or {},
+        dims=dims or {},
         images=_preprocessing(images),
     )
     quantized = quantize_model(Path(model), data, options, watch)
@@ -87,7 +90,7 @@ def quantize(
 
 @contextmanager
 def quantized_file(
-    model: Path, data: Data | None, input_shapes: Mapping[str, Shape], watch: Watch = silent
+    model: Path, data: Data | None, options: Options, watch: Watch = silent
 ) -> Iterator[Path]:
     """A file of the model's name with the model quantized by `data`; the model itself without."""
     if data is None:
@@ -95,7 +98,6 @@ def quantized_file(
         return
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / model.with_suffix(".onnx").name
-        options = Options(input_shapes=input_shapes)
         proto = quantize_model(model, data, options, watch).model.to_proto()
         file.write_bytes(proto.SerializeToString(deterministic=True))
         yield file

@@ -12,6 +12,9 @@ from onnx import helper, numpy_helper
 
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array, Shape
+from tinyc.compiler.onnx_import.foreign import guarded
+from tinyc.compiler.onnx_import.inputs import read_inputs
+from tinyc.compiler.onnx_import.loading import load_model
 from tinyc.quantization.runtime import session_of
 
 LEAST_OPSET = 13  # the first in which DequantizeLinear has an axis
@@ -91,19 +94,31 @@ def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
     return next((helper.get_attribute_value(a) for a in found), default)
 
 
-def read_float_model(path: Path, input_shapes: Mapping[str, Shape] | None = None) -> FloatModel:
+def read_float_model(
+    path: Path,
+    input_shapes: Mapping[str, Shape] = {},
+    dims: Mapping[str, int] = {},
+) -> FloatModel:
     """The model of a file with static shapes, its functions inlined and its constants folded.
 
-    Raises CompileError when it is no float model, or a shape is open that is no batch.
+    Raises CompileError when it cannot be read, is quantized already, or leaves a shape open.
     """
-    proto = _load(path)
-    _refuse_quantized(proto, path)
+    proto = load_model(path)
+    where = f"file '{path}'"
     if proto.functions:
-        proto = onnx.inliner.inline_local_functions(proto)
-    _fix_shapes(proto, input_shapes or {})
-    version = next(o.version for o in proto.opset_import if o.domain in ("", "ai.onnx"))
+        proto = guarded(
+            lambda: onnx.inliner.inline_local_functions(proto),
+            "bad-model", "its functions cannot be inlined", where,
+        )  # fmt: skip
+    _refuse_quantized(proto, where)
+    inputs, _ = read_inputs(proto.graph, input_shapes, dims)
+    proto = _with_shapes(proto, {tensor.name: tensor.shape for tensor in inputs})
+    version = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 0)
     if version < LEAST_OPSET:
-        proto = onnx.version_converter.convert_version(proto, LEAST_OPSET)
+        proto = guarded(
+            lambda: onnx.version_converter.convert_version(proto, LEAST_OPSET),
+            "old-opset", f"opset {version} cannot be converted to opset {LEAST_OPSET}", where,
+        )  # fmt: skip
     return model_of(_folded(proto), path.stem)
 
 
@@ -134,53 +149,29 @@ def model_of(proto: onnx.ModelProto, name: str) -> FloatModel:
     )
 
 
-def _load(path: Path) -> onnx.ModelProto:
-    try:
-        return onnx.load(str(path))
-    except (OSError, ValueError, onnx.onnx_cpp2py_export.checker.ValidationError) as error:
-        raise CompileError(
-            "bad-model", f"the model cannot be read: {error}", f"file '{path}'"
-        ) from error
-    except Exception as error:  # protobuf's DecodeError has no stable home
-        if type(error).__name__ != "DecodeError":
-            raise
-        raise CompileError("bad-model", "the file is no ONNX model", f"file '{path}'") from error
-
-
-def _refuse_quantized(proto: onnx.ModelProto, path: Path) -> None:
+def _refuse_quantized(proto: onnx.ModelProto, where: str) -> None:
     found = next((n for n in proto.graph.node if n.op_type in QUANTIZED), None)
     if found is not None:
         raise CompileError(
             "already-quantized",
             f"the model is quantized already: it has a {found.op_type}",
-            f"file '{path}'",
+            where,
             "give the float model it was made from",
         )
 
 
-def _fix_shapes(proto: onnx.ModelProto, given: Mapping[str, Shape]) -> None:
-    """Static shapes for the inputs; an open first dimension is a batch, of one."""
-    constants = {i.name for i in proto.graph.initializer}
-    for port in proto.graph.input:
-        if port.name in constants:
-            continue
+def _with_shapes(proto: onnx.ModelProto, shapes: Mapping[str, Shape]) -> onnx.ModelProto:
+    """The model with static shapes of inputs; all others follow from them."""
+    changed = onnx.ModelProto()
+    changed.CopyFrom(proto)
+    for port in changed.graph.input:
         dims = port.type.tensor_type.shape.dim
-        shape = given.get(port.name)
-        for position, dim in enumerate(dims):
-            if shape is not None:
-                dim.dim_value = shape[position]
-            elif not dim.HasField("dim_value") and position == 0:
-                dim.dim_value = 1
-            elif not dim.HasField("dim_value"):
-                raise CompileError(
-                    "open-shape",
-                    f"dimension {position} of the input is open",
-                    f"input '{port.name}'",
-                    f"say its shape with --input-shape {port.name}=...",
-                )
-    del proto.graph.value_info[:]
-    for port in proto.graph.output:
+        for dim, size in zip(dims, shapes.get(port.name, ()), strict=False):
+            dim.dim_value = size
+    del changed.graph.value_info[:]
+    for port in changed.graph.output:
         port.type.tensor_type.ClearField("shape")
+    return changed
 
 
 def _folded(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -15,6 +15,7 @@ class Options:
     ranges        methods that are tried for the range of each tensor
     per_tensor    one scale for all weights of a layer, not one for each output channel
     input_shapes  by name, for dimensions that the model leaves open
+    dims          sizes by dimension name, likewise
     images        what happens to pixels, where the samples are images
     """
 
@@ -24,6 +25,7 @@ class Options:
     correct_bias: bool = True
     adapt: bool = True
     input_shapes: Mapping[str, Shape] = field(default_factory=dict)
+    dims: Mapping[str, int] = field(default_factory=dict)
     images: Preprocessing | None = None
 
 

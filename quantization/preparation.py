@@ -43,7 +43,7 @@ class Prepared:
 
 def prepare(path: Path, data: Data, options: Options) -> Prepared:
     """Read a model and samples, fold the model, and run it."""
-    model = read_float_model(path, options.input_shapes)
+    model = read_float_model(path, options.input_shapes, options.dims)
     samples = read_samples(data, model.inputs, options.images)
     execution = execution_of(model, samples.inputs)
     first = samples.part(np.arange(1))

@@ -5,6 +5,7 @@ from typing import Any
 import onnx
 
 from tinyc.compiler.errors import CompileError
+from tinyc.compiler.onnx_import.foreign import guarded
 
 
 def session_of(proto: onnx.ModelProto, written: str = "", exact: bool = False) -> Any:
@@ -17,7 +18,6 @@ def session_of(proto: onnx.ModelProto, written: str = "", exact: bool = False) -
     """
     try:
         import onnxruntime
-        from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, NotImplemented
     except ImportError as error:
         raise CompileError(
             "onnxruntime-missing",
@@ -31,11 +31,8 @@ def session_of(proto: onnx.ModelProto, written: str = "", exact: bool = False) -
     settings.graph_optimization_level = levels.ORT_DISABLE_ALL if exact else levels.ORT_ENABLE_BASIC
     if written:
         settings.optimized_model_filepath = written
-    try:
-        return onnxruntime.InferenceSession(
-            proto.SerializeToString(), settings, providers=["CPUExecutionProvider"]
-        )
-    except (Fail, InvalidGraph, NotImplemented) as error:
-        raise CompileError(
-            "bad-model", f"onnxruntime does not run the model: {error}", f"'{proto.graph.name}'"
-        ) from error
+    content = proto.SerializeToString()
+    return guarded(
+        lambda: onnxruntime.InferenceSession(content, settings, providers=["CPUExecutionProvider"]),
+        "bad-model", "onnxruntime does not run the model", f"graph '{proto.graph.name}'",
+    )  # fmt: skip
