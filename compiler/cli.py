@@ -199,6 +199,7 @@ def _tune(args: argparse.Namespace) -> int:
 
 
 def _quantize(args: argparse.Namespace) -> int:
+    from tinyc.compiler.show import show_written
     from tinyc.quantization.api import quantize
     from tinyc.quantization.showing import (
         quantization_json,
@@ -225,6 +226,7 @@ def _quantize(args: argparse.Namespace) -> int:
         print(json.dumps(quantization_json(quantization.report), indent=2))
     else:
         show_quantization(quantization.report)
+        show_written([args.output.name], args.output.parent)
     return 0
 
 

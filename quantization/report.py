@@ -198,9 +198,9 @@ def _row(
 
 
 def _clipped(x: Array, grid: Grid) -> float:
-    """Share of values that are more than half a step beyond the grid."""
-    half = grid.scale / 2
-    return float(np.mean((x < grid.low - half) | (x > grid.high + half)))
+    """Share of values that are more than a step beyond the grid."""
+    step = grid.scale * 1.001  # a softmax's 1 is a step beyond, and no loss
+    return float(np.mean((x < grid.low - step) | (x > grid.high + step)))
 
 
 def _hurting(rows: tuple[Row, ...]) -> tuple[str, ...]:
