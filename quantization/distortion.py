@@ -7,7 +7,7 @@ import numpy as np
 
 from tinyc.compiler.graph import Array
 from tinyc.quantization.execution import Execution, Values
-from tinyc.quantization.float_model import FloatModel
+from tinyc.quantization.float_model import FloatModel, names_read
 from tinyc.quantization.grids import Grid
 from tinyc.quantization.points import Point
 
@@ -89,6 +89,6 @@ def _upstream(model: FloatModel, values: Values, changed: Mapping[str, Array]) -
     """The values that do not depend on what changed."""
     touched = set(changed)
     for node in model.nodes:
-        if touched.intersection(node.input):
+        if touched.intersection(names_read(node)):
             touched.update(node.output)
     return {name: array for name, array in values.items() if name not in touched}

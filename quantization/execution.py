@@ -11,7 +11,7 @@ from onnx import helper
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array
 from tinyc.compiler.onnx_import.foreign import guarded
-from tinyc.quantization.float_model import FloatModel
+from tinyc.quantization.float_model import FloatModel, names_read
 from tinyc.quantization.runtime import session_of
 
 Values = Mapping[str, Array]  # by tensor: [samples, *shape of the tensor]
@@ -41,7 +41,7 @@ class Execution:
 
     def _computed(self, feeds: Values, wanted: Sequence[str]) -> dict[str, Array]:
         nodes = nodes_between(self.model, feeds, wanted)
-        read = {name for node in nodes for name in node.input}
+        read = {name for node in nodes for name in names_read(node)}
         given = {n: np.asarray(a) for n, a in feeds.items() if n in read}
         session = session_of(self._part(nodes, given, wanted), exact=True)
         count = len(next(iter(given.values())))
@@ -107,7 +107,7 @@ def nodes_between(
     for node in reversed(model.nodes):
         if needed.intersection(node.output):
             chosen.append(node)
-            needed.update(n for n in node.input if n and n not in known)
+            needed.update(n for n in names_read(node) if n not in known)
     return chosen[::-1]
 
 

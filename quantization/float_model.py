@@ -49,7 +49,7 @@ class FloatModel:
         return next((n for n in self.nodes if tensor in n.output), None)
 
     def readers(self, tensor: str) -> tuple[onnx.NodeProto, ...]:
-        return tuple(n for n in self.nodes if tensor in n.input)
+        return tuple(n for n in self.nodes if tensor in names_read(n))
 
     def only_reader(self, tensor: str) -> onnx.NodeProto | None:
         """The node that alone reads `tensor`; None for an output of the model too."""
@@ -63,7 +63,7 @@ class FloatModel:
     def with_nodes(self, nodes: Iterable[onnx.NodeProto]) -> "FloatModel":
         """Other nodes; constants that none of them reads are left out."""
         kept = tuple(nodes)
-        read = {name for node in kept for name in node.input}
+        read = {name for node in kept for name in names_read(node)}
         constants = {n: c for n, c in self.constants.items() if n in read}
         return replace(self, nodes=kept, constants=constants)
 
@@ -86,6 +86,14 @@ class FloatModel:
         proto.ir_version = self.ir_version
         proto.producer_name = "tinyc"
         return proto
+
+
+def names_read(node: onnx.NodeProto) -> list[str]:
+    """The tensors that a node reads, those of its inner graphs among them."""
+    inner = [a.g for a in node.attribute if a.HasField("g")]
+    return [n for n in node.input if n] + [
+        name for graph in inner for child in graph.node for name in names_read(child)
+    ]
 
 
 def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from tinyc.quantization.execution import real_tensors
+from tinyc.quantization.execution import Values, real_tensors
 from tinyc.quantization.float_model import FloatModel
 from tinyc.quantization.grids import Grid
 
@@ -26,6 +26,9 @@ FIXED = {
     "HardSigmoid": Grid(1 / 256, -128), "Tanh": Grid(1 / 128, 0), "Softsign": Grid(1 / 128, 0),
 }  # fmt: skip
 # Operators that take a constant operand as stored integers, too.
+UNEQUAL = (
+    4.0  # sizes of a Concat's operands: the smaller loses two bits of eight in the larger's grid
+)
 WITH_CONSTANTS = frozenset({"Add", "Concat", "Div", "Max", "Min", "Mul", "Sub"})
 
 
@@ -44,8 +47,14 @@ class Point:
         return self.tensors[0]
 
 
-def points_of(model: FloatModel, floating: Iterable[str] = ()) -> tuple[Point, ...]:
-    """The points of a model, in execution order; tensors of `floating` stay real."""
+def points_of(
+    model: FloatModel, floating: Iterable[str] = (), apart: Iterable[str] = ()
+) -> tuple[Point, ...]:
+    """The points of a model, in execution order.
+
+    floating  tensors that stay real
+    apart     names of Concats whose operands have grids of their own
+    """
     left_out = {*floating, *(n for n in real_tensors(model) if _is_inside(model, n))}
     tensors = [name for name in real_tensors(model) if name not in left_out]
     root = {name: name for name in tensors}
@@ -56,7 +65,7 @@ def points_of(model: FloatModel, floating: Iterable[str] = ()) -> tuple[Point, .
         return name
 
     for node in model.nodes:
-        if node.op_type not in MOVING:
+        if node.op_type not in MOVING or node.name in apart:
             continue
         operands = node.input if node.op_type == "Concat" else node.input[:1]
         known = [n for n in (*operands, *node.output) if n in root]
@@ -69,6 +78,28 @@ def points_of(model: FloatModel, floating: Iterable[str] = ()) -> tuple[Point, .
     for name in tensors:
         shared.setdefault(find(name), []).append(name)
     return tuple(Point(tuple(names), _fixed(model, names)) for names in shared.values())
+
+
+def unequal_concats(model: FloatModel, values: Values) -> list[str]:
+    """Concats of operands whose sizes differ too much for one grid."""
+    found: list[str] = []
+    for node in (n for n in model.nodes if n.op_type == "Concat"):
+        sizes = [float(np.abs(values[n]).max(initial=0)) for n in node.input if n in values]
+        if sizes and max(sizes) > UNEQUAL * min(sizes):
+            found.append(node.name)
+    return found
+
+
+def constant_tables(model: FloatModel, grids: Mapping[str, Grid]) -> dict[str, Grid]:
+    """Constants whose rows are picked: stored as the result is."""
+    return {
+        node.input[0]: grids[node.output[0]]
+        for node in model.nodes
+        if node.op_type == "Gather"
+        and node.input[0] in model.constants
+        and node.output[0] in grids
+        and len(model.readers(node.input[0])) == 1
+    }
 
 
 def constant_operands(model: FloatModel, grids: Mapping[str, Grid]) -> list[str]:

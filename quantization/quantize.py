@@ -15,7 +15,13 @@ from tinyc.quantization.float_model import FloatModel
 from tinyc.quantization.grids import Grid
 from tinyc.quantization.layers import layers_of
 from tinyc.quantization.options import DEFAULTS, Options
-from tinyc.quantization.points import Point, constant_operands, points_of
+from tinyc.quantization.points import (
+    Point,
+    constant_operands,
+    constant_tables,
+    points_of,
+    unequal_concats,
+)
 from tinyc.quantization.preparation import Prepared, input_scaling, prepare
 from tinyc.quantization.ranges import Range, best_range, constant_grids
 from tinyc.quantization.samples import Data
@@ -141,13 +147,15 @@ def choose_ranges(
     dtypes  by tensor, where it is not int8
     """
     judge = _judge(prepared.execution, prepared.values)
-    points = points_of(prepared.model, floating)
+    apart = unequal_concats(prepared.model, prepared.values)
+    points = points_of(prepared.model, floating, apart)
     found: dict[str, Range] = {}
     for step, point in enumerate(points):
         watch("choosing ranges", step, len(points))
         dtype = dtypes.get(point.name, "int8")
         found[point.name] = best_range(point, prepared.values, judge, methods, dtype)
     grids = {tensor: found[point.name].grid for point in points for tensor in point.tensors}
+    grids |= constant_tables(prepared.model, grids)
     constants = constant_operands(prepared.model, grids)
     return Ranges(points, found, grids | constant_grids(constants, prepared.model.constants))
 

@@ -291,6 +291,55 @@ def test_layers_of_every_geometry_are_fitted(tmp_path: Path) -> None:
     assert relative_error(run(model, x), run(onnx.load(str(path)), x)) < 0.05
 
 
+def test_attention_is_quantized(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    nodes = [
+        helper.make_node("MatMul", ["x", "q"], ["a"]),
+        helper.make_node("Add", ["a", "qb"], ["queries"]),
+        helper.make_node("MatMul", ["x", "k"], ["keys"]),
+        helper.make_node("Transpose", ["keys"], ["turned"], perm=[0, 2, 1]),
+        helper.make_node("MatMul", ["queries", "turned"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], ["shares"], axis=-1),
+        helper.make_node("MatMul", ["shares", "x"], ["picked"]),
+        helper.make_node("Concat", ["x", "picked"], ["both"], axis=2),
+        helper.make_node("LayerNormalization", ["both", "g", "gb"], ["y"], axis=-1),
+    ]
+    path = saved(
+        nodes, ([1, 6, 8], [1, 6, 16]), tmp_path / "m.onnx",
+        q=rng.normal(size=(8, 8)) / 3, k=rng.normal(size=(8, 8)) / 3, qb=rng.normal(size=8),
+        g=np.ones(16), gb=np.zeros(16),
+    )  # fmt: skip
+    x = rng.normal(size=(40, 1, 6, 8)).astype(np.float32)
+
+    quantization = tinyc.quantize(path, {"x": x})
+
+    real, found = (run(m, x) for m in (onnx.load(str(path)), quantization.model))
+    assert relative_error(found, real) < 0.06
+    quantization.write(tmp_path / "int8.onnx")
+    artifact = tinyc.compile(tmp_path / "int8.onnx", "host")
+    ops = {n.op for n in artifact.report.float_nodes}
+    assert "MatMul" not in ops and "Softmax" not in ops
+
+
+def test_tables_whose_rows_are_picked_are_stored_as_integers(tmp_path: Path) -> None:
+    rng = np.random.default_rng(6)
+    path = saved(
+        [helper.make_node("Cast", ["x"], ["i"], to=onnx.TensorProto.INT64),
+         helper.make_node("Gather", ["table", "i"], ["rows"]),
+         helper.make_node("Flatten", ["rows"], ["flat"]),
+         helper.make_node("Gemm", ["flat", "w"], ["y"])],
+        ([1, 4], [1, 3]), tmp_path / "m.onnx",
+        table=rng.normal(size=(10, 6)), w=rng.normal(size=(24, 3)),
+    )  # fmt: skip
+    x = rng.integers(0, 10, (50, 1, 4)).astype(np.float32)
+
+    model = tinyc.quantize(path, {"x": x}).model
+
+    stored = {i.name: i.data_type for i in model.graph.initializer}
+    assert stored["table/stored"] == onnx.TensorProto.INT8
+    assert relative_error(run(model, x), run(onnx.load(str(path)), x)) < 0.03
+
+
 def test_values_of_prepared_models_are_those_of_the_file(prepared: Prepared) -> None:
     real = run(onnx.load(str(MODEL)), digits()[0][:CALIBRATED])
 
