@@ -20,15 +20,18 @@ CLAMPED = frozenset({
     "Add", "AveragePool", "Conv", "ConvTranspose", "Gemm", "GlobalAveragePool", "MatMul", "Mul",
     "Sub",
 })  # fmt: skip
+# Operators that a step of a grid sends elsewhere: what they read stays real.
+STEPPING = frozenset({
+    "Cast", "Ceil", "Equal", "Floor", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Mod",
+    "NonZero", "Round",
+})  # fmt: skip
+UNEQUAL = 4.0  # sizes of a Concat's operands: in one grid the smaller loses two bits of eight
 # Results within known limits, whatever comes: 1/256 for 0..1 and 1/128 for -1..1.
 FIXED = {
     "Softmax": Grid(1 / 256, -128), "Sigmoid": Grid(1 / 256, -128),
     "HardSigmoid": Grid(1 / 256, -128), "Tanh": Grid(1 / 128, 0), "Softsign": Grid(1 / 128, 0),
 }  # fmt: skip
 # Operators that take a constant operand as stored integers, too.
-UNEQUAL = (
-    4.0  # sizes of a Concat's operands: the smaller loses two bits of eight in the larger's grid
-)
 WITH_CONSTANTS = frozenset({"Add", "Concat", "Div", "Max", "Min", "Mul", "Sub"})
 
 
@@ -55,7 +58,9 @@ def points_of(
     floating  tensors that stay real
     apart     names of Concats whose operands have grids of their own
     """
-    left_out = {*floating, *(n for n in real_tensors(model) if _is_inside(model, n))}
+    stepped = (n for node in model.nodes if node.op_type in STEPPING for n in node.input)
+    inside = (n for n in real_tensors(model) if _is_inside(model, n))
+    left_out = {*floating, *stepped, *inside}
     tensors = [name for name in real_tensors(model) if name not in left_out]
     root = {name: name for name in tensors}
 
