@@ -21,8 +21,8 @@ from tinyc.compiler.program import Program
 from tinyc.compiler.reporting_memories import memories_of
 from tinyc.passes.claims import scratch_name
 from tinyc.passes.float_report import stays_float
-from tinyc.passes.quantization_hints import quantization_hints
 from tinyc.passes.memory_check import Checked
+from tinyc.passes.quantization_hints import quantization_hints
 
 OWN_NAMES = (  # as in kws_run
     "arena", "run", "begin", "push_row", "finish", "state", "weights", "weights_at",
