@@ -23,8 +23,8 @@ from tinyc.quantization.points import (
     unequal_concats,
 )
 from tinyc.quantization.preparation import Prepared, input_scaling, prepare
-from tinyc.quantization.ranges import Range, best_range, constant_grids
-from tinyc.quantization.samples import Data
+from tinyc.quantization.ranges import Range, best_range, constant_grids, with_headroom
+from tinyc.quantization.samples import FEW, Data
 
 BALANCES = (0.5, 0.75)  # between activations and weights; more loses on unseen samples
 JUDGED_SAMPLES = 64  # on which ranges are chosen
@@ -154,6 +154,9 @@ def choose_ranges(
         watch("choosing ranges", step, len(points))
         dtype = dtypes.get(point.name, "int8")
         found[point.name] = best_range(point, prepared.values, judge, methods, dtype)
+    if prepared.samples.count < FEW:
+        inputs = {value.name for value in prepared.model.inputs}
+        found = {n: r if n in inputs else with_headroom(r) for n, r in found.items()}
     grids = {tensor: found[point.name].grid for point in points for tensor in point.tensors}
     grids |= constant_tables(prepared.model, grids)
     constants = constant_operands(prepared.model, grids)

@@ -1,7 +1,7 @@
 """Ranges of activations from samples, and which one disturbs the model's output least."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -16,6 +16,8 @@ BINS = 2048
 PERCENTILES = (99.9, 99.99, 99.999)
 CLIPS = np.geomspace(0.02, 1.0, 40)  # parts of the range that the mean-squared error tries
 CONVINCING = 0.9  # a range that clips must leave less than this part of minmax's distortion
+# With 26 samples it gained 1 to 7 dB on unseen ones (MobileNet), with 100 it lost 1 (ResNet8).
+HEADROOM = 1.25
 ALIKE = 0.02  # ranges nearer to each other than this part are one
 
 
@@ -84,13 +86,13 @@ def best_range(
     point: Point, values: Mapping[str, Array], judge: Judge, methods: Sequence[str], dtype: str
 ) -> Range:
     """The range of a point among those of `methods`."""
-    gathered = _gathered(point, values)
+    everything = _gathered(point, values)
     if point.fixed is not None and dtype == "int8":
         return Range(point.fixed, "fixed", judge.of_grid(point, point.fixed), 0.0)
-    few = some_of(gathered)
+    few = some_of(everything)
     ranges: list[Range] = []
     for method in methods:
-        low, high = METHODS[method](gathered if method == "minmax" else few)
+        low, high = METHODS[method](everything if method == "minmax" else few)
         grid = grid_of(low, high, dtype)
         if any(_alike(grid, other.grid) for other in ranges):
             continue
@@ -98,6 +100,15 @@ def best_range(
         ranges.append(Range(grid, method, judge.of_grid(point, grid), clipped))
     widest, best = ranges[0], min(ranges, key=lambda r: r.distortion)
     return best if best.distortion < CONVINCING * widest.distortion else widest
+
+
+def with_headroom(chosen: Range) -> Range:
+    """The range as it may be on samples that were not seen, where few were."""
+    if chosen.method == "fixed":
+        return chosen
+    low, high = chosen.grid.low * HEADROOM, chosen.grid.high * HEADROOM
+    grid = grid_of(low, high, chosen.grid.dtype)
+    return replace(chosen, grid=grid, method=f"{chosen.method} x {HEADROOM:g}")
 
 
 def some_of(x: Array) -> Array:
