@@ -374,10 +374,14 @@ def test_images_are_scaled_as_stated(tmp_path: Path) -> None:
     assert samples.shape == (1, 1, 1, 8, 8) and np.allclose(samples, 2.0)
 
 
-def test_few_samples_are_warned_of() -> None:
+def test_few_samples_are_warned_of_and_get_more_room() -> None:
     few = prepare(MODEL, {"x": digits()[0][:4]}, DEFAULTS)
 
+    ranges = choose_ranges(few, (), ("minmax",), {})
+
     assert any("4 samples are few" in w for w in few.warnings)
+    assert ranges.grids["relu"].high == pytest.approx(1.25 * few.values["relu"].max(), rel=0.01)
+    assert ranges.grids["x"].high == pytest.approx(1.0)
 
 
 def test_the_command_writes_model_page_and_json(capsys, tmp_path: Path) -> None:
