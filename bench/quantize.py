@@ -185,11 +185,12 @@ def best_of_onnxruntime(case: Case) -> tuple[Figures, str]:
 def quantize_section() -> Iterator[str]:
     yield "## Quantizing float models (`tinyc quantize`)\n"
     yield (
-        "onnxruntime as judge, graph optimisations off. 100 samples calibrate (26 for VWW, 85 for "
-        "breast cancer, 20 for motions), all others are the test part: the loss in points of "
-        "accuracy, of the autoencoder in % of its score. Then the next 100 calibrate, in two or "
-        "three turns: the mean. Beside it `quantize_static` of onnxruntime with the setting, of four, that has "
-        "the least mean on the test parts. Noise: of the outputs, in dB below the signal.\n"
+        "onnxruntime as judge, graph optimisations off. 100 samples calibrate (26 for VWW, 85 "
+        "for breast cancer, 20 for motions), all others are the test part: the loss in points "
+        "of accuracy, of the autoencoder in % of its score. Then the next 100 calibrate, in "
+        "two or three turns: the mean. Beside it `quantize_static` of onnxruntime with the "
+        "setting, of four, that has the least mean on the test parts. Noise: of the outputs, "
+        "in dB below the signal.\n"
     )
     head = "model | turns | float | loss | mean | allowed | noise | s | onnxruntime: loss | mean"
     yield table(f"{head} | noise | setting", [_row(case) for case in cases()])
