@@ -17,6 +17,9 @@ from tinyc.compiler.profiling import LayerProfile, Profile, profile_model
 from tinyc.compiler.running import RunResult, run_artifact
 from tinyc.compiler.tuning import tune_model
 from tinyc.compiler.verification import Verification, verify_model
+from tinyc.quantization.api import Quantization, quantize, quantized_file
+from tinyc.quantization.options import Options as QuantizationOptions
+from tinyc.quantization.samples import Data
 from tinyc.targets import Target, load_target
 from tinyc.targets.firmware import Io, Weights
 
@@ -25,6 +28,7 @@ __all__ = [
     "Plans",
     "Point",
     "Profile",
+    "Quantization",
     "RunResult",
     "Tuning",
     "Verification",
@@ -32,6 +36,7 @@ __all__ = [
     "compile_bundle",
     "plan",
     "profile",
+    "quantize",
     "run",
     "tune",
     "verify",
@@ -56,6 +61,7 @@ def compile(
     check_memory: bool = False,
     memory: str = "",
     stream: str = "",
+    quantize: Data | None = None,
 ) -> Artifact:
     """Compile an ONNX file to C for a target.
 
@@ -77,6 +83,7 @@ def compile(
                   target's when empty
     stream        "x:1": a call takes one step of the input `x` along axis 1, "x:1:4" four of them;
                   "auto": along the first axis that works
+    quantize      samples to quantize a float model with, as `tinyc.quantize` takes them
 
     Raises CompileError with a code, what is wrong, where, and what to do.
     """
@@ -91,7 +98,9 @@ def compile(
         memory=memory,
         stream=stream,
     )  # fmt: skip
-    return compile_model(Path(model), _target(target), options)
+    reading = QuantizationOptions(input_shapes=options.input_shapes, dims=options.dims)
+    with quantized_file(Path(model), quantize, reading) as file:
+        return compile_model(file, _target(target), options)
 
 
 def compile_bundle(

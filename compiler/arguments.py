@@ -17,6 +17,7 @@ examples:
   tinyc verify  kws.onnx --target rv32imc --data eval.npz
   tinyc plan    kws.onnx --target cortex-m4 --io arena
   tinyc tune    kws.onnx --target cortex-m4 --minutes 5
+  tinyc quantize kws.onnx --data calib.npz -o kws_int8.onnx
   tinyc doctor
 """
 HERTZ = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
@@ -99,6 +100,7 @@ def make_parser(run: Mapping[str, Verb]) -> argparse.ArgumentParser:
     _add_verify(verb("verify", "compare the compiled model with onnxruntime on data"))
     _add_plan(verb("plan", "list plans to choose from: RAM, cycles, flash; draw one's memory map"))
     _add_tune(verb("tune", "measure schedules of the model's kernels; compile uses the best"))
+    _add_quantize(verb("quantize", "quantize a float model to int8 by samples: ONNX in, ONNX out"))
     verb("targets", "list the targets")
     verb("ops", "list the ONNX operators, and how many of ONNX's test cases pass")
     verb("doctor", "say which compilers and emulators are here, and how to get the rest")
@@ -117,6 +119,10 @@ def _add_compile(parser: argparse.ArgumentParser) -> None:
     )
     _add_reading_arguments(parser)
     _add_choosing_arguments(parser)
+    parser.add_argument(
+        "--quantize", type=Path, metavar="PATH",
+        help="quantize a float model first, by the samples that `tinyc quantize` takes as --data",
+    )  # fmt: skip
     parser.add_argument(
         "--share-arena",
         action="store_true",
@@ -144,6 +150,46 @@ def _add_compile(parser: argparse.ArgumentParser) -> None:
         "--check-memory", action="store_true",
         help="report what executing the memory plan proved: every byte read is the one written",
     )  # fmt: skip
+
+
+def _add_quantize(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, help="ONNX file with a float model")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="samples: an .npz file, or a folder of .npy files or images; labels as 'y'",
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help="the quantized ONNX file"
+    )
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page about the layers")
+    parser.add_argument(
+        "--ranges",
+        action="append",
+        default=[],
+        choices=("minmax", "percentile", "mse", "entropy"),
+        help="choose ranges from this method only; may be repeated (default: from all, for each "
+        "tensor the one that disturbs the output least)",
+    )
+    parser.add_argument(
+        "--per-tensor", action="store_true", help="one scale for all weights of a layer"
+    )
+    for option, what in (
+        ("equalize", "scaling channels so that one range suits all"),
+        ("bias-correction", "taking the mean error off biases"),
+        ("adaptive-rounding", "rounding weights by least squares"),
+    ):
+        parser.add_argument(
+            f"--{option}", action=argparse.BooleanOptionalAction, default=True,
+            help=f"{what}, where it helps on the samples",
+        )  # fmt: skip
+    parser.add_argument(
+        "--images", metavar="STEPS",
+        help="what happens to pixels, as in scale=1/255,mean=0.5,std=0.5",
+    )  # fmt: skip
+    _add_shape_argument(parser)
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
@@ -271,6 +317,20 @@ def _add_reading_arguments(parser: argparse.ArgumentParser) -> None:
         default="model",
         help="interface as in the model, or quantized for a model with float inputs",
     )
+    _add_shape_argument(parser)
+    parser.add_argument(
+        "--dump", type=Path, metavar="DIR", help="write the graph after every pass to a folder"
+    )
+    parser.add_argument(
+        "--stream",
+        default="",
+        metavar="INPUT:AXIS[:STEPS]",
+        help="one call for each step of the input along the axis of time, as in x:1, or for "
+        "several, as in x:1:4; or auto. What has to be remembered is a struct of the caller's",
+    )
+
+
+def _add_shape_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--input-shape",
         type=_shape,
@@ -287,14 +347,4 @@ def _add_reading_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=SIZE",
         help="size of an open dimension that has a name, wherever it stands, as in batch=1; may be "
         "repeated",
-    )
-    parser.add_argument(
-        "--dump", type=Path, metavar="DIR", help="write the graph after every pass to a folder"
-    )
-    parser.add_argument(
-        "--stream",
-        default="",
-        metavar="INPUT:AXIS[:STEPS]",
-        help="one call for each step of the input along the axis of time, as in x:1, or for "
-        "several, as in x:1:4; or auto. What has to be remembered is a struct of the caller's",
     )

@@ -39,13 +39,22 @@ def _compile(args: argparse.Namespace) -> int:
         return _compile_bundle(args)
     from tinyc.compiler.pipeline import compile_model
     from tinyc.compiler.show import show_report, show_written
+    from tinyc.quantization.api import quantized_file
+    from tinyc.quantization.options import Options as QuantizationOptions
+    from tinyc.quantization.showing import quantization_progress
     from tinyc.targets import load_target
 
     options = replace(
         _options(args), name="".join(args.name), weights=args.weights, html=args.html,
         check_memory=args.check_memory,
     )  # fmt: skip
-    artifact = compile_model(args.models[0], load_target(args.target), options)
+    target = load_target(args.target)
+    reading = QuantizationOptions(input_shapes=options.input_shapes, dims=options.dims)
+    with (
+        quantization_progress(quiet=args.json) as watch,
+        quantized_file(args.models[0], args.quantize, reading, watch) as model,
+    ):
+        artifact = compile_model(model, target, options)
     artifact.write(args.output)
     if args.json:
         print(artifact.report.to_json(), end="")
@@ -56,6 +65,11 @@ def _compile(args: argparse.Namespace) -> int:
 
 
 def _compile_bundle(args: argparse.Namespace) -> int:
+    if args.quantize is not None:
+        raise CompileError(
+            "wrong-option", "several models are not quantized at once", "--quantize",
+            "quantize each with `tinyc quantize`, and compile the results",
+        )  # fmt: skip
     from tinyc.compiler.bundle import compile_bundle
     from tinyc.compiler.show import show_bundle, show_written
     from tinyc.targets import load_target
@@ -184,6 +198,38 @@ def _tune(args: argparse.Namespace) -> int:
     return 130 if not tuning.complete else 1 if tuning.failures else 0
 
 
+def _quantize(args: argparse.Namespace) -> int:
+    from tinyc.compiler.show import show_written
+    from tinyc.quantization.api import quantize
+    from tinyc.quantization.showing import (
+        quantization_json,
+        quantization_progress,
+        show_quantization,
+    )
+
+    with quantization_progress(quiet=args.json) as watch:
+        quantization = quantize(
+            args.model,
+            args.data,
+            ranges=args.ranges,
+            per_tensor=args.per_tensor,
+            equalize=args.equalize,
+            correct_bias=args.bias_correction,
+            adapt=args.adaptive_rounding,
+            input_shapes=dict(args.input_shape),
+            dims=dict(args.dim),
+            images=args.images,
+            watch=watch,
+        )
+    quantization.write(args.output, args.html)
+    if args.json:
+        print(json.dumps(quantization_json(quantization.report), indent=2))
+    else:
+        show_quantization(quantization.report)
+        show_written([args.output.name], args.output.parent)
+    return 0
+
+
 def _targets(args: argparse.Namespace) -> int:
     from tinyc.compiler.show import show_targets, targets_json
 
@@ -248,6 +294,7 @@ VERBS: Mapping[str, Verb] = {
     "verify": _verify,
     "plan": _plan,
     "tune": _tune,
+    "quantize": _quantize,
     "targets": _targets,
     "ops": _ops,
     "doctor": _doctor,

@@ -22,6 +22,7 @@ from tinyc.compiler.reporting_memories import memories_of
 from tinyc.passes.claims import scratch_name
 from tinyc.passes.float_report import stays_float
 from tinyc.passes.memory_check import Checked
+from tinyc.passes.quantization_hints import quantization_hints
 
 OWN_NAMES = (  # as in kws_run
     "arena", "run", "begin", "push_row", "finish", "state", "weights", "weights_at",
@@ -82,7 +83,7 @@ def report_of(
         peak=map_of(program).peak_layers,
         layers=layers,
         float_nodes=tuple(FloatNode(n.name, n.op, why) for n, why in stays_float(graph)),
-        notes=graph.notes,
+        notes=(*graph.notes, *quantization_hints(graph)),
         inputs=ports[0],
         outputs=ports[1],
         optimize="" if choice is None else choice.optimize,

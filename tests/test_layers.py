@@ -29,17 +29,19 @@ LAYERS = (  # lowest first; the longest prefix decides
     ("compiler.bundle", "compiler.front", "compiler.running", "compiler.verification",
      "autotune.candidates"),
     ("autotune.measure", "autotune.tuner"),
-    ("compiler.profiling", "compiler.tuning"),
+    ("compiler.profiling", "compiler.tuning", "quantization"),
     ("compiler.api", "compiler.show"),
     ("compiler.show_map", "compiler.show_operators", "compiler.show_profile",
-     "compiler.show_tuning"),
+     "compiler.show_tuning", "quantization.showing"),
     ("compiler.show_plans",),
     ("compiler.arguments",),
     ("compiler.cli",),
 )
 # fmt: on
 SOURCES = [
-    p for f in ("compiler", "passes", "targets", "autotune") for p in (ROOT / f).rglob("*.py")
+    p
+    for f in ("compiler", "passes", "targets", "autotune", "quantization")
+    for p in (ROOT / f).rglob("*.py")
 ]
 
 

@@ -1,0 +1,127 @@
+"""`tinyc quantize` from Python: a float model and samples in, a quantized model and report out."""
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from tinyc.compiler.artifact import write_file
+from tinyc.compiler.errors import CompileError
+from tinyc.compiler.graph import Shape
+from tinyc.quantization.images import Preprocessing, parse_preprocessing
+from tinyc.quantization.options import Options
+from tinyc.quantization.page import quantization_page
+from tinyc.quantization.quantize import Watch, quantize_model, silent
+from tinyc.quantization.ranges import METHODS
+from tinyc.quantization.report import QuantizationReport, report_of
+from tinyc.quantization.samples import Data
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Quantization:
+    """A quantized model, as ONNX, and what was done."""
+
+    model: onnx.ModelProto
+    report: QuantizationReport
+
+    def write(self, path: str | Path, html: str | Path | None = None) -> None:
+        """Write the model, and a page about it where `html` names one.
+
+        Raises CompileError("cannot-write").
+        """
+        file = Path(path)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(self.model.SerializeToString(deterministic=True))
+        except OSError as error:
+            raise CompileError(
+                "cannot-write", f"the model cannot be written: {error.strerror}", f"file '{file}'"
+            ) from error
+        if html is not None:
+            write_file(Path(html), quantization_page(self.report))
+
+
+def quantize(
+    model: str | Path,
+    data: Data,
+    *,
+    ranges: Sequence[str] = (),
+    per_tensor: bool = False,
+    equalize: bool = True,
+    correct_bias: bool = True,
+    adapt: bool = True,
+    input_shapes: Mapping[str, Shape] | None = None,
+    dims: Mapping[str, int] | None = None,
+    images: str | Preprocessing | None = None,
+    watch: Watch = silent,
+) -> Quantization:
+    """Quantize a float ONNX file to int8, as QuantizeLinear and DequantizeLinear.
+
+    data          samples: an .npz file, a folder of .npy files or images, arrays by input name,
+                  or an iterable of samples; labels as `y`, where there are any
+    ranges        methods to choose each tensor's range from: minmax, mse, entropy, percentile 99.9,
+                  percentile 99.99, percentile 99.999; all when empty
+    per_tensor    one scale for all weights of a layer
+    equalize, correct_bias, adapt  whether these steps are tried; each stays where it helps
+    input_shapes  shapes by input name, for dimensions that the model leaves open
+    dims          sizes by name of an open dimension, wherever it stands
+    images        what happens to pixels, as in "scale=1/255,mean=0.5,std=0.5"
+    watch         is told what is being done
+
+    Raises CompileError with a code, what is wrong, where, and what to do.
+    """
+    options = Options(
+        ranges=_methods(ranges),
+        per_tensor=per_tensor,
+        equalize=equalize,
+        correct_bias=correct_bias,
+        adapt=adapt,
+        input_shapes=input_shapes or {},
+        dims=dims or {},
+        images=_preprocessing(images),
+    )
+    quantized = quantize_model(Path(model), data, options, watch)
+    watch("measuring what each layer does", 0, 1)
+    return Quantization(quantized.model.to_proto(), report_of(quantized))
+
+
+@contextmanager
+def quantized_file(
+    model: Path, data: Data | None, options: Options, watch: Watch = silent
+) -> Iterator[Path]:
+    """A file of the model's name with the model quantized by `data`; the model itself without."""
+    if data is None:
+        yield model
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / model.with_suffix(".onnx").name
+        proto = quantize_model(model, data, options, watch).model.to_proto()
+        file.write_bytes(proto.SerializeToString(deterministic=True))
+        yield file
+
+
+def _methods(names: Sequence[str]) -> tuple[str, ...]:
+    """The methods that names stand for; `percentile` stands for all of them."""
+    chosen = tuple(m for m in METHODS if not names or any(m.startswith(n) for n in names))
+    unknown = [n for n in names if not any(m.startswith(n) for m in METHODS)]
+    if unknown:
+        raise CompileError(
+            "unknown-method", f"no method of ranges is named '{unknown[0]}'",
+            help=f"use one of: {', '.join(METHODS)}",
+        )  # fmt: skip
+    return chosen
+
+
+def _preprocessing(images: str | Preprocessing | None) -> Preprocessing | None:
+    if not isinstance(images, str):
+        return images
+    try:
+        return parse_preprocessing(images)
+    except (ValueError, ZeroDivisionError) as error:
+        raise CompileError(
+            "bad-preprocessing", f"the pre-processing is not understood: {error}",
+            f"'{images}'", "state it as in scale=1/255,mean=0.5,std=0.5",
+        ) from error  # fmt: skip

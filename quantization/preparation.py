@@ -1,0 +1,95 @@
+"""The float model and its samples, ready to be quantized."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from tinyc.compiler.graph import Array
+from tinyc.quantization.execution import Execution, Values, execution_of, real_tensors
+from tinyc.quantization.float_model import FloatModel, attribute, read_float_model
+from tinyc.quantization.folding import folded
+from tinyc.quantization.options import Options
+from tinyc.quantization.points import MOVING
+from tinyc.quantization.samples import Data, Samples, read_samples, sample_warnings
+
+MOST_BYTES = 1_000_000_000  # of float values that are kept
+ELEMENTWISE = ("Add", "Div", "Mul", "Sub")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A folded model, the samples, and the values of all its tensors on them.
+
+    warnings  what is doubtful about the samples
+    """
+
+    execution: Execution
+    samples: Samples
+    values: Values
+    warnings: tuple[str, ...]
+
+    @property
+    def model(self) -> FloatModel:
+        return self.execution.model
+
+    def with_model(self, model: FloatModel) -> "Prepared":
+        """The same samples, run by another model of the same tensors."""
+        execution = replace(self.execution, model=model)
+        values = execution.run(self.samples.inputs, real_tensors(model))
+        return replace(self, execution=execution, values=values)
+
+
+def prepare(path: Path, data: Data, options: Options) -> Prepared:
+    """Read a model and samples, fold the model, and run it."""
+    model = read_float_model(path, options.input_shapes, options.dims)
+    samples = read_samples(data, model.inputs, options.images)
+    execution = execution_of(model, samples.inputs)
+    first = samples.part(np.arange(1))
+    shapes = execution.run(first.inputs, real_tensors(model))
+    bytes_of_sample = sum(array.nbytes for array in shapes.values())
+    used = _within(samples, MOST_BYTES // max(bytes_of_sample, 1))
+    model = folded(model, {name: array.shape[1:] for name, array in shapes.items()})
+    execution = replace(execution, model=model)
+    values = execution.run(used.inputs, real_tensors(model))
+    warnings = sample_warnings(used, values)
+    if used.count < samples.count:
+        warnings.append(f"{used.count} of the {samples.count} samples are used, drawn evenly")
+    return Prepared(execution, used, values, tuple(warnings))
+
+
+def input_scaling(model: FloatModel) -> list[tuple[list[str], str]]:
+    """Inputs that constants scale before anything else reads them.
+
+    For each: the tensors before the last scaling, and its result.
+    """
+    found: list[tuple[list[str], str]] = []
+    for value in model.inputs:
+        tensor, passed, scaled = value.name, [value.name], 0
+        while (node := model.only_reader(tensor)) is not None and len(node.output) == 1:
+            constants = [n for n in node.input if n in model.constants]
+            scales = node.op_type in ELEMENTWISE and len(constants) == 1
+            if node.op_type == "Conv":
+                scales = _is_scaling(model.constants.get(node.input[1]), node)
+            if not scales and node.op_type not in MOVING:
+                break
+            tensor = node.output[0]
+            passed.append(tensor)
+            scaled = len(passed) - 1 if scales else scaled
+        if scaled:
+            found.append((passed[:scaled], passed[scaled]))
+    return found
+
+
+def _is_scaling(weights: Array | None, node: onnx.NodeProto) -> bool:
+    """Whether a convolution only scales its channels, as a normalization does."""
+    if weights is None or weights.size != weights.shape[0]:
+        return False
+    return bool(attribute(node, "group", 1) == weights.shape[0])
+
+
+def _within(samples: Samples, most: int) -> Samples:
+    if samples.count <= most:
+        return samples
+    return samples.part(np.linspace(0, samples.count - 1, max(most, 1)).astype(np.int64))

@@ -1,0 +1,234 @@
+"""What a quantization did: by tensor how well it is kept, and what hurts the output most."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tinyc.compiler.graph import Array
+from tinyc.quantization.distortion import Judge, decibels, distortion, judge_of
+from tinyc.quantization.execution import Values
+from tinyc.quantization.grids import Grid
+from tinyc.quantization.layers import Layer, layers_of
+from tinyc.quantization.points import CLAMPS, Point
+from tinyc.quantization.qdq import rounded_name
+from tinyc.quantization.quantize import Quantized
+from tinyc.quantization.ranges import some_of
+
+REPORTED_SAMPLES = 32  # on which each layer's own share of the noise is measured
+BARS = 48  # of a histogram
+MOST_HURTING = 3
+BYTES = {"int8": 1.0, "int4": 0.5, "int16": 2.0, "float32": 4.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A quantized tensor and the layer that writes it.
+
+    snr_db        of the tensor in the quantized model against the float one, all errors together
+    activation_db, weights_db  of the output, when this tensor, or these weights, alone are rounded
+    noise_share   of the sum of all that single roundings do to the output
+    clipped       share of the values beyond the range
+    histogram     counts of values over the range of float values
+    """
+
+    tensor: str
+    node: str
+    op: str
+    dtype: str
+    method: str
+    low: float
+    high: float
+    scale: float
+    zero_point: int
+    least: float
+    most: float
+    clipped: float
+    snr_db: float
+    activation_db: float
+    weights_db: float | None
+    noise_share: float
+    weights_dtype: str
+    weights_bytes: int
+    elements: int
+    histogram: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizationReport:
+    """Of a whole model.
+
+    output_db     signal-to-noise ratio of the outputs (before a softmax) on the samples
+    accuracy      share of right answers, float and quantized; None without labels
+    same_answers  share of the samples with the same answer
+    tried         what was tried, and its output_db on samples that the weights were not fitted to
+    floating      tensors that stay real
+    """
+
+    model: str
+    samples: int
+    output_db: float
+    float_accuracy: float | None
+    accuracy: float | None
+    same_answers: float
+    weights: str
+    balance: float | None
+    tried: Mapping[str, float]
+    floating: tuple[str, ...]
+    float_bytes: int
+    stored_bytes: int
+    rows: tuple[Row, ...]
+    hurting: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def report_of(quantized: Quantized) -> QuantizationReport:
+    """Run the quantized model on the samples, and each rounding alone on some of them."""
+    prepared = quantized.prepared
+    model, values = prepared.model, prepared.values
+    found = _rounded_values(quantized)
+    judge = judge_of(prepared.execution, {n: a[:REPORTED_SAMPLES] for n, a in values.items()})
+    layers = {layer.output: layer for layer in layers_of(model)}
+    noise = {
+        point.name: _noise(judge, quantized, point, layers) for point in quantized.ranges.points
+    }
+    whole = max(sum(a + (w or 0.0) for a, w in noise.values()), 1e-12)
+    rows = tuple(
+        _row(quantized, point, layers, noise[point.name], whole, found)
+        for point in quantized.ranges.points
+    )
+    output = model.outputs[0].name
+    real, ours = (_answers(v[output]) for v in (values, found))
+    labels = prepared.samples.labels
+    stored = quantized.fitted.quantization.weights
+    float_bytes = sum(c.nbytes for c in model.constants.values())
+    saved = sum(w.stored.size * (4 - BYTES[w.dtype]) for w in stored.values())
+    return QuantizationReport(
+        model=model.name,
+        samples=prepared.samples.count,
+        output_db=decibels(distortion(values, found, judge.compared)),
+        float_accuracy=_accuracy(real, labels),
+        accuracy=_accuracy(ours, labels),
+        same_answers=float(np.mean(real == ours)),
+        weights=str(quantized.method),
+        balance=quantized.balance,
+        tried=quantized.tried,
+        floating=quantized.floating,
+        float_bytes=float_bytes,
+        stored_bytes=int(float_bytes - saved),
+        rows=rows,
+        hurting=_hurting(rows),
+        warnings=prepared.warnings,
+    )
+
+
+def _rounded_values(quantized: Quantized) -> dict[str, Array]:
+    """The values of the quantized model, by the name of the float tensor."""
+    prepared, fitted = quantized.prepared, quantized.fitted
+    grids = fitted.quantization.grids
+    judge = judge_of(prepared.execution, prepared.values)
+    tensors = [n for p in quantized.ranges.points for n in p.tensors]
+    tensors += [*judge.compared, *(v.name for v in prepared.model.outputs)]
+    names = {n: rounded_name(prepared.model, grids, n) for n in tensors}
+    execution = replace(prepared.execution, model=fitted.qdq())
+    found = execution.run(prepared.samples.inputs, names.values())
+    return {tensor: found[name] for tensor, name in names.items()}
+
+
+def _noise(
+    judge: Judge, quantized: Quantized, point: Point, layers: Mapping[str, Layer]
+) -> tuple[float, float | None]:
+    """Distortion of the output by rounding a point alone, and the weights that write it alone."""
+    grid = quantized.ranges.by_point[point.name].grid
+    activation = judge.of_grid(point, grid)
+    layer = _layer_of(quantized, point, layers)
+    if layer is None:
+        return activation, None
+    stored = quantized.fitted.quantization.weights
+    weights = {n: stored[n].real for n in layer.weights if n in stored}
+    if not weights:
+        return activation, None
+    return activation, judge.of_weights(layer.output, weights)
+
+
+def _layer_of(quantized: Quantized, point: Point, layers: Mapping[str, Layer]) -> Layer | None:
+    """The layer whose result, perhaps clamped, is the point."""
+    if point.name in layers:
+        return layers[point.name]
+    producer = quantized.prepared.model.producer(point.name)
+    if producer is None or producer.op_type not in CLAMPS:
+        return None
+    return layers.get(producer.input[0])
+
+
+def _row(
+    quantized: Quantized, point: Point, layers: Mapping[str, Layer],
+    noise: tuple[float, float | None], whole: float, found: Values,
+) -> Row:  # fmt: skip
+    model, values = quantized.prepared.model, quantized.prepared.values
+    chosen, x = quantized.ranges.by_point[point.name], values[point.name]
+    layer, producer = _layer_of(quantized, point, layers), model.producer(point.name)
+    node = layer.node if layer is not None else producer
+    stored = quantized.fitted.quantization.weights
+    own = [stored[n] for n in layer.weights if n in stored] if layer is not None else []
+    few = some_of(x)
+    counts, _ = np.histogram(few, BARS)
+    return Row(
+        tensor=point.name,
+        node=node.name if node is not None else "",
+        op=node.op_type if node is not None else "input",
+        dtype=chosen.grid.dtype,
+        method=chosen.method,
+        low=chosen.grid.low,
+        high=chosen.grid.high,
+        scale=chosen.grid.scale,
+        zero_point=chosen.grid.zero_point,
+        least=float(x.min()),
+        most=float(x.max()),
+        clipped=_clipped(x, chosen.grid),
+        snr_db=decibels(distortion(values, found, (point.name,))),
+        activation_db=decibels(noise[0]),
+        weights_db=None if noise[1] is None else decibels(noise[1]),
+        noise_share=(noise[0] + (noise[1] or 0.0)) / whole,
+        weights_dtype=own[0].dtype if own else "",
+        weights_bytes=int(sum(w.stored.size * BYTES[w.dtype] for w in own)),
+        elements=int(x[0].size),
+        histogram=tuple(int(c) for c in counts),
+    )
+
+
+def _clipped(x: Array, grid: Grid) -> float:
+    """Share of values that are more than a step beyond the grid."""
+    step = grid.scale * 1.001  # a softmax's 1 is a step beyond, and no loss
+    return float(np.mean((x < grid.low - step) | (x > grid.high + step)))
+
+
+def _hurting(rows: tuple[Row, ...]) -> tuple[str, ...]:
+    """The rows with the most noise, and what would take it away."""
+    worst = sorted(rows, key=lambda row: -row.noise_share)[:MOST_HURTING]
+    return tuple(_remedy(row) for row in worst if row.noise_share > 0)
+
+
+def _remedy(row: Row) -> str:
+    activation_hurts = row.weights_db is None or row.activation_db <= row.weights_db
+    left = -10 * np.log10(max(1 - row.noise_share, 1e-3))
+    if activation_hurts:
+        cost = f"int16 would take {row.elements:,} B of RAM more"
+    else:
+        cost = f"float weights would take {row.weights_bytes * 3:,} B of flash more"
+    what = "the tensor's 8 bits" if activation_hurts else "the weights' 8 bits"
+    return (
+        f"'{row.node or row.tensor}' ({row.op}) makes {row.noise_share:.0%} of the noise, most by "
+        f"{what}: {cost}, and gain about {left:.1f} dB"
+    )
+
+
+def _answers(output: Array) -> Array:
+    flat = output.reshape(len(output), -1)
+    return np.asarray(flat.argmax(axis=1) if flat.shape[1] > 1 else flat[:, 0] > 0.5)
+
+
+def _accuracy(answers: Array, labels: Array | None) -> float | None:
+    if labels is None or labels.shape != answers.shape:
+        return None
+    return float(np.mean(answers == labels))
