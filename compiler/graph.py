@@ -55,6 +55,7 @@ class DType(StrEnum):
 
 
 EIGHT_BITS = (DType.INT8, DType.UINT8)  # stored activations that have integer kernels
+SIXTEEN_BITS = (DType.INT16, DType.UINT16)  # those that some kernels take beside 8-bit weights
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinyc.compiler.graph import Array, DType, Graph, Tensor
+from tinyc.compiler.graph import SIXTEEN_BITS, Array, DType, Graph, Tensor
 from tinyc.compiler.ops import OPS
 from tinyc.compiler.ops.accumulate import centred, output_requantization
 from tinyc.compiler.ops.averaging import average_requantization
@@ -196,6 +196,8 @@ def _whole(call: Call, weights: Array) -> Array:
 def _unary(call: Call, ranges: Ranges) -> Range:
     """Every value between the ends, through the table; of floats only what keeps zero."""
     x, y = ranges[call.inputs[0].name], call.output
+    if call.inputs[0].dtype in SIXTEEN_BITS and y.quant is not None:
+        return _corners(call, [x])
     if call.inputs[0].quant is not None and y.quant is not None:
         lowest = call.inputs[0].dtype.limits[0]
         table = np.roll(table_of(call).astype(np.int64), 128 if lowest < 0 else 0)

@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from tinyc.compiler.graph import Array, DType, Graph, Node, QParams, Tensor, read_only
+from tinyc.compiler.graph import SIXTEEN_BITS, Array, DType, Graph, Node, QParams, Tensor, read_only
 from tinyc.compiler.ops import OPS
 from tinyc.compiler.ops.cast import CastAttrs
 from tinyc.compiler.ops.conv2d import Conv2DAttrs
 from tinyc.compiler.ops.conv_nd import ConvNDAttrs
 from tinyc.compiler.ops.dense import DenseAttrs
 from tinyc.compiler.ops.depthwise_conv2d import DepthwiseConv2DAttrs
+from tinyc.compiler.ops.fixed_point import LONG_LIMIT
 from tinyc.compiler.ops.op import Call, dequantized
 from tinyc.passes.rewrite import fresh_tensor, joined_origin, replace_nodes, rewrite
 from tinyc.targets import Target
@@ -87,7 +88,10 @@ def stored_inputs(graph: Graph, node: Node) -> tuple[tuple[Tensor, ...], tuple[T
 
 
 def _stored_bias(graph: Graph, operands: list[Tensor], name: str) -> Tensor | None:
-    """The bias as int32 at scale(x) * scale(w)[c]: kept where it has that scale, else rounded."""
+    """The bias as int32 at scale(x) * scale(w)[c]: kept where it has that scale, else rounded.
+
+    Beside activations of 16 bits it may need an int64.
+    """
     x, w = operands
     if x.quant is None or w.quant is None or x.quant.axis is not None:
         return None
@@ -101,9 +105,11 @@ def _stored_bias(graph: Graph, operands: list[Tensor], name: str) -> Tensor | No
     if producer is None or not _has_scales(source.quant, scales):
         real: Array = dequantized(source.data, source)
         values = np.rint(real / scales)
-    limit = (1 << 31) - 1
-    data = read_only(np.clip(values, -limit, limit), "int32")
-    return Tensor(fresh_tensor(graph, f"{source.name}\tint32"), data.shape, DType.INT32, data)
+    limit, dtype = (1 << 31) - 1, DType.INT32
+    if x.dtype in SIXTEEN_BITS and np.abs(values).max(initial=0) > limit:
+        limit, dtype = LONG_LIMIT, DType.INT64
+    data = read_only(np.clip(values, -limit, limit), dtype)
+    return Tensor(fresh_tensor(graph, f"{source.name}\t{dtype}"), data.shape, dtype, data)
 
 
 def _has_scales(quant: QParams | None, scales: Array) -> bool:

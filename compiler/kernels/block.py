@@ -14,7 +14,7 @@ import numpy as np
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.graph import Array, read_only
 from tinyc.compiler.ops import loops
-from tinyc.compiler.ops.accumulate import folded_bias, output_requantization
+from tinyc.compiler.ops.accumulate import accumulator_type, folded_bias, output_requantization
 from tinyc.compiler.ops.clamp import clamp_float, stored_bounds
 from tinyc.compiler.ops.kernel import Constant, Microkernel
 from tinyc.compiler.ops.op import Call
@@ -29,13 +29,15 @@ WORD = 4  # bytes of one load of the SMLAD form
 class Epilogue:
     """What happens to a finished accumulator: tables, and the value to store.
 
-    start  the accumulator's first value for a channel
+    start        the accumulator's first value for a channel
+    accumulator  its type
     """
 
     constants: tuple[Constant, ...]
     buffers: tuple[Any, ...]
     start: Callable[[Any], Any]
     finish: Callable[[Any, Any], Any]
+    accumulator: str = "int32"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +66,8 @@ def epilogue(call: Call, weights: Array, target: Target) -> Epilogue:
     if not call.quantized:
         return _float_epilogue(call)
     bias = Constant("bias", folded_bias(call, weights))
-    table = loops.buffer("bias", bias.array.size, "int32")
+    accumulator = accumulator_type(call)
+    table = loops.buffer("bias", bias.array.size, accumulator)
     if y.quant is None:
         return Epilogue((bias,), (table,), lambda c: loops.load(table, c), lambda acc, c: acc)
     to: Requantizer = requantizer(output_requantization(call), target)
@@ -75,8 +78,9 @@ def epilogue(call: Call, weights: Array, target: Target) -> Epilogue:
         return loops.clamp(to.apply(acc, channel, zero_point), low, high)
 
     return Epilogue(
-        (bias, *to.constants), (table, *to.buffers), lambda c: loops.load(table, c), finish
-    )
+        (bias, *to.constants), (table, *to.buffers), lambda c: loops.load(table, c), finish,
+        accumulator,
+    )  # fmt: skip
 
 
 def _float_epilogue(call: Call) -> Epilogue:
@@ -84,10 +88,10 @@ def _float_epilogue(call: Call) -> Epilogue:
         return clamp_float(acc, call.attrs.clamp)
 
     if len(call.inputs) < 3 or call.inputs[2].data is None:
-        return Epilogue((), (), lambda c: loops.const(0.0, "float32"), finish)
+        return Epilogue((), (), lambda c: loops.const(0.0, "float32"), finish, "float32")
     bias = Constant("bias", read_only(call.inputs[2].data, "float32"))
     table = loops.buffer("bias", bias.array.size, "float32")
-    return Epilogue((bias,), (table,), lambda c: loops.load(table, c), finish)
+    return Epilogue((bias,), (table,), lambda c: loops.load(table, c), finish, "float32")
 
 
 def plain_space(rows: Sequence[int], columns: Sequence[int]) -> Iterator[Schedule]:
@@ -140,7 +144,8 @@ def block(
     """
     dtype = "float32" if str(w.dtype) == "float32" else "int32"
     rows, channels = range(len(x_rows)), [first_channel + c for c in range(columns)]
-    acc = [[loops.local(f"acc{tag}_{r}{c}", dtype) for c in range(columns)] for r in rows]
+    wide = finished.accumulator
+    acc = [[loops.local(f"acc{tag}_{r}{c}", wide) for c in range(columns)] for r in rows]
     lines: list[Any] = []
     for row in acc:
         for channel, a in zip(channels, row, strict=True):
@@ -229,8 +234,14 @@ def _plain_step(x_side: Side, w_side: Side, acc: Accumulators) -> list[Any]:
     for (x,), row in zip(x_side[2], acc, strict=True):
         for (w,), a in zip(w_side[2], row, strict=True):
             product = loops.load(x, 0) * loops.load(w, 0)
-            lines.append(loops.store(a, 0, loops.load(a, 0) + product))
+            lines.append(loops.store(a, 0, loops.load(a, 0) + widened(product, a)))
     return lines
+
+
+def widened(product: Any, accumulator: Any) -> Any:
+    """An int32 product as what is added to an accumulator."""
+    dtype = str(accumulator.dtype)
+    return product.astype(dtype) if dtype == "int64" else product
 
 
 def _smlad_operands(name: str, source: Any, dtype: str) -> tuple[Any, ...]:

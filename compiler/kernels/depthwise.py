@@ -11,7 +11,7 @@ import numpy as np
 
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.graph import Array, DType, read_only
-from tinyc.compiler.kernels.block import WORD, Epilogue, epilogue
+from tinyc.compiler.kernels.block import WORD, Epilogue, epilogue, widened
 from tinyc.compiler.kernels.gemm_conv import suits_smlad as suits_smlad_weights
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.accumulate import centred
@@ -155,12 +155,12 @@ def _one_channel(
     multiplier = outputs // x.shape[3]
     dtype = "float32" if x.dtype == DType.FLOAT32 else "int32"
     zero = x.quant.zero_point[0] if x.quant else 0
-    acc = loops.local("border_acc" if checked else "acc", dtype)
+    acc = loops.local("border_acc" if checked else "acc", finished.accumulator)
     input_channel = channel if multiplier == 1 else loops.quotient(channel, multiplier)
 
     def add(value: Any, number: Any) -> list[Any]:
         weight = loops.load(weights, number * outputs + channel, dtype)
-        return [loops.store(acc, 0, loops.load(acc, 0) + value * weight)]
+        return [loops.store(acc, 0, loops.load(acc, 0) + widened(value * weight, acc))]
 
     def tap(pixel: Any, number: Any) -> list[Any]:
         return add(loops.load(source, pixel * x.shape[3] + input_channel, dtype), number)
