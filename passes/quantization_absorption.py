@@ -7,7 +7,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from tinyc.compiler.graph import SIXTEEN_BITS, Array, DType, Graph, Node, QParams, Tensor, read_only
+from tinyc.compiler.graph import (
+    FOUR_BITS,
+    SIXTEEN_BITS,
+    Array,
+    DType,
+    Graph,
+    Node,
+    QParams,
+    Tensor,
+    read_only,
+)
 from tinyc.compiler.ops import OPS
 from tinyc.compiler.ops.cast import CastAttrs
 from tinyc.compiler.ops.conv2d import Conv2DAttrs
@@ -20,6 +30,7 @@ from tinyc.passes.rewrite import fresh_tensor, joined_origin, replace_nodes, rew
 from tinyc.targets import Target
 
 LAYERS = (Conv2DAttrs, ConvNDAttrs, DepthwiseConv2DAttrs, DenseAttrs)
+PACKED = ("Conv2D", "Dense")  # whose kernels read weights of 4 bits
 SUMS = ("Conv2D", "ConvND", "ConvTranspose", "DepthwiseConv2D", "Dense", "MatMul")
 
 
@@ -77,7 +88,11 @@ def stored_inputs(graph: Graph, node: Node) -> tuple[tuple[Tensor, ...], tuple[T
             new.append(bias)
             tensors.append(bias)
         elif producer is not None and producer.op == "Dequantize":
-            tensors.append(graph.tensors[producer.inputs[0]])
+            operand = graph.tensors[producer.inputs[0]]
+            if operand.dtype in FOUR_BITS and node.op not in PACKED:
+                operand = _as_bytes(graph, operand)
+                new.append(operand)
+            tensors.append(operand)
         elif graph.constant(name) is not None and graph.tensors[name].elements == 1:
             tensors.append(graph.tensors[name])  # a number: the operator decides
         elif graph.tensors[name].dtype == DType.BOOL:
@@ -85,6 +100,14 @@ def stored_inputs(graph: Graph, node: Node) -> tuple[tuple[Tensor, ...], tuple[T
         else:
             return None
     return tuple(tensors), tuple(new)
+
+
+def _as_bytes(graph: Graph, tensor: Tensor) -> Tensor:
+    """A constant of 4 bits as one of 8, for operators that do not unpack."""
+    assert tensor.data is not None, "only constants have 4 bits"
+    dtype = DType.INT8 if tensor.dtype == DType.INT4 else DType.UINT8
+    name = fresh_tensor(graph, f"{tensor.name}\tbytes")
+    return replace(tensor, name=name, dtype=dtype, data=read_only(tensor.data, dtype))
 
 
 def _stored_bias(graph: Graph, operands: list[Tensor], name: str) -> Tensor | None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.graph import EIGHT_BITS, Array, DType
+from tinyc.compiler.graph import EIGHT_BITS, FOUR_BITS, Array, DType
 from tinyc.compiler.kernels.block import (
     Epilogue,
     Product,
@@ -24,7 +24,7 @@ from tinyc.compiler.kernels.block import (
 )
 from tinyc.compiler.kernels.gather import gather_window
 from tinyc.compiler.ops import loops
-from tinyc.compiler.ops.accumulate import centred, output_requantization
+from tinyc.compiler.ops.accumulate import output_requantization, weight_values
 from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import Call
 from tinyc.compiler.ops.residual import Addend, addend, first_stage
@@ -64,8 +64,8 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
 
 
 def suits(call: Call, target: Target) -> bool:
-    """Everything."""
-    return True
+    """Everything but weights that are stored packed."""
+    return call.inputs[1].dtype not in FOUR_BITS
 
 
 def space(call: Call, target: Target) -> Iterator[Schedule]:
@@ -104,9 +104,7 @@ def _kernel(
 ) -> Kernel:
     (x, w), y, a = call.inputs[:2], call.output, call.attrs
     oc, kh, kw, _ = w.shape
-    assert w.data is not None, "the weights are constant"
-    values = w.data if x.dtype.is_float else centred(w.data, w)
-    matrix = np.asarray(values.reshape(oc, -1))
+    matrix = np.asarray(weight_values(call).reshape(oc, -1))
     product, finished = product_of(matrix, x.dtype), epilogue(first_stage(call), matrix, target)
     direct = (kh, kw, a.groups) == (1, 1, 1) and not any(a.pads)
     direct = direct and product.pitch == matrix.shape[1]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.graph import Array
+from tinyc.compiler.graph import FOUR_BITS, Array
 from tinyc.compiler.kernels.block import (
     WORD,
     Product,
@@ -18,7 +18,7 @@ from tinyc.compiler.kernels.block import (
 )
 from tinyc.compiler.kernels.gemm_conv import suits_smlad as suits_smlad_weights
 from tinyc.compiler.ops import loops
-from tinyc.compiler.ops.accumulate import centred
+from tinyc.compiler.ops.accumulate import weight_values
 from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import Call
 from tinyc.targets import Target
@@ -30,8 +30,8 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
 
 
 def suits(call: Call, target: Target) -> bool:
-    """Everything."""
-    return True
+    """Everything but weights that are stored packed."""
+    return call.inputs[1].dtype not in FOUR_BITS
 
 
 def space(call: Call, target: Target) -> Iterator[Schedule]:
@@ -59,8 +59,7 @@ def _kernel(
 ) -> Kernel:
     (x, w), y = call.inputs[:2], call.output
     n, k = w.shape
-    assert w.data is not None, "the weights are constant"
-    matrix = np.asarray(w.data if x.dtype.is_float else centred(w.data, w))
+    matrix = np.asarray(weight_values(call))
     product, finished = product_of(matrix, x.dtype), epilogue(call, matrix, target)
     source = loops.buffer("x", x.elements, x.dtype)
     result = loops.buffer("y", y.elements, y.dtype)

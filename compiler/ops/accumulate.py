@@ -2,6 +2,9 @@
 
 Quantized: acc = sum (x - zx) * (w - zw) + bias, int32; y = requantize(acc * sx * sw[c] / sy).
 Activations of 16 bits may need an int64: `accumulator_type`.
+
+Weights of a layer that stays float may be stored, too: as integers, whose scale the sum of a
+channel is multiplied by, or as float16.
 """
 
 import math
@@ -9,7 +12,15 @@ import math
 import numpy as np
 
 from tinyc.compiler.errors import CompileError
-from tinyc.compiler.graph import EIGHT_BITS, SIXTEEN_BITS, Array, DType, Tensor, read_only
+from tinyc.compiler.graph import (
+    EIGHT_BITS,
+    FOUR_BITS,
+    SIXTEEN_BITS,
+    Array,
+    DType,
+    Tensor,
+    read_only,
+)
 from tinyc.compiler.ops.clamp import Clamp, stored_bounds
 from tinyc.compiler.ops.element_types import check_type
 from tinyc.compiler.ops.fixed_point import (
@@ -20,7 +31,7 @@ from tinyc.compiler.ops.fixed_point import (
     requantize,
     wide_requantization,
 )
-from tinyc.compiler.ops.op import Call
+from tinyc.compiler.ops.op import Call, dequantized
 
 
 def centred(array: Array, tensor: Tensor) -> Array:
@@ -31,6 +42,20 @@ def centred(array: Array, tensor: Tensor) -> Array:
     if tensor.quant.axis is not None:
         shape[tensor.quant.axis] = -1
     return array.astype(np.float64) - np.array(tensor.quant.zero_point, np.float64).reshape(shape)
+
+
+def factors(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, Array]:
+    """What the reference multiplies (float64): stored values, or reals where x is real."""
+    x, w = call.inputs[:2]
+    meaning = centred if call.quantized else dequantized
+    return meaning(arrays[0], x), meaning(arrays[1], w)
+
+
+def weight_values(call: Call) -> Array:
+    """The constant weights as a kernel's table holds them: floats, or centred whole numbers."""
+    w = call.inputs[1]
+    assert w.data is not None, "the weights are constant"
+    return w.data if w.dtype.is_float else centred(w.data, w)
 
 
 def product_scales(call: Call) -> Array:
@@ -59,7 +84,8 @@ def output_of(call: Call, acc: Array, bias: Array | None) -> Array:
 
 
 def output_requantization(call: Call) -> Requantization:
-    if call.inputs[0].dtype in SIXTEEN_BITS and _has_long_sums(call):
+    x, w = call.inputs[:2]
+    if x.dtype in SIXTEEN_BITS and (w.data is None or _has_long_sums(call)):
         return long_requantization(product_scales(call))
     return requantization_to(call.output.dtype, product_scales(call))
 
@@ -123,13 +149,13 @@ def folded_bias(call: Call, weights: Array) -> Array:
 
 
 def can_quantize(call: Call) -> bool:
-    """8-bit activations and constant 8-bit weights; an 8-bit result or the raw accumulator.
+    """8-bit activations, constant weights of 8 or 4 bits; an 8-bit result or the raw sum.
 
     Activations and results may have 16 bits, too.
     """
     x, w, y = call.inputs[0], call.inputs[1], call.output
     stored = (*EIGHT_BITS, *SIXTEEN_BITS)
-    if w.data is None or w.quant is None or w.dtype not in EIGHT_BITS:
+    if w.data is None or w.quant is None or w.dtype not in (*EIGHT_BITS, *FOUR_BITS):
         return False
     if x.dtype not in stored or x.quant is None or x.quant.axis is not None:
         return False

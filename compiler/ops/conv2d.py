@@ -16,13 +16,14 @@ from tinyc.compiler.kernels import (
     gemm_conv,
     gemm_pairs,
     lane_conv,
+    packed_weights,
     winograd,
     winograd_row,
     winograd_scalar,
 )
 from tinyc.compiler.ops.accumulate import (
     can_quantize,
-    centred,
+    factors,
     output_extent,
     output_of,
     result_type,
@@ -68,7 +69,7 @@ def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
 
 def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
     a = call.attrs
-    x, w = (centred(v, t) for v, t in zip(arrays[:2], call.inputs[:2], strict=True))
+    x, w = factors(call, arrays)
     _, h, width, _ = x.shape
     oc, kh, kw, ic = w.shape
     acc = np.zeros(call.output.shape, np.float64)
@@ -103,6 +104,7 @@ def macs(call: Call) -> int:
 
 
 ALGORITHMS: Algorithms = {
+    "packed": Algorithm(packed_weights.suits, packed_weights.kernel),
     "float-winograd": Algorithm(float_winograd.suits, float_winograd.kernel, float_winograd.space),
     "float-blocks": Algorithm(float_gemm.suits, float_gemm.kernel, float_gemm.space),
     "gemm-pairs": Algorithm(gemm_pairs.suits, gemm_pairs.kernel, gemm_pairs.space),

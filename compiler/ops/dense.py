@@ -10,10 +10,11 @@ from tinyc.compiler.kernels import (
     float_dense,
     gemm_dense,
     gemm_pairs_dense,
+    packed_weights,
     pair_dense,
     running_dense,
 )
-from tinyc.compiler.ops.accumulate import can_quantize, centred, output_of, result_type
+from tinyc.compiler.ops.accumulate import can_quantize, factors, output_of, result_type
 from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp
 from tinyc.compiler.ops.op import Algorithm, Algorithms, Call, Op, Type, kernel_by
 
@@ -37,7 +38,7 @@ def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
 
 
 def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
-    x, w = (centred(v, t) for v, t in zip(arrays[:2], call.inputs[:2], strict=True))
+    x, w = factors(call, arrays)
     return (output_of(call, x @ w.T, arrays[2] if len(arrays) > 2 else None),)
 
 
@@ -46,6 +47,7 @@ def macs(call: Call) -> int:
 
 
 ALGORITHMS: Algorithms = {
+    "packed": Algorithm(packed_weights.suits, packed_weights.kernel),
     "float-blocks": Algorithm(float_dense.suits, float_dense.kernel, float_dense.space),
     "blocks": Algorithm(dense_blocks.suits, dense_blocks.kernel, dense_blocks.space),
     "pairs": Algorithm(pair_dense.suits, pair_dense.kernel, pair_dense.space),
