@@ -8,7 +8,7 @@ import numpy as np
 from tinyc.compiler.graph import Array
 from tinyc.quantization.distortion import Judge, decibels, distortion, judge_of
 from tinyc.quantization.execution import Values
-from tinyc.quantization.grids import Grid
+from tinyc.quantization.grids import BYTES, Grid
 from tinyc.quantization.layers import Layer, layers_of
 from tinyc.quantization.points import CLAMPS, Point
 from tinyc.quantization.qdq import rounded_name
@@ -18,7 +18,6 @@ from tinyc.quantization.ranges import some_of
 REPORTED_SAMPLES = 32  # on which each layer's own share of the noise is measured
 BARS = 48  # of a histogram
 MOST_HURTING = 3
-BYTES = {"int8": 1.0, "int4": 0.5, "int16": 2.0, "float32": 4.0}
 
 
 @dataclass(frozen=True, slots=True)
