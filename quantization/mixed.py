@@ -6,28 +6,36 @@ what they cost; as many are made as the measured loss asks for. A limit of flash
 of 4 bits, where they do least harm.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array
-from tinyc.quantization.costs import NO_LIMITS, WORK, Cost, Limits, cost_on
+from tinyc.quantization.changes import Change, Mix, downgrades, mix_of, note_of, upgrades
+from tinyc.quantization.costs import NO_LIMITS, Cost, Limits, cost_on
 from tinyc.quantization.distortion import judge_of
 from tinyc.quantization.fitting import Fitted, Formats, fitted
 from tinyc.quantization.float_model import with_opset
-from tinyc.quantization.grids import BYTES, grid_of
-from tinyc.quantization.layers import Layer, layers_of
+from tinyc.quantization.grids import grid_of
+from tinyc.quantization.layers import layers_of
 from tinyc.quantization.loss import loss_of
 from tinyc.quantization.preparation import Prepared
 from tinyc.quantization.qdq import LEAST_OPSETS
-from tinyc.quantization.quantize import HELD_OUT, JUDGED_SAMPLES, Quantized, Ranges, Watch, silent
+from tinyc.quantization.quantize import (
+    HELD_OUT,
+    JUDGED_SAMPLES,
+    NEAREST,
+    Quantized,
+    Ranges,
+    Watch,
+    silent,
+)
 from tinyc.quantization.ranges import Range, minmax
-from tinyc.quantization.sensitivity import Sensitivity, packs, sensitivity
+from tinyc.quantization.report import Mixture
+from tinyc.quantization.sensitivity import Sensitivity, sensitivity
 from tinyc.targets import Target
-
-NEGLIGIBLE = 1e-4  # of all noise: what takes away less is not worth a change
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,53 +55,7 @@ class Budget:
         return self.loss is not None or self.limits.any
 
 
-@dataclass(frozen=True, slots=True)
-class Mix:
-    """Formats that are not int8: of tensors by point, of weights by layer."""
-
-    tensors: Mapping[str, str] = field(default_factory=dict)
-    weights: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One format other than int8.
-
-    gain    distortion of the output that it takes away; below 0: that it adds
-    cycles, flash, ram  that it costs, as shares of those of the int8 model, about
-    """
-
-    name: str
-    what: str
-    dtype: str
-    gain: float
-    cycles: float
-    flash: float
-    ram: float
-
-    @property
-    def price(self) -> float:
-        return max(self.cycles, 0.0) + max(self.flash, 0.0) + max(self.ram, 0.0) + 1e-6
-
-    def on(self, mix: Mix) -> Mix:
-        if self.what == "tensor":
-            return replace(mix, tensors={**mix.tensors, self.name: self.dtype})
-        return replace(mix, weights={**mix.weights, self.name: self.dtype})
-
-
-@dataclass(frozen=True, slots=True)
-class Mixture:
-    """What was chosen and why.
-
-    loss   in percent on held-out samples: of int8 alone, and of the mix
-    notes  a sentence for each change
-    cost   on the target; None without one
-    """
-
-    int8_loss: float
-    loss: float
-    notes: tuple[str, ...]
-    cost: Cost | None
+ANY_LOSS = Budget()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,6 +89,15 @@ class Search:
         grids, method = self.ranges(mix).grids, self.quantized.method
         return fitted(self.prepared.execution, values, grids, method, self.formats(mix))
 
+    def cost(self, changes: Sequence[Change]) -> Cost:
+        """On the target; how weights are rounded makes no difference."""
+        assert self.budget.target is not None, "limits have been asked for one"
+        mix, values = mix_of(changes), self.prepared.values
+        found = fitted(
+            self.prepared.execution, values, self.ranges(mix).grids, NEAREST, self.formats(mix)
+        )
+        return cost_on(found.qdq().to_proto(), self.budget.target)
+
     def loss(self, mix: Mix) -> float:
         """By the noise on samples that the weights were not fitted to."""
         count = self.prepared.samples.count
@@ -159,16 +130,14 @@ def mixed(quantized: Quantized, budget: Budget, watch: Watch = silent) -> tuple[
     watch("measuring what each rounding does", 0, 1)
     alone = _sensitivity(search)
     int8_loss = search.loss(Mix())
-    upgrades = _upgrades(search, alone)
-    chosen, loss = _enough(search, upgrades, int8_loss)
-    chosen, loss, cost = _within_limits(search, alone, chosen, loss)
-    mix = _mix(chosen)
+    chosen, loss, cost = _chosen(search, alone, int8_loss)
+    mix = mix_of(chosen)
     result = search.fit(mix, np.ones(prepared.samples.count, bool))
     whole = replace(
         quantized, prepared=prepared, ranges=search.ranges(mix), fitted=result,
         formats=search.formats(mix),
     )  # fmt: skip
-    return whole, Mixture(int8_loss, loss, tuple(_note(search, c) for c in chosen), cost)
+    return whole, Mixture(int8_loss, loss, tuple(note_of(c) for c in chosen), cost)
 
 
 def _sensitivity(search: Search) -> Sensitivity:
@@ -180,48 +149,8 @@ def _sensitivity(search: Search) -> Sensitivity:
     return sensitivity(judge, points, ranges, layers, quantized.formats.per_tensor)
 
 
-def _upgrades(search: Search, alone: Sensitivity) -> list[Change]:
-    """Changes that take noise away, the most for their price first."""
-    layers, values = layers_of(search.prepared.model), search.prepared.values
-    stored, work = _stored(search), {layer.name: _work(search, layer) for layer in layers}
-    all_work, most = sum(work.values()), 2 * max(a[0].size for a in values.values())
-    changes: list[Change] = []
-    for point in search.quantized.ranges.points:
-        noise = alone.tensors[point.name]
-        readers = [work[layer.name] for layer in layers if layer.input in point.tensors]
-        cycles = sum(readers) * (WORK["int16"] - 1) / all_work
-        ram = values[point.name][0].size / most
-        gain = noise["int8"] - noise["int16"]
-        changes.append(Change(point.name, "tensor", "int16", gain, cycles, 0.0, ram))
-    for layer in layers:
-        if layer.name in alone.weights:
-            cycles = work[layer.name] * (WORK["float32"] - 1) / all_work
-            flash = _count(search, layer) * (BYTES["float32"] - 1) / stored
-            gain = alone.weights[layer.name]["int8"]
-            changes.append(Change(layer.name, "weights", "float32", gain, cycles, flash, 0.0))
-    whole = sum(c.gain for c in changes)
-    useful = [c for c in changes if c.gain > NEGLIGIBLE * whole]
-    return sorted(useful, key=lambda c: (-c.gain / c.price, c.name))
-
-
-def _work(search: Search, layer: Layer) -> float:
-    """Multiply-accumulates."""
-    weights = search.prepared.model.constants[layer.weights[0]]
-    outputs = search.prepared.values[layer.output][0].size
-    return outputs * _count(search, layer) / weights.shape[layer.axis]
-
-
-def _stored(search: Search) -> float:
-    """Bytes of all weights as int8."""
-    return float(sum(_count(search, layer) for layer in layers_of(search.prepared.model)))
-
-
-def _count(search: Search, layer: Layer) -> int:
-    return sum(search.prepared.model.constants[name].size for name in layer.weights)
-
-
 def _enough(
-    search: Search, upgrades: Sequence[Change], int8_loss: float
+    search: Search, candidates: Sequence[Change], int8_loss: float
 ) -> tuple[list[Change], float]:
     """The fewest first changes whose measured loss is within the budget."""
     most = search.budget.loss
@@ -230,14 +159,14 @@ def _enough(
     low, high, losses = 0, 1, {0: int8_loss}
 
     def loss(count: int) -> float:
-        search.watch("measuring mixes of formats", count, len(upgrades))
+        search.watch("measuring mixes of formats", count, len(candidates))
         if count not in losses:
-            losses[count] = search.loss(_mix(upgrades[:count]))
+            losses[count] = search.loss(mix_of(candidates[:count]))
         return losses[count]
 
-    while high < len(upgrades) and loss(high) > most:
+    while high < len(candidates) and loss(high) > most:
         low, high = high, high * 2
-    high = min(high, len(upgrades))
+    high = min(high, len(candidates))
     if loss(high) > most:
         raise CompileError(
             "loss-too-large",
@@ -248,38 +177,39 @@ def _enough(
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if loss(middle) <= most else (middle, high)
-    return list(upgrades[:high]), loss(high)
+    return list(candidates[:high]), loss(high)
 
 
-def _within_limits(
-    search: Search, alone: Sensitivity, chosen: list[Change], loss: float
+def _chosen(
+    search: Search, alone: Sensitivity, int8_loss: float
 ) -> tuple[list[Change], float, Cost | None]:
-    """Weights of 4 bits, those that do least harm for a byte first, until the flash suffices."""
+    """Changes that keep to the whole budget, the loss, and what the model costs then."""
     budget = search.budget
+    candidates = upgrades(search.prepared, search.quantized.ranges.points, alone)
+    chosen, loss = _enough(search, candidates, int8_loss)
     if budget.target is None:
         return chosen, loss, None
-    everything = np.ones(search.prepared.samples.count, bool)
-
-    def cost(changes: Sequence[Change]) -> Cost:
-        assert budget.target is not None, "asked above"
-        proto = search.fit(_mix(changes), everything).qdq().to_proto()
-        return cost_on(proto, budget.target)
-
-    found = cost(chosen)
+    found = search.cost(chosen)
+    if chosen and found.over(
+        replace(budget.limits, flash_bytes=None)
+    ):  # those that take none first
+        by_need = sorted(candidates, key=lambda c: c.cycles + c.ram)
+        chosen, loss = _enough(search, by_need, int8_loss)
+        found = search.cost(chosen)
     if "flash" in found.over(budget.limits):
-        downgrades = _downgrades(search, alone, chosen)
+        fewer_bits = downgrades(search.prepared, alone, chosen)
         count = _fewest(
-            len(downgrades),
-            lambda n: "flash" not in cost([*chosen, *downgrades[:n]]).over(budget.limits),
+            len(fewer_bits),
+            lambda n: "flash" not in search.cost([*chosen, *fewer_bits[:n]]).over(budget.limits),
         )
-        chosen = [*chosen, *downgrades[:count]]
-        found, loss = cost(chosen), search.loss(_mix(chosen))
+        chosen = [*chosen, *fewer_bits[:count]]
+        found, loss = search.cost(chosen), search.loss(mix_of(chosen))
     over = found.over(budget.limits)
     if over or (budget.loss is not None and loss > budget.loss):
         raise CompileError(
             "over-budget",
-            f"the mix that was found needs {found.ram_bytes} bytes of RAM, {found.flash_bytes} of "
-            f"flash and {found.cycles} cycles, and loses {loss:.3g} %",
+            f"the best mix that was found needs {found.ram_bytes:,} B of RAM, "
+            f"{found.flash_bytes:,} B of flash and {found.cycles:,} cycles, and loses {loss:.3g} %",
             f"over the limit: {', '.join(over) or 'loss'}",
             "allow more loss, or more of what is over the limit",
         )
@@ -295,46 +225,7 @@ def _fewest(most: int, suffices: Callable[[int], bool]) -> int:
     return high
 
 
-def _downgrades(search: Search, alone: Sensitivity, chosen: Sequence[Change]) -> list[Change]:
-    """Layers whose weights may have 4 bits, least noise for a byte first."""
-    layers, stored = layers_of(search.prepared.model), _stored(search)
-    all_work = sum(_work(search, layer) for layer in layers)
-    taken = {c.name for c in chosen if c.what == "weights"}
-    changes: list[Change] = []
-    for layer in layers:
-        if layer.name in alone.weights and packs(layer) and layer.name not in taken:
-            noise = alone.weights[layer.name]
-            cycles = _work(search, layer) * (WORK["int4"] - 1) / all_work
-            flash = _count(search, layer) * (BYTES["int4"] - 1) / stored
-            gain = noise["int8"] - noise["int4"]
-            changes.append(Change(layer.name, "weights", "int4", gain, cycles, flash, 0.0))
-    return sorted(changes, key=lambda c: (c.gain / c.flash, c.name))
-
-
-def _mix(changes: Sequence[Change]) -> Mix:
-    mix = Mix()
-    for change in changes:
-        mix = change.on(mix)
-    return mix
-
-
 def _values(prepared: Prepared, tensors: Sequence[str]) -> Array:
     """The extremes of each tensor."""
     known = [prepared.values[name] for name in tensors if name in prepared.values]
     return np.array([end(array) for array in known for end in (np.min, np.max)])
-
-
-def _note(search: Search, change: Change) -> str:
-    """A sentence: what, why, and what it costs."""
-    if change.dtype == "int4":
-        return (
-            f"weights of '{change.name}' have 4 bits: {-change.flash:.0%} of the flash less, "
-            f"{-change.gain:.2g} of the signal more noise"
-        )
-    what = (
-        f"tensor '{change.name}' has 16 bits" if change.what == "tensor"
-        else f"weights of '{change.name}' stay float"
-    )  # fmt: skip
-    costs = {"cycles": change.cycles, "flash": change.flash, "RAM": change.ram}
-    listed = ", ".join(f"{share:.0%} more {name}" for name, share in costs.items() if share > 0.005)
-    return f"{what}: rounded it makes {change.gain:.2g} of the signal noise; {listed or 'no cost'}"
