@@ -9,18 +9,21 @@ from tinyc.quantization.distortion import SQUASHING, Judge, distortion
 from tinyc.quantization.execution import Values
 from tinyc.quantization.float_model import FloatModel
 
-LEAST_NOISE = 1e-9  # of the largest score: below that nothing changes
+CLOSE = 0.25  # of the samples, whose answers are the closest
+LEAST_LOST = 0.25  # of the answers that turn: a few close ones may be right by chance
 
 
 def loss_of(judge: Judge, found: Values, scores: Array, labels: Array | None) -> float:
     """Points of accuracy that a classifier is expected to lose, else noise in % of the signal.
 
-    A few dozen samples cannot show a loss of half a point as answers that change. So the error of
-    scores is measured on some of them, and how likely it is to turn each sample's answer.
+    A hundred samples cannot show a loss of half a point as answers that change. So the error of
+    scores is measured on them, and how often answers are so close that it turns them: the leads of
+    the best over the second class are taken as evenly spread among the closest quarter.
 
     found   of the compared tensors, on the samples of the judge
     scores  of the float model's first compared tensor, on all samples
-    labels  answers of all samples that are right; only these can be lost. None: every answer counts
+    labels  right answers of all samples: an answer that turns may as well become right. None:
+            every turned answer counts
     """
     if not is_classifier(judge.execution.model, labels):
         return 100 * distortion(judge.values, found, judge.compared)
@@ -28,12 +31,15 @@ def loss_of(judge: Judge, found: Values, scores: Array, labels: Array | None) ->
     real, ours, every = (_classes(v) for v in (judge.values[name], found[name], scores))
     error = _lead(ours - real, np.argsort(-real, axis=1))
     order = np.argsort(-every, axis=1)
-    noise = max(float(np.sqrt(np.mean(error**2))), LEAST_NOISE * float(np.abs(every).max()))
     leads = _lead(every, order)
-    turned = np.array([0.5 * math.erfc(lead / (noise * math.sqrt(2))) for lead in leads])
+    noise = float(np.sqrt(np.mean(error**2)))
+    closest = np.argsort(leads)[: max(math.ceil(len(leads) * CLOSE), 1)]
+    density = len(closest) / len(leads) / max(float(leads[closest].max()), 1e-30)
+    turned = min(density * noise / math.sqrt(2 * math.pi), 0.5)
     if labels is not None and labels.shape == leads.shape:
-        turned = turned * (order[:, 0] == labels)
-    return float(100 * turned.mean())
+        right, second = (float(np.mean(order[closest, i] == labels[closest])) for i in (0, 1))
+        turned *= max(right - second, LEAST_LOST)
+    return 100 * turned
 
 
 def is_classifier(model: FloatModel, labels: Array | None) -> bool:

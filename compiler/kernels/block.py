@@ -51,6 +51,8 @@ class Product:
     pitch         products of one channel, padded to whole steps
     step          products of one step
     microkernels  C functions it calls
+    operands, lines  the variables of a step by (name, buffer, type), and its statements; None:
+                  those of one product, or of words of four bytes
     """
 
     weights: Array
@@ -58,6 +60,8 @@ class Product:
     step: int
     microkernels: tuple[Microkernel, ...]
     note: str
+    operands: Callable[[str, Any, str], tuple[Any, ...]] | None = None
+    lines: Callable[["Side", "Side", "Accumulators"], list[Any]] | None = None
 
 
 def epilogue(call: Call, weights: Array, target: Target) -> Epilogue:
@@ -173,12 +177,12 @@ def block(
     for row in acc:
         for channel, a in zip(channels, row, strict=True):
             lines += [*loops.declare(a), loops.store(a, 0, finished.start(channel))]
-    operands = _smlad_operands if product.step == WORD else _plain_operands
+    operands = product.operands or (_smlad_operands if product.step == WORD else _plain_operands)
     x_operands = [operands(f"x{tag}_{r}", x, dtype) for r in rows]
     w_operands = [operands(f"w{tag}_{c}", w, dtype) for c in range(columns)]
     lines += loops.declare(*(v for o in (*x_operands, *w_operands) for v in o))
     turns = product.pitch // product.step
-    step = _smlad_step if product.step == WORD else _plain_step
+    step = product.lines or (_smlad_step if product.step == WORD else _plain_step)
 
     def turn(k: Any) -> list[Any]:
         x_at, w_at = [row + k for row in x_rows], [c * product.pitch + k for c in channels]

@@ -60,7 +60,7 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     """Multiply-accumulate by multiply-accumulate, for every core and for floats."""
     # a rule of thumb that was not compared with other blocks on these kernels
     rows, columns = (2, 2) if "long-multiply" in target.features else (1, 4)
-    return _kernel(call, target, schedule, plain_product, rows, columns, 1)
+    return kernel_of(call, target, schedule, plain_product, rows, columns, 1)
 
 
 def suits(call: Call, target: Target) -> bool:
@@ -75,7 +75,7 @@ def space(call: Call, target: Target) -> Iterator[Schedule]:
 
 def kernel_smlad(call: Call, target: Target, schedule: Schedule) -> Kernel:
     """Two multiply-accumulates an instruction, for cores with the DSP extension."""
-    return _kernel(call, target, schedule, smlad_product, 2, 2, 2)
+    return kernel_of(call, target, schedule, smlad_product, 2, 2, 2)
 
 
 def suits_smlad(call: Call, target: Target) -> bool:
@@ -93,7 +93,7 @@ def suits_assembly(call: Call, target: Target) -> bool:
     return y.dtype == DType.INT8 and not output_requantization(call).is_wide
 
 
-def _kernel(
+def kernel_of(
     call: Call,
     target: Target,
     schedule: Schedule,
@@ -102,6 +102,7 @@ def _kernel(
     columns: int,
     unroll: int,
 ) -> Kernel:
+    """By one kind of product; what the schedule leaves open is as given."""
     (x, w), y, a = call.inputs[:2], call.output, call.attrs
     oc, kh, kw, _ = w.shape
     matrix = np.asarray(weight_values(call).reshape(oc, -1))

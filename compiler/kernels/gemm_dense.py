@@ -26,7 +26,7 @@ from tinyc.targets import Target
 
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     """Multiply-accumulate by multiply-accumulate, for every core and for floats."""
-    return _kernel(call, target, schedule, plain_product, 4, 1)
+    return kernel_of(call, target, schedule, plain_product, 4, 1)
 
 
 def suits(call: Call, target: Target) -> bool:
@@ -41,7 +41,7 @@ def space(call: Call, target: Target) -> Iterator[Schedule]:
 
 def kernel_smlad(call: Call, target: Target, schedule: Schedule) -> Kernel:
     """Two multiply-accumulates an instruction, for cores with the DSP extension."""
-    return _kernel(call, target, schedule, smlad_product, 4, 2)
+    return kernel_of(call, target, schedule, smlad_product, 4, 2)
 
 
 def suits_smlad(call: Call, target: Target) -> bool:
@@ -49,7 +49,7 @@ def suits_smlad(call: Call, target: Target) -> bool:
     return suits_smlad_weights(call, target) and call.inputs[1].shape[1] % WORD == 0
 
 
-def _kernel(
+def kernel_of(
     call: Call,
     target: Target,
     schedule: Schedule,
@@ -57,6 +57,7 @@ def _kernel(
     columns: int,
     unroll: int,
 ) -> Kernel:
+    """By one kind of product; what the schedule leaves open is as given."""
     (x, w), y = call.inputs[:2], call.output
     n, k = w.shape
     matrix = np.asarray(weight_values(call))

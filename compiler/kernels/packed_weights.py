@@ -29,7 +29,8 @@ from tinyc.compiler.ops.residual import Addend, addend, first_stage
 from tinyc.targets import Target
 
 GROUP = 8  # weights of a word
-PIXELS, CHANNELS = 2, 4  # of a block: the rule, and what the scratch holds unpacked
+PIXELS, COLUMNS, UNROLL = 2, 2, 2  # of a block
+CHANNELS = 8  # unpacked at a time
 
 UNPACK = Microkernel(
     "tinyc_unpack_nibbles",
@@ -120,7 +121,7 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         microkernels=(UNPACK, *layer.product.microkernels),
         rows=rows,
         float_code=x.dtype.is_float,
-        note=f"gemm {PIXELS}x{CHANNELS}, 4-bit weights, {layer.product.note}",
+        note=f"gemm {PIXELS}x{COLUMNS}, 4-bit weights, {layer.product.note}",
     )
 
 
@@ -219,6 +220,29 @@ def _block(
     layer: Layer, n: Any, oy: Any, ox: Any, g: Any, first: Any, count: int, pixels: int, tag: str
 ) -> list[Any]:
     """`pixels` neighbours by `count` channels, whose weights are unpacked."""
+    pitch = layer.product.pitch
+    if layer.direct:
+        starts, lines, buffer = _starts(layer, n, oy, ox, pixels), [], layer.source
+    else:
+        starts, buffer = [loops.const(r * pitch) for r in range(pixels)], layer.scratch
+        lines = [line for r in range(pixels) for line in _gather(layer, n, oy, ox + r, g, r)]
+    whole, rest = divmod(count, COLUMNS)
+    if whole:
+        lines.append(
+            loops.loop("d", whole, lambda d: _products(
+                layer, n, oy, ox, buffer, starts, first, d * COLUMNS, COLUMNS, tag))
+        )  # fmt: skip
+    if rest:
+        at = loops.const(whole * COLUMNS)
+        lines += _products(layer, n, oy, ox, buffer, starts, first, at, rest, f"{tag}d")
+    return lines
+
+
+def _products(
+    layer: Layer, n: Any, oy: Any, ox: Any, buffer: Any, starts: list[Any], first: Any, at: Any,
+    count: int, tag: str,
+) -> list[Any]:  # fmt: skip
+    """`count` of the unpacked channels, from `at` on; the first unpacked one is `first`."""
     (rows, columns, channels), finished = layer.image, layer.finished
     shifted = replace(
         finished,
@@ -227,20 +251,13 @@ def _block(
     )
 
     def store(row: int, channel: Any, value: Any) -> Any:
-        at = ((n * rows + oy) * columns + ox + row) * channels + first + channel
+        place = ((n * rows + oy) * columns + ox + row) * channels + first + channel
         if layer.residual is not None:
-            value = layer.residual.add(value, loops.load(layer.residual.buffer, at))
-        return loops.store(layer.result, at, value)
+            value = layer.residual.add(value, loops.load(layer.residual.buffer, place))
+        return loops.store(layer.result, place, value)
 
-    pitch = layer.product.pitch
-    if layer.direct:
-        starts, lines, buffer = _starts(layer, n, oy, ox, pixels), [], layer.source
-    else:
-        starts, buffer = [loops.const(r * pitch) for r in range(pixels)], layer.scratch
-        lines = [line for r in range(pixels) for line in _gather(layer, n, oy, ox + r, g, r)]
-    zero = loops.const(0)
-    return lines + block(
-        buffer, starts, layer.unpacked, zero, count, layer.product, 1, shifted, store, tag
+    return block(
+        buffer, starts, layer.unpacked, at, count, layer.product, UNROLL, shifted, store, tag
     )
 
 
