@@ -20,7 +20,7 @@ from tinyc.targets import Target
 from tinyc.targets.intrinsics.arm_dsp import dsp
 
 ORDER = (0, 2, 1, 3)
-ROWS, COLUMNS, UNROLL = 2, 2, 2  # of the rule, which keeps its values in registers
+ROWS, COLUMNS, UNROLL = 2, 2, 1  # 1.7 cycles a product on Cortex-M4; 2.3 written out twice
 
 
 def suits_conv(call: Call, target: Target) -> bool:

@@ -29,7 +29,7 @@ from tinyc.compiler.ops.residual import Addend, addend, first_stage
 from tinyc.targets import Target
 
 GROUP = 8  # weights of a word
-PIXELS, COLUMNS, UNROLL = 2, 2, 2  # of a block
+PIXELS, COLUMNS, UNROLL = 2, 2, 1  # of a block
 CHANNELS = 8  # unpacked at a time
 
 UNPACK = Microkernel(

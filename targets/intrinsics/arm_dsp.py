@@ -86,7 +86,7 @@ _BY_NAME = _microkernels()
 
 
 def dsp(*names: str) -> tuple[Microkernel, ...]:
-    """The named instructions: load_word, sxtb16, uxtb16 (and _ror8), smlad, smlald, smlabb, smlatt."""
+    """The named ones: load_word, sxtb16, uxtb16 (and _ror8), smlad, smlald, smlabb, smlatt."""
     return tuple(_BY_NAME[name] for name in dict.fromkeys(names))
 
 
