@@ -59,6 +59,13 @@ def _minutes(text: str) -> float:
     return minutes
 
 
+def _percent(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 100:
+        raise argparse.ArgumentTypeError(f"'{text}' is no percentage above 0")
+    return value
+
+
 def _bytes(text: str) -> int:
     """`24K` in bytes."""
     match = re.fullmatch(r"([0-9]+)([kKM]?)", text)
@@ -123,6 +130,7 @@ def _add_compile(parser: argparse.ArgumentParser) -> None:
         "--quantize", type=Path, metavar="PATH",
         help="quantize a float model first, by the samples that `tinyc quantize` takes as --data",
     )  # fmt: skip
+    _add_loss_argument(parser)
     parser.add_argument(
         "--share-arena",
         action="store_true",
@@ -185,11 +193,32 @@ def _add_quantize(parser: argparse.ArgumentParser) -> None:
             f"--{option}", action=argparse.BooleanOptionalAction, default=True,
             help=f"{what}, where it helps on the samples",
         )  # fmt: skip
+    _add_loss_argument(parser)
+    for option, what in (
+        ("--max-ram", "that the arena may take"), ("--max-flash", "of tables; weights get 4 bits"),
+    ):  # fmt: skip
+        parser.add_argument(
+            option, type=_bytes, metavar="BYTES", help=f"the most bytes {what}, on the target"
+        )
+    parser.add_argument(
+        "--max-cycles", type=_positive, metavar="N", help="the most cycles on the target, about"
+    )
+    parser.add_argument(
+        "--target", default="", metavar="NAME", help="whose RAM, flash and cycles are limited"
+    )
     parser.add_argument(
         "--images", metavar="STEPS",
         help="what happens to pixels, as in scale=1/255,mean=0.5,std=0.5",
     )  # fmt: skip
     _add_shape_argument(parser)
+
+
+def _add_loss_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--max-loss", type=_percent, metavar="PERCENT",
+        help="what quantizing may lose: points of accuracy, or percent of the signal's power where "
+        "there are no classes; what hurts most gets 16 bits or stays float",
+    )  # fmt: skip
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

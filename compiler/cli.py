@@ -40,6 +40,7 @@ def _compile(args: argparse.Namespace) -> int:
     from tinyc.compiler.pipeline import compile_model
     from tinyc.compiler.show import show_report, show_written
     from tinyc.quantization.api import quantized_file
+    from tinyc.quantization.mixed import Budget
     from tinyc.quantization.options import Options as QuantizationOptions
     from tinyc.quantization.showing import quantization_progress
     from tinyc.targets import load_target
@@ -50,9 +51,10 @@ def _compile(args: argparse.Namespace) -> int:
     )  # fmt: skip
     target = load_target(args.target)
     reading = QuantizationOptions(input_shapes=options.input_shapes, dims=options.dims)
+    budget = Budget(args.max_loss)
     with (
         quantization_progress(quiet=args.json) as watch,
-        quantized_file(args.models[0], args.quantize, reading, watch) as model,
+        quantized_file(args.models[0], args.quantize, reading, watch, budget) as model,
     ):
         artifact = compile_model(model, target, options)
     artifact.write(args.output)
@@ -219,6 +221,11 @@ def _quantize(args: argparse.Namespace) -> int:
             input_shapes=dict(args.input_shape),
             dims=dict(args.dim),
             images=args.images,
+            max_loss=args.max_loss,
+            max_ram=args.max_ram,
+            max_flash=args.max_flash,
+            max_cycles=args.max_cycles,
+            target=args.target,
             watch=watch,
         )
     quantization.write(args.output, args.html)

@@ -10,7 +10,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-import ml_dtypes  # noqa: F401  NumPy knows bfloat16 by it
+import ml_dtypes  # noqa: F401  NumPy knows bfloat16 and int4 by it
 import networkx as nx
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,8 @@ class DType(StrEnum):
     """Element types; the value is the NumPy and the TensorIR name."""
 
     BOOL = "bool"
+    INT4 = "int4"
+    UINT4 = "uint4"
     INT8 = "int8"
     UINT8 = "uint8"
     INT16 = "int16"
@@ -38,7 +40,7 @@ class DType(StrEnum):
 
     @property
     def size(self) -> int:
-        """Bytes of one element."""
+        """Bytes of one element; NumPy has none of half a byte."""
         return np.dtype(self.value).itemsize
 
     @property
@@ -50,11 +52,15 @@ class DType(StrEnum):
         """The smallest and the largest stored value of an integer type."""
         if self == DType.BOOL:
             return 0, 1
+        if self in FOUR_BITS:
+            return (-8, 7) if self == DType.INT4 else (0, 15)
         info = np.iinfo(self.value)
         return int(info.min), int(info.max)
 
 
+FOUR_BITS = (DType.INT4, DType.UINT4)  # of constant weights; a byte each until they are packed
 EIGHT_BITS = (DType.INT8, DType.UINT8)  # stored activations that have integer kernels
+SIXTEEN_BITS = (DType.INT16, DType.UINT16)  # those that some kernels take beside 8-bit weights
 
 
 @dataclass(frozen=True, slots=True)

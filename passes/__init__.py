@@ -22,6 +22,7 @@ from tinyc.passes.recurrent_storage import store_recurrent_sequences
 from tinyc.passes.requantization import simplify_requantizations
 from tinyc.passes.reshape_merging import merge_reshapes
 from tinyc.passes.residual_fusion import fuse_residuals
+from tinyc.passes.stored_weights import keep_stored_weights
 from tinyc.targets import Target
 
 Pass = Callable[[Graph, Target], Graph]
@@ -50,6 +51,7 @@ INT8_PASSES: tuple[Pass, ...] = (
     absorb_quantization,
     store_recurrent_sequences,
     simplify_requantizations,
+    keep_stored_weights,
     fold_all_constants,
     merge_common_subexpressions,
     merge_reshapes,

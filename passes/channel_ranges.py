@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinyc.compiler.graph import Array, DType, Graph, Tensor
+from tinyc.compiler.graph import SIXTEEN_BITS, Array, DType, Graph, Tensor
 from tinyc.compiler.ops import OPS
 from tinyc.compiler.ops.accumulate import centred, output_requantization
 from tinyc.compiler.ops.averaging import average_requantization
 from tinyc.compiler.ops.clamp import stored_bounds
 from tinyc.compiler.ops.fixed_point import Requantization, requantize
-from tinyc.compiler.ops.op import Call, call_of
+from tinyc.compiler.ops.op import Call, call_of, dequantized
 from tinyc.compiler.ops.pad import stored_value
 from tinyc.compiler.ops.residual import first_stage, second_stage
 from tinyc.compiler.ops.unary import table_of
@@ -155,7 +155,7 @@ def _layer(call: Call, ranges: Ranges) -> Range:
         return _any(call.output)
     if w.elements > MOST_WEIGHTS:
         return _any(call.output)
-    weights = _whole(call, centred(w.data, w)).reshape(w.shape[0], -1, w.shape[-1])
+    weights = _whole(call, _factors(call, w)).reshape(w.shape[0], -1, w.shape[-1])
     low, high = _products(call, ranges[call.inputs[0].name])
     return _weighted(call, weights, low, high, axes=(1, 2))
 
@@ -166,7 +166,7 @@ def _depthwise(call: Call, ranges: Ranges) -> Range:
         return _any(call.output)
     x, multiplier = ranges[call.inputs[0].name], w.shape[2] // call.inputs[0].shape[3]
     low, high = (np.repeat(end, multiplier) for end in _products(call, x))
-    weights = _whole(call, centred(w.data, w)).reshape(-1, w.shape[2])
+    weights = _whole(call, _factors(call, w)).reshape(-1, w.shape[2])
     known = _weighted(call, weights, low, high, axes=(0,))
     constant = np.repeat(x.is_constant, multiplier)
     if call.output.quant is None or not constant.any():
@@ -185,6 +185,12 @@ def _of_constant_image(call: Call, x: Range) -> Range:
     return Range(values.min(axis=0), values.max(axis=0))
 
 
+def _factors(call: Call, w: Tensor) -> Array:
+    """What x is multiplied by: stored integers where it is one, too, else reals."""
+    assert w.data is not None, "the weights are constant"
+    return (centred if call.quantized else dequantized)(w.data, w)
+
+
 def _has_constant_bias(call: Call) -> bool:
     return len(call.inputs) < 3 or call.inputs[2].data is not None
 
@@ -196,6 +202,8 @@ def _whole(call: Call, weights: Array) -> Array:
 def _unary(call: Call, ranges: Ranges) -> Range:
     """Every value between the ends, through the table; of floats only what keeps zero."""
     x, y = ranges[call.inputs[0].name], call.output
+    if call.inputs[0].dtype in SIXTEEN_BITS and y.quant is not None:
+        return _corners(call, [x])
     if call.inputs[0].quant is not None and y.quant is not None:
         lowest = call.inputs[0].dtype.limits[0]
         table = np.roll(table_of(call).astype(np.int64), 128 if lowest < 0 else 0)

@@ -181,4 +181,5 @@ def _folded(
     if bias is not None and bias.data is not None:
         total = total + bias.data.astype(np.int64)
     name = f"{node.name}\tbias" if bias is None else f"{bias.name}\tfolded"
-    return Tensor(name, total.shape, DType.INT32, read_only(total, "int32"))
+    dtype = DType.INT32 if np.abs(total).max() < 1 << 31 else DType.INT64  # beside 16 bits
+    return Tensor(name, total.shape, dtype, read_only(total, dtype))

@@ -7,18 +7,30 @@ from dataclasses import replace
 
 import numpy as np
 
-from tinyc.compiler.graph import Array, DType, Graph, Node, QParams, Tensor, read_only
+from tinyc.compiler.graph import (
+    FOUR_BITS,
+    SIXTEEN_BITS,
+    Array,
+    DType,
+    Graph,
+    Node,
+    QParams,
+    Tensor,
+    read_only,
+)
 from tinyc.compiler.ops import OPS
 from tinyc.compiler.ops.cast import CastAttrs
 from tinyc.compiler.ops.conv2d import Conv2DAttrs
 from tinyc.compiler.ops.conv_nd import ConvNDAttrs
 from tinyc.compiler.ops.dense import DenseAttrs
 from tinyc.compiler.ops.depthwise_conv2d import DepthwiseConv2DAttrs
+from tinyc.compiler.ops.fixed_point import LONG_LIMIT
 from tinyc.compiler.ops.op import Call, dequantized
 from tinyc.passes.rewrite import fresh_tensor, joined_origin, replace_nodes, rewrite
 from tinyc.targets import Target
 
 LAYERS = (Conv2DAttrs, ConvNDAttrs, DepthwiseConv2DAttrs, DenseAttrs)
+PACKED = ("Conv2D", "Dense")  # whose kernels read weights of 4 bits
 SUMS = ("Conv2D", "ConvND", "ConvTranspose", "DepthwiseConv2D", "Dense", "MatMul")
 
 
@@ -76,7 +88,11 @@ def stored_inputs(graph: Graph, node: Node) -> tuple[tuple[Tensor, ...], tuple[T
             new.append(bias)
             tensors.append(bias)
         elif producer is not None and producer.op == "Dequantize":
-            tensors.append(graph.tensors[producer.inputs[0]])
+            operand = graph.tensors[producer.inputs[0]]
+            if operand.dtype in FOUR_BITS and node.op not in PACKED:
+                operand = _as_bytes(graph, operand)
+                new.append(operand)
+            tensors.append(operand)
         elif graph.constant(name) is not None and graph.tensors[name].elements == 1:
             tensors.append(graph.tensors[name])  # a number: the operator decides
         elif graph.tensors[name].dtype == DType.BOOL:
@@ -86,8 +102,19 @@ def stored_inputs(graph: Graph, node: Node) -> tuple[tuple[Tensor, ...], tuple[T
     return tuple(tensors), tuple(new)
 
 
+def _as_bytes(graph: Graph, tensor: Tensor) -> Tensor:
+    """A constant of 4 bits as one of 8, for operators that do not unpack."""
+    assert tensor.data is not None, "only constants have 4 bits"
+    dtype = DType.INT8 if tensor.dtype == DType.INT4 else DType.UINT8
+    name = fresh_tensor(graph, f"{tensor.name}\tbytes")
+    return replace(tensor, name=name, dtype=dtype, data=read_only(tensor.data, dtype))
+
+
 def _stored_bias(graph: Graph, operands: list[Tensor], name: str) -> Tensor | None:
-    """The bias as int32 at scale(x) * scale(w)[c]: kept where it has that scale, else rounded."""
+    """The bias as int32 at scale(x) * scale(w)[c]: kept where it has that scale, else rounded.
+
+    Beside activations of 16 bits it may need an int64.
+    """
     x, w = operands
     if x.quant is None or w.quant is None or x.quant.axis is not None:
         return None
@@ -101,9 +128,11 @@ def _stored_bias(graph: Graph, operands: list[Tensor], name: str) -> Tensor | No
     if producer is None or not _has_scales(source.quant, scales):
         real: Array = dequantized(source.data, source)
         values = np.rint(real / scales)
-    limit = (1 << 31) - 1
-    data = read_only(np.clip(values, -limit, limit), "int32")
-    return Tensor(fresh_tensor(graph, f"{source.name}\tint32"), data.shape, DType.INT32, data)
+    limit, dtype = (1 << 31) - 1, DType.INT32
+    if x.dtype in SIXTEEN_BITS and np.abs(values).max(initial=0) > limit:
+        limit, dtype = LONG_LIMIT, DType.INT64
+    data = read_only(np.clip(values, -limit, limit), dtype)
+    return Tensor(fresh_tensor(graph, f"{source.name}\t{dtype}"), data.shape, dtype, data)
 
 
 def _has_scales(quant: QParams | None, scales: Array) -> bool:

@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
@@ -11,13 +11,16 @@ import onnx
 from tinyc.compiler.artifact import write_file
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Shape
+from tinyc.quantization.costs import Limits
 from tinyc.quantization.images import Preprocessing, parse_preprocessing
+from tinyc.quantization.mixed import ANY_LOSS, Budget, mixed
 from tinyc.quantization.options import Options
 from tinyc.quantization.page import quantization_page
-from tinyc.quantization.quantize import Watch, quantize_model, silent
+from tinyc.quantization.quantize import Quantized, Watch, quantize_model, silent
 from tinyc.quantization.ranges import METHODS
-from tinyc.quantization.report import QuantizationReport, report_of
+from tinyc.quantization.report import Mixture, QuantizationReport, report_of
 from tinyc.quantization.samples import Data
+from tinyc.targets import load_target
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,6 +59,11 @@ def quantize(
     input_shapes: Mapping[str, Shape] | None = None,
     dims: Mapping[str, int] | None = None,
     images: str | Preprocessing | None = None,
+    max_loss: float | None = None,
+    max_ram: int | None = None,
+    max_flash: int | None = None,
+    max_cycles: int | None = None,
+    target: str = "",
     watch: Watch = silent,
 ) -> Quantization:
     """Quantize a float ONNX file to int8, as QuantizeLinear and DequantizeLinear.
@@ -69,6 +77,9 @@ def quantize(
     input_shapes  shapes by input name, for dimensions that the model leaves open
     dims          sizes by name of an open dimension, wherever it stands
     images        what happens to pixels, as in "scale=1/255,mean=0.5,std=0.5"
+    max_loss      percent that may be lost, of answers or of the signal's power; where int8 loses
+                  more, some tensors get 16 bits, and some weights stay float
+    max_ram, max_flash, max_cycles  of the model on `target`; some weights get 4 bits for it
     watch         is told what is being done
 
     Raises CompileError with a code, what is wrong, where, and what to do.
@@ -83,22 +94,35 @@ def quantize(
         dims=dims or {},
         images=_preprocessing(images),
     )
-    quantized = quantize_model(Path(model), data, options, watch)
+    budget = Budget(
+        max_loss, Limits(max_ram, max_flash, max_cycles), load_target(target) if target else None
+    )
+    quantized, mixture = quantized_within(Path(model), data, options, budget, watch)
     watch("measuring what each layer does", 0, 1)
-    return Quantization(quantized.model.to_proto(), report_of(quantized))
+    report = replace(report_of(quantized), mixture=mixture)
+    return Quantization(quantized.model.to_proto(), report)
+
+
+def quantized_within(
+    model: Path, data: Data, options: Options, budget: Budget, watch: Watch
+) -> tuple[Quantized, Mixture | None]:
+    """The model as int8, or with the formats that a budget asks for."""
+    quantized = quantize_model(model, data, options, watch)
+    return mixed(quantized, budget, watch) if budget.any else (quantized, None)
 
 
 @contextmanager
 def quantized_file(
-    model: Path, data: Data | None, options: Options, watch: Watch = silent
-) -> Iterator[Path]:
+    model: Path, data: Data | None, options: Options, watch: Watch = silent,
+    budget: Budget = ANY_LOSS,
+) -> Iterator[Path]:  # fmt: skip
     """A file of the model's name with the model quantized by `data`; the model itself without."""
     if data is None:
         yield model
         return
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / model.with_suffix(".onnx").name
-        proto = quantize_model(model, data, options, watch).model.to_proto()
+        proto = quantized_within(model, data, options, budget, watch)[0].model.to_proto()
         file.write_bytes(proto.SerializeToString(deterministic=True))
         yield file
 

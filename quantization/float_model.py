@@ -102,6 +102,22 @@ def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
     return next((helper.get_attribute_value(a) for a in found), default)
 
 
+def with_opset(model: FloatModel, version: int) -> FloatModel:
+    """The same model by the operators of a later version.
+
+    Raises CompileError("old-opset") where the ONNX package cannot convert one.
+    """
+    given = model.domains.get("", LEAST_OPSET)
+    if given >= version:
+        return model
+    proto = guarded(
+        lambda: onnx.version_converter.convert_version(model.to_proto(), version),
+        "old-opset", f"opset {given} cannot be converted to opset {version}",
+        f"graph '{model.name}'",
+    )  # fmt: skip
+    return model_of(proto, model.name)
+
+
 def read_float_model(
     path: Path,
     input_shapes: Mapping[str, Shape] = {},

@@ -8,6 +8,7 @@ import numpy as np
 from tinyc.compiler.graph import Array
 
 LIMITS = {"int4": (-8, 7), "int8": (-128, 127), "int16": (-32768, 32767)}
+BYTES = {"int4": 0.5, "int8": 1.0, "int16": 2.0, "float32": 4.0}
 TINY = 1e-30
 
 

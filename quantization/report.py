@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tinyc.compiler.graph import Array
+from tinyc.quantization.costs import Cost
 from tinyc.quantization.distortion import Judge, decibels, distortion, judge_of
 from tinyc.quantization.execution import Values
-from tinyc.quantization.grids import Grid
+from tinyc.quantization.grids import BYTES, Grid
 from tinyc.quantization.layers import Layer, layers_of
 from tinyc.quantization.points import CLAMPS, Point
 from tinyc.quantization.qdq import rounded_name
@@ -18,7 +19,6 @@ from tinyc.quantization.ranges import some_of
 REPORTED_SAMPLES = 32  # on which each layer's own share of the noise is measured
 BARS = 48  # of a histogram
 MOST_HURTING = 3
-BYTES = {"int8": 1.0, "int4": 0.5, "int16": 2.0, "float32": 4.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,21 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Mixture:
+    """What was chosen and why.
+
+    loss   in percent on held-out samples: of int8 alone, and of the mix
+    notes  a sentence for each change
+    cost   on the target; None without one
+    """
+
+    int8_loss: float
+    loss: float
+    notes: tuple[str, ...]
+    cost: Cost | None
+
+
+@dataclass(frozen=True, slots=True)
 class QuantizationReport:
     """Of a whole model.
 
@@ -63,6 +78,7 @@ class QuantizationReport:
     same_answers  share of the samples with the same answer
     tried         what was tried, and its output_db on samples that the weights were not fitted to
     floating      tensors that stay real
+    mixture       the formats other than int8; None where no budget asked for any
     """
 
     model: str
@@ -80,6 +96,7 @@ class QuantizationReport:
     rows: tuple[Row, ...]
     hurting: tuple[str, ...]
     warnings: tuple[str, ...]
+    mixture: Mixture | None = None
 
 
 def report_of(quantized: Quantized) -> QuantizationReport:

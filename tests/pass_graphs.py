@@ -238,6 +238,21 @@ def quantized_dense() -> Graph:
     return graph_of(x, [weights((3, 8)), bias], steps, {"y": Y_QUANT})
 
 
+def float_dense_with_stored_weights() -> Graph:
+    steps: list[Step] = [
+        ("wf", "Dequantize", ["w"], None),
+        ("y", "Dense", ["x", "wf"], DenseAttrs()),
+    ]
+    return graph_of(real(2, 8), [weights((3, 8))], steps)
+
+
+def dense_with_halves() -> Graph:
+    w = floats("w", 16, 32).data
+    assert w is not None
+    halves = constant("w", w.astype(np.float16), DType.FLOAT32)
+    return graph_of(real(2, 32), [halves], [("y", "Dense", ["x", "w"], DenseAttrs())])
+
+
 def bias_of_another_scale() -> Graph:
     """Its int32 values are not at scale(x) * scale(w)."""
     x = stored("x", (2, 8), X_QUANT)

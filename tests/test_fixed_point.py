@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 
 from tinyc.compiler.graph import Array
-from tinyc.compiler.ops.fixed_point import requantization, requantize
+from tinyc.compiler.ops.fixed_point import (
+    LONG_LIMIT,
+    long_requantization,
+    requantization,
+    requantize,
+)
 
 SOURCE = """\
 #include <stddef.h>
@@ -22,6 +27,9 @@ void narrow16(const int32_t *a, const int32_t *m, const int32_t *z, int32_t *y, 
 }
 void wide(const int32_t *a, const int32_t *m, const int32_t *r, int32_t *y, size_t n) {
   for (size_t i = 0; i < n; ++i) { y[i] = tinyc_requantize_wide(a[i], m[i], r[i], 0); }
+}
+void wide_of_64(const int64_t *a, const int32_t *m, const int32_t *r, int32_t *y, size_t n) {
+  for (size_t i = 0; i < n; ++i) { y[i] = tinyc_requantize_long(a[i], m[i], r[i], 0); }
 }
 void divide(const int32_t *a, const int32_t *b, const int32_t *unused, int32_t *y, size_t n) {
   (void)unused;
@@ -124,3 +132,32 @@ def test_division_by_shifts_divides(library: ctypes.CDLL) -> None:
     quotient = call(library, "divide", a.view(np.int32), b.view(np.int32), b.view(np.int32))
 
     np.testing.assert_array_equal(quotient.view(np.uint32), a // b)
+
+
+def test_the_long_form_is_its_twin(library: ctypes.CDLL) -> None:
+    rng = np.random.default_rng(6)
+    to = long_requantization(np.asarray(2.0 ** rng.uniform(-45, 20, 20_000)))
+    sizes = (2.0 ** rng.uniform(0, 39, 20_000)).astype(np.int64)
+    acc = np.clip(sizes * rng.choice([-1, 1], 20_000), 1 - LONG_LIMIT, LONG_LIMIT - 1)
+    acc[::7] = rng.choice([0, 1, -1, LONG_LIMIT - 1, 1 - LONG_LIMIT], len(acc[::7]))
+    assert to.shifts is not None
+    result = np.zeros(20_000, np.int32)
+    arrays = (acc, to.multipliers, to.shifts, result)
+
+    library.wide_of_64(
+        *(a.ctypes.data_as(ctypes.c_void_p) for a in arrays), ctypes.c_size_t(20_000)
+    )
+
+    np.testing.assert_array_equal(result, requantize(acc, to, 0, -SATURATED, SATURATED))
+
+
+def test_the_long_form_stands_for_the_real_scale() -> None:
+    """Within 2^-23 of it: 2^-8 of a step in the range of an int16."""
+    scales = np.asarray(2.0 ** np.random.default_rng(7).uniform(-24, 3, 5000))
+    to = long_requantization(scales)
+    acc = (30_000 / scales).astype(np.int64)
+    assert to.shifts is not None
+
+    exact = acc * to.multipliers.astype(np.float64) / 2.0**to.shifts
+
+    assert (np.abs(exact - acc * scales) <= 30_000 * 2.0**-23).all()

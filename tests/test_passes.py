@@ -33,6 +33,7 @@ from tinyc.passes.recurrent_storage import store_recurrent_sequences
 from tinyc.passes.requantization import simplify_requantizations
 from tinyc.passes.reshape_merging import merge_reshapes
 from tinyc.passes.residual_fusion import fuse_residuals
+from tinyc.passes.stored_weights import keep_stored_weights
 from tinyc.targets import Target
 
 
@@ -74,6 +75,8 @@ CASES = (
     Case(absorb_quantization, graphs.bias_of_another_scale, steps=1),
     Case(absorb_quantization, graphs.quantized_product_with_a_number, steps=1),
     Case(simplify_requantizations, graphs.two_requantizations),
+    Case(keep_stored_weights, graphs.float_dense_with_stored_weights),
+    Case(keep_stored_weights, graphs.dense_with_halves),
     Case(fuse_residuals, graphs.conv_and_add),
     Case(remove_dead_channels, graphs.channels_that_never_change),
     Case(remove_dead_channels, graphs.constants_before_padding),

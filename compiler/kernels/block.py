@@ -12,10 +12,13 @@ from typing import Any
 import numpy as np
 
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.graph import Array, read_only
+from tinyc.compiler.graph import Array, DType, read_only
 from tinyc.compiler.ops import loops
-from tinyc.compiler.ops.accumulate import folded_bias, output_requantization
+from tinyc.compiler.ops.accumulate import accumulator_type, folded_bias, output_requantization
 from tinyc.compiler.ops.clamp import clamp_float, stored_bounds
+from tinyc.compiler.ops.element_types import HALVES
+from tinyc.compiler.ops.half import conversions
+from tinyc.compiler.ops.half import widened as from_half
 from tinyc.compiler.ops.kernel import Constant, Microkernel
 from tinyc.compiler.ops.op import Call
 from tinyc.compiler.ops.requantize import Requantizer, requantizer
@@ -29,13 +32,15 @@ WORD = 4  # bytes of one load of the SMLAD form
 class Epilogue:
     """What happens to a finished accumulator: tables, and the value to store.
 
-    start  the accumulator's first value for a channel
+    start        the accumulator's first value for a channel
+    accumulator  its type
     """
 
     constants: tuple[Constant, ...]
     buffers: tuple[Any, ...]
     start: Callable[[Any], Any]
     finish: Callable[[Any, Any], Any]
+    accumulator: str = "int32"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +51,8 @@ class Product:
     pitch         products of one channel, padded to whole steps
     step          products of one step
     microkernels  C functions it calls
+    operands, lines  the variables of a step by (name, buffer, type), and its statements; None:
+                  those of one product, or of words of four bytes
     """
 
     weights: Array
@@ -53,6 +60,8 @@ class Product:
     step: int
     microkernels: tuple[Microkernel, ...]
     note: str
+    operands: Callable[[str, Any, str], tuple[Any, ...]] | None = None
+    lines: Callable[["Side", "Side", "Accumulators"], list[Any]] | None = None
 
 
 def epilogue(call: Call, weights: Array, target: Target) -> Epilogue:
@@ -64,7 +73,8 @@ def epilogue(call: Call, weights: Array, target: Target) -> Epilogue:
     if not call.quantized:
         return _float_epilogue(call)
     bias = Constant("bias", folded_bias(call, weights))
-    table = loops.buffer("bias", bias.array.size, "int32")
+    accumulator = accumulator_type(call)
+    table = loops.buffer("bias", bias.array.size, accumulator)
     if y.quant is None:
         return Epilogue((bias,), (table,), lambda c: loops.load(table, c), lambda acc, c: acc)
     to: Requantizer = requantizer(output_requantization(call), target)
@@ -75,19 +85,39 @@ def epilogue(call: Call, weights: Array, target: Target) -> Epilogue:
         return loops.clamp(to.apply(acc, channel, zero_point), low, high)
 
     return Epilogue(
-        (bias, *to.constants), (table, *to.buffers), lambda c: loops.load(table, c), finish
-    )
+        (bias, *to.constants), (table, *to.buffers), lambda c: loops.load(table, c), finish,
+        accumulator,
+    )  # fmt: skip
 
 
 def _float_epilogue(call: Call) -> Epilogue:
     def finish(acc: Any, channel: Any) -> Any:
         return clamp_float(acc, call.attrs.clamp)
 
+    if call.inputs[1].quant is not None:
+        return _scaled_epilogue(call)
     if len(call.inputs) < 3 or call.inputs[2].data is None:
-        return Epilogue((), (), lambda c: loops.const(0.0, "float32"), finish)
+        return Epilogue((), (), lambda c: loops.const(0.0, "float32"), finish, "float32")
     bias = Constant("bias", read_only(call.inputs[2].data, "float32"))
     table = loops.buffer("bias", bias.array.size, "float32")
-    return Epilogue((bias,), (table,), lambda c: loops.load(table, c), finish)
+    return Epilogue((bias,), (table,), lambda c: loops.load(table, c), finish, "float32")
+
+
+def _scaled_epilogue(call: Call) -> Epilogue:
+    """A float's sums of whole numbers, times the scale of the weights."""
+    quant, given = call.inputs[1].quant, call.inputs[2:3]
+    assert quant is not None, "the weights are stored integers"
+    tables = [Constant("scales", read_only(quant.scale, "float32"))]
+    tables += [Constant("bias", read_only(b.data, "float32")) for b in given if b.data is not None]
+    buffers = [loops.buffer(t.role, t.array.size, "float32") for t in tables]
+
+    def finish(acc: Any, channel: Any) -> Any:
+        value = acc * loops.load(buffers[0], 0 if len(quant.scale) == 1 else channel)
+        value = value + loops.load(buffers[1], channel) if len(buffers) > 1 else value
+        return clamp_float(value, call.attrs.clamp)
+
+    zero = loops.const(0.0, "float32")
+    return Epilogue(tuple(tables), tuple(buffers), lambda c: zero, finish, "float32")
 
 
 def plain_space(rows: Sequence[int], columns: Sequence[int]) -> Iterator[Schedule]:
@@ -99,13 +129,14 @@ def plain_space(rows: Sequence[int], columns: Sequence[int]) -> Iterator[Schedul
 def plain_product(weights: Array, x_dtype: str) -> Product:
     """One multiply-accumulate a step; asymmetric weights are widened to int16.
 
-    weights  centred, [channels, products]; float32 or whole numbers
+    weights  centred, [channels, products]; float32, float16 or whole numbers
     """
     table = weights
-    if weights.dtype != "float32":
+    if weights.dtype not in ("float32", "float16", "bfloat16"):
         fits = weights.min(initial=0) >= -128 and weights.max(initial=0) <= 127
         table = weights.astype("int8" if fits else "int16")
-    return Product(read_only(table.reshape(-1)), weights.shape[1], 1, (), "plain C")
+    half = conversions(DType(table.dtype.name), DType.FLOAT32)
+    return Product(read_only(table.reshape(-1)), weights.shape[1], 1, half, "plain C")
 
 
 def smlad_product(weights: Array, x_dtype: str) -> Product:
@@ -138,19 +169,20 @@ def block(
     store          (row, channel, value) -> statement
     tag            makes the names of this block's variables different from another's
     """
-    dtype = "float32" if str(w.dtype) == "float32" else "int32"
+    dtype = "float32" if finished.accumulator == "float32" else "int32"
     rows, channels = range(len(x_rows)), [first_channel + c for c in range(columns)]
-    acc = [[loops.local(f"acc{tag}_{r}{c}", dtype) for c in range(columns)] for r in rows]
+    wide = finished.accumulator
+    acc = [[loops.local(f"acc{tag}_{r}{c}", wide) for c in range(columns)] for r in rows]
     lines: list[Any] = []
     for row in acc:
         for channel, a in zip(channels, row, strict=True):
             lines += [*loops.declare(a), loops.store(a, 0, finished.start(channel))]
-    operands = _smlad_operands if product.step == WORD else _plain_operands
+    operands = product.operands or (_smlad_operands if product.step == WORD else _plain_operands)
     x_operands = [operands(f"x{tag}_{r}", x, dtype) for r in rows]
     w_operands = [operands(f"w{tag}_{c}", w, dtype) for c in range(columns)]
     lines += loops.declare(*(v for o in (*x_operands, *w_operands) for v in o))
     turns = product.pitch // product.step
-    step = _smlad_step if product.step == WORD else _plain_step
+    step = product.lines or (_smlad_step if product.step == WORD else _plain_step)
 
     def turn(k: Any) -> list[Any]:
         x_at, w_at = [row + k for row in x_rows], [c * product.pitch + k for c in channels]
@@ -225,12 +257,25 @@ def _plain_step(x_side: Side, w_side: Side, acc: Accumulators) -> list[Any]:
     lines = []
     for source, indices, operands in (x_side, w_side):
         for at, (value,) in zip(indices, operands, strict=True):
-            lines.append(loops.store(value, 0, loops.load(source, at)))
+            lines.append(loops.store(value, 0, value_of(source, at, str(value.dtype))))
     for (x,), row in zip(x_side[2], acc, strict=True):
         for (w,), a in zip(w_side[2], row, strict=True):
             product = loops.load(x, 0) * loops.load(w, 0)
-            lines.append(loops.store(a, 0, loops.load(a, 0) + product))
+            lines.append(loops.store(a, 0, loops.load(a, 0) + widened(product, a)))
     return lines
+
+
+def value_of(source: Any, at: Any, dtype: str) -> Any:
+    """An element as a factor of `dtype`; halves are stored as their bits."""
+    if str(source.dtype) in HALVES:
+        return from_half(loops.load(source, at), DType(str(source.dtype)))
+    return loops.load(source, at, dtype)
+
+
+def widened(product: Any, accumulator: Any) -> Any:
+    """An int32 product as what is added to an accumulator."""
+    dtype = str(accumulator.dtype)
+    return product.astype(dtype) if dtype == "int64" else product
 
 
 def _smlad_operands(name: str, source: Any, dtype: str) -> tuple[Any, ...]:

@@ -11,10 +11,11 @@ import numpy as np
 
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.graph import Array, DType, read_only
-from tinyc.compiler.kernels.block import WORD, Epilogue, epilogue
+from tinyc.compiler.kernels.block import WORD, Epilogue, epilogue, value_of, widened
 from tinyc.compiler.kernels.gemm_conv import suits_smlad as suits_smlad_weights
 from tinyc.compiler.ops import loops
-from tinyc.compiler.ops.accumulate import centred
+from tinyc.compiler.ops.accumulate import weight_values
+from tinyc.compiler.ops.half import conversions
 from tinyc.compiler.ops.kernel import Constant, Kernel, Microkernel
 from tinyc.compiler.ops.op import Call
 from tinyc.targets import Target
@@ -27,7 +28,7 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     """One channel at a time, for every core and for floats."""
     matrix, finished = _operands(call, target)
     table = np.ascontiguousarray(matrix.T)  # taps x channels: neighbours share a load's line
-    if not call.inputs[0].dtype.is_float:
+    if not call.inputs[1].dtype.is_float:
         fits = table.min(initial=0) >= -128 and table.max(initial=0) <= 127
         table = table.astype("int8" if fits else "int16")
     return _kernel(call, finished, read_only(table.reshape(-1)), _one_channel, 1, "plain C")
@@ -57,9 +58,7 @@ def suits_smlad(call: Call, target: Target) -> bool:
 
 def _operands(call: Call, target: Target) -> tuple[Array, Epilogue]:
     """The weights as [channels, taps], centred, and the epilogue."""
-    w = call.inputs[1]
-    assert w.data is not None, "the weights are constant"
-    values = w.data if call.inputs[0].dtype.is_float else centred(w.data, w)
+    values = weight_values(call)
     matrix = np.ascontiguousarray(values.reshape(-1, values.shape[2]).T)
     return matrix, epilogue(call, matrix, target)
 
@@ -112,7 +111,9 @@ def _kernel(
         name=f"depthwise_{kh}x{kw}",
         function=function,
         constants=(Constant("weights", table), *finished.constants),
-        microkernels=_four_channel_microkernels(x.dtype) if step == WORD else (),
+        microkernels=(
+            _four_channel_microkernels(x.dtype) if step == WORD else conversions(w.dtype, y.dtype)
+        ),
         rows=oh if batch == 1 else 0,
         float_code=x.dtype.is_float,
         note=note,
@@ -155,12 +156,12 @@ def _one_channel(
     multiplier = outputs // x.shape[3]
     dtype = "float32" if x.dtype == DType.FLOAT32 else "int32"
     zero = x.quant.zero_point[0] if x.quant else 0
-    acc = loops.local("border_acc" if checked else "acc", dtype)
+    acc = loops.local("border_acc" if checked else "acc", finished.accumulator)
     input_channel = channel if multiplier == 1 else loops.quotient(channel, multiplier)
 
     def add(value: Any, number: Any) -> list[Any]:
-        weight = loops.load(weights, number * outputs + channel, dtype)
-        return [loops.store(acc, 0, loops.load(acc, 0) + value * weight)]
+        weight = value_of(weights, number * outputs + channel, dtype)
+        return [loops.store(acc, 0, loops.load(acc, 0) + widened(value * weight, acc))]
 
     def tap(pixel: Any, number: Any) -> list[Any]:
         return add(loops.load(source, pixel * x.shape[3] + input_channel, dtype), number)

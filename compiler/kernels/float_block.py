@@ -42,10 +42,11 @@ class Reads:
     values: int
 
 
-def suits(x: Tensor, bias: Sequence[Tensor], target: Target) -> bool:
+def suits(factors: Sequence[Tensor], bias: Sequence[Tensor], target: Target) -> bool:
     """Floats on a core with an FPU, and a constant bias or none."""
     constant = all(b.data is not None for b in bias)
-    return "fpu" in target.features and x.dtype == DType.FLOAT32 and constant
+    floats = all(t.dtype == DType.FLOAT32 for t in factors)
+    return "fpu" in target.features and floats and constant
 
 
 def shapes(blocks: Sequence[tuple[int, int]]) -> Iterator[Schedule]:

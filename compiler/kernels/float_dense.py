@@ -19,8 +19,8 @@ CHANNELS = (8, 4, 12)  # of a block; the first is the rule
 
 def suits(call: Call, target: Target) -> bool:
     """Floats on a core with an FPU, and a clamp that its blocks know."""
-    x, _, *bias = call.inputs
-    return float_block.suits(x, bias, target) and is_simple(call.attrs.clamp)
+    x, w, *bias = call.inputs
+    return float_block.suits((x, w), bias, target) and is_simple(call.attrs.clamp)
 
 
 def space(call: Call, target: Target) -> Iterator[Schedule]:

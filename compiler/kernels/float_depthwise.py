@@ -23,7 +23,7 @@ def suits(call: Call, target: Target) -> bool:
     shape = w.shape == (3, 3, x.shape[3]) and a.dilations == (1, 1) and x.shape[0] == 1
     known = is_simple(a.clamp) and a.strides[1] <= 2 and max(a.pads[:2]) <= 1
     outside = (_outside(x.shape[i], y.shape[i], a.strides[i - 1], a.pads[i - 1]) for i in (1, 2))
-    return shape and known and max(outside) <= 1 and float_block.suits(x, bias, target)
+    return shape and known and max(outside) <= 1 and float_block.suits((x, w), bias, target)
 
 
 def _outside(inputs: int, outputs: int, stride: int, before: int) -> int:

@@ -47,8 +47,8 @@ class Blocks:
 
 def suits(call: Call, target: Target) -> bool:
     """Floats on a core with an FPU: one image, one group, clamps that the blocks know."""
-    a, (x, _, *bias) = call.attrs, first_stage(call).inputs
-    if a.groups != 1 or x.shape[0] != 1 or not float_block.suits(x, bias, target):
+    a, (x, w, *bias) = call.attrs, first_stage(call).inputs
+    if a.groups != 1 or x.shape[0] != 1 or not float_block.suits((x, w), bias, target):
         return False
     if a.residual is None:
         return is_simple(a.clamp)

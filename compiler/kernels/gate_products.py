@@ -58,7 +58,7 @@ def gate_products(call: Call, target: Target, gates: Any) -> GateProducts:
     floats = w.dtype == r.dtype == DType.FLOAT32
     if call.attrs.dynamic:
         return _dynamic(call, gates)
-    if constant and floats and float_block.suits(w, [], target):
+    if constant and floats and float_block.suits([w], [], target):
         return _blocks(call, target, gates)
     return _plain(call, gates)
 

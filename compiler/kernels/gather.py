@@ -14,7 +14,9 @@ def gather_window(
     x, a = call.inputs[0], call.attrs
     _, h, w, c = x.shape
     _, kh, kw, ic = call.inputs[1].shape
-    zero = x.quant.zero_point[0] & 0xFF if x.quant else 0
+    stored = x.quant.zero_point[0] if x.quant else 0
+    zero = stored & 0xFF
+    one_byte = x.dtype.size == 1 or stored == 0  # whose bytes are all the same
     first_x = ox * a.strides[1] - a.pads[1]
 
     def move(iy: Any, ix: Any, at: Any, count: int) -> Any:
@@ -23,6 +25,9 @@ def gather_window(
         return loops.run("memcpy", loops.pointer(scratch, at), window, size)
 
     def fill(at: Any, count: int) -> Any:
+        if not one_byte:
+            padding = loops.const(stored, x.dtype)
+            return loops.loop("z", count, lambda z: [loops.store(scratch, at + z, padding)])
         size = loops.const(count * x.dtype.size)
         return loops.run("memset", loops.pointer(scratch, at), loops.const(zero), size)
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.graph import EIGHT_BITS, Array, DType
+from tinyc.compiler.graph import EIGHT_BITS, FOUR_BITS, Array, DType
 from tinyc.compiler.kernels.block import (
     Epilogue,
     Product,
@@ -24,7 +24,7 @@ from tinyc.compiler.kernels.block import (
 )
 from tinyc.compiler.kernels.gather import gather_window
 from tinyc.compiler.ops import loops
-from tinyc.compiler.ops.accumulate import centred, output_requantization
+from tinyc.compiler.ops.accumulate import output_requantization, weight_values
 from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import Call
 from tinyc.compiler.ops.residual import Addend, addend, first_stage
@@ -60,12 +60,12 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     """Multiply-accumulate by multiply-accumulate, for every core and for floats."""
     # a rule of thumb that was not compared with other blocks on these kernels
     rows, columns = (2, 2) if "long-multiply" in target.features else (1, 4)
-    return _kernel(call, target, schedule, plain_product, rows, columns, 1)
+    return kernel_of(call, target, schedule, plain_product, rows, columns, 1)
 
 
 def suits(call: Call, target: Target) -> bool:
-    """Everything."""
-    return True
+    """Everything but weights that are stored packed."""
+    return call.inputs[1].dtype not in FOUR_BITS
 
 
 def space(call: Call, target: Target) -> Iterator[Schedule]:
@@ -75,7 +75,7 @@ def space(call: Call, target: Target) -> Iterator[Schedule]:
 
 def kernel_smlad(call: Call, target: Target, schedule: Schedule) -> Kernel:
     """Two multiply-accumulates an instruction, for cores with the DSP extension."""
-    return _kernel(call, target, schedule, smlad_product, 2, 2, 2)
+    return kernel_of(call, target, schedule, smlad_product, 2, 2, 2)
 
 
 def suits_smlad(call: Call, target: Target) -> bool:
@@ -93,7 +93,7 @@ def suits_assembly(call: Call, target: Target) -> bool:
     return y.dtype == DType.INT8 and not output_requantization(call).is_wide
 
 
-def _kernel(
+def kernel_of(
     call: Call,
     target: Target,
     schedule: Schedule,
@@ -102,11 +102,10 @@ def _kernel(
     columns: int,
     unroll: int,
 ) -> Kernel:
+    """By one kind of product; what the schedule leaves open is as given."""
     (x, w), y, a = call.inputs[:2], call.output, call.attrs
     oc, kh, kw, _ = w.shape
-    assert w.data is not None, "the weights are constant"
-    values = w.data if x.dtype.is_float else centred(w.data, w)
-    matrix = np.asarray(values.reshape(oc, -1))
+    matrix = np.asarray(weight_values(call).reshape(oc, -1))
     product, finished = product_of(matrix, x.dtype), epilogue(first_stage(call), matrix, target)
     direct = (kh, kw, a.groups) == (1, 1, 1) and not any(a.pads)
     direct = direct and product.pitch == matrix.shape[1]

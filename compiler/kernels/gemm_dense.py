@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.graph import Array
+from tinyc.compiler.graph import FOUR_BITS, Array
 from tinyc.compiler.kernels.block import (
     WORD,
     Product,
@@ -18,7 +18,7 @@ from tinyc.compiler.kernels.block import (
 )
 from tinyc.compiler.kernels.gemm_conv import suits_smlad as suits_smlad_weights
 from tinyc.compiler.ops import loops
-from tinyc.compiler.ops.accumulate import centred
+from tinyc.compiler.ops.accumulate import weight_values
 from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import Call
 from tinyc.targets import Target
@@ -26,12 +26,12 @@ from tinyc.targets import Target
 
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     """Multiply-accumulate by multiply-accumulate, for every core and for floats."""
-    return _kernel(call, target, schedule, plain_product, 4, 1)
+    return kernel_of(call, target, schedule, plain_product, 4, 1)
 
 
 def suits(call: Call, target: Target) -> bool:
-    """Everything."""
-    return True
+    """Everything but weights that are stored packed."""
+    return call.inputs[1].dtype not in FOUR_BITS
 
 
 def space(call: Call, target: Target) -> Iterator[Schedule]:
@@ -41,7 +41,7 @@ def space(call: Call, target: Target) -> Iterator[Schedule]:
 
 def kernel_smlad(call: Call, target: Target, schedule: Schedule) -> Kernel:
     """Two multiply-accumulates an instruction, for cores with the DSP extension."""
-    return _kernel(call, target, schedule, smlad_product, 4, 2)
+    return kernel_of(call, target, schedule, smlad_product, 4, 2)
 
 
 def suits_smlad(call: Call, target: Target) -> bool:
@@ -49,7 +49,7 @@ def suits_smlad(call: Call, target: Target) -> bool:
     return suits_smlad_weights(call, target) and call.inputs[1].shape[1] % WORD == 0
 
 
-def _kernel(
+def kernel_of(
     call: Call,
     target: Target,
     schedule: Schedule,
@@ -57,10 +57,10 @@ def _kernel(
     columns: int,
     unroll: int,
 ) -> Kernel:
+    """By one kind of product; what the schedule leaves open is as given."""
     (x, w), y = call.inputs[:2], call.output
     n, k = w.shape
-    assert w.data is not None, "the weights are constant"
-    matrix = np.asarray(w.data if x.dtype.is_float else centred(w.data, w))
+    matrix = np.asarray(weight_values(call))
     product, finished = product_of(matrix, x.dtype), epilogue(call, matrix, target)
     source = loops.buffer("x", x.elements, x.dtype)
     result = loops.buffer("y", y.elements, y.dtype)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from tinyc.autotune.schedule import Schedule
+from tinyc.compiler.graph import EIGHT_BITS, SIXTEEN_BITS, DType
 from tinyc.compiler.kernels.block import epilogue, partial_sums, plain_product, smlad_product
 from tinyc.compiler.kernels.gemm_conv import suits_smlad
 from tinyc.compiler.ops import loops
@@ -18,9 +19,10 @@ COLUMNS = 4  # channels whose sums are in registers
 
 
 def suits(call: Call, target: Target) -> bool:
-    """One row."""
+    """One row, of which the sums have 32 bits, and no weights to convert."""
     x, w = call.inputs[:2]
-    return x.elements == w.shape[1]
+    stored = w.dtype in EIGHT_BITS if call.quantized else w.dtype == DType.FLOAT32
+    return x.elements == w.shape[1] and x.dtype not in SIXTEEN_BITS and stored
 
 
 def space(call: Call, target: Target) -> Iterator[Schedule]:

@@ -7,7 +7,7 @@ from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.clamp import stored_bounds
 from tinyc.compiler.ops.kernel import Microkernel
 from tinyc.compiler.ops.op import Call
-from tinyc.compiler.ops.sum_scales import SumScales, room, shifted, sum_scales
+from tinyc.compiler.ops.sum_scales import SumScales, has_long_sums, room, shifted, sum_scales
 from tinyc.targets import Target
 from tinyc.targets.intrinsics.arm_sum import weighted_sum
 
@@ -34,6 +34,8 @@ def sum_of(call: Call, target: Target) -> Sum | None:
         return None
     (a, b), y = call.inputs, call.output
     if y.quant is None or not a.shape == b.shape == y.shape or not a.dtype == b.dtype == y.dtype:
+        return None
+    if has_long_sums(call):
         return None
     scales = sum_scales(call)
     assert scales is not None, "can_quantize has refused it"

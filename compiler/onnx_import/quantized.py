@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tinyc.compiler.graph import EIGHT_BITS, DType, QParams, Tensor
+from tinyc.compiler.graph import EIGHT_BITS, FOUR_BITS, DType, QParams, Tensor
 from tinyc.compiler.onnx_import.arguments import constant_values
 from tinyc.compiler.onnx_import.building import Builder, onnx_element_type, positive_axis
 from tinyc.compiler.onnx_import.model_node import ModelNode
@@ -33,7 +33,12 @@ def real(build: Builder, node: ModelNode, at: int) -> Tensor:
         node.refuse(f"dequantizing {x.dtype} is not supported", "quantize to int8 or uint8")
     if _is_spelled(build, node, at + 1):
         return spelled_dequantize(build, node, x, at + 1)
-    return dequantize(build, node, x, parameters(build, node, x, at + 1))
+    quant = parameters(build, node, x, at + 1)
+    narrow = {t.limits: t for t in FOUR_BITS}
+    dtype = narrow.get(build.narrow.get(node.inputs[at], x.dtype.limits))
+    if x.data is not None and dtype is not None:
+        x = build.constant(f"{x.name}/{dtype}", x.data.astype(dtype.value), dtype)
+    return dequantize(build, node, x, quant)
 
 
 def stored(build: Builder, node: ModelNode, x: Tensor, at: int) -> Tensor:

@@ -1,6 +1,10 @@
 """What Conv2D, DepthwiseConv2D and Dense share: exact accumulators and their way to the output.
 
 Quantized: acc = sum (x - zx) * (w - zw) + bias, int32; y = requantize(acc * sx * sw[c] / sy).
+Activations of 16 bits may need an int64: `accumulator_type`.
+
+Weights of a layer that stays float may be stored, too: as integers, whose scale the sum of a
+channel is multiplied by, or as float16.
 """
 
 import math
@@ -8,11 +12,26 @@ import math
 import numpy as np
 
 from tinyc.compiler.errors import CompileError
-from tinyc.compiler.graph import EIGHT_BITS, Array, DType, Tensor, read_only
+from tinyc.compiler.graph import (
+    EIGHT_BITS,
+    FOUR_BITS,
+    SIXTEEN_BITS,
+    Array,
+    DType,
+    Tensor,
+    read_only,
+)
 from tinyc.compiler.ops.clamp import Clamp, stored_bounds
 from tinyc.compiler.ops.element_types import check_type
-from tinyc.compiler.ops.fixed_point import Requantization, requantization, requantize
-from tinyc.compiler.ops.op import Call
+from tinyc.compiler.ops.fixed_point import (
+    LONG_LIMIT,
+    Requantization,
+    long_requantization,
+    requantization,
+    requantize,
+    wide_requantization,
+)
+from tinyc.compiler.ops.op import Call, dequantized
 
 
 def centred(array: Array, tensor: Tensor) -> Array:
@@ -23,6 +42,20 @@ def centred(array: Array, tensor: Tensor) -> Array:
     if tensor.quant.axis is not None:
         shape[tensor.quant.axis] = -1
     return array.astype(np.float64) - np.array(tensor.quant.zero_point, np.float64).reshape(shape)
+
+
+def factors(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, Array]:
+    """What the reference multiplies (float64): stored values, or reals where x is real."""
+    x, w = call.inputs[:2]
+    meaning = centred if call.quantized else dequantized
+    return meaning(arrays[0], x), meaning(arrays[1], w)
+
+
+def weight_values(call: Call) -> Array:
+    """The constant weights as a kernel's table holds them: floats, or centred whole numbers."""
+    w = call.inputs[1]
+    assert w.data is not None, "the weights are constant"
+    return w.data if w.dtype.is_float else centred(w.data, w)
 
 
 def product_scales(call: Call) -> Array:
@@ -51,14 +84,49 @@ def output_of(call: Call, acc: Array, bias: Array | None) -> Array:
 
 
 def output_requantization(call: Call) -> Requantization:
-    return requantization(product_scales(call))
+    x, w = call.inputs[:2]
+    if x.dtype in SIXTEEN_BITS and (w.data is None or _has_long_sums(call)):
+        return long_requantization(product_scales(call))
+    return requantization_to(call.output.dtype, product_scales(call))
+
+
+def requantization_to(
+    dtype: DType, scales: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]"
+) -> Requantization:
+    """From int32 accumulators to results of `dtype`."""
+    return (wide_requantization if dtype in SIXTEEN_BITS else requantization)(scales)
+
+
+def accumulator_type(call: Call) -> str:
+    """The C type that holds every partial sum: "float32", "int32" or "int64"."""
+    if not call.quantized:
+        return "float32"
+    return "int64" if call.inputs[0].dtype in SIXTEEN_BITS and _has_long_sums(call) else "int32"
+
+
+def _has_long_sums(call: Call) -> bool:
+    """Whether sums of 16-bit activations may leave int32."""
+    return bool((_largest_sums(call) >= 1 << 31).any())
+
+
+def _largest_sums(call: Call) -> Array:
+    """For each output channel what no partial sum of stored values and folded bias exceeds."""
+    x, w = call.inputs[:2]
+    assert w.data is not None and x.quant is not None, "can_quantize has asked"
+    low, high = x.dtype.limits
+    depthwise = call.node.op == "DepthwiseConv2D"
+    whole = np.abs(centred(w.data, w))
+    sizes = whole.sum(axis=(0, 1)) if depthwise else whole.reshape(w.shape[0], -1).sum(axis=1)
+    bias = call.inputs[2].data if len(call.inputs) > 2 else None
+    largest = sizes * (max(-low, high) + abs(x.quant.zero_point[0]))
+    return np.asarray(largest if bias is None else largest + np.abs(bias.astype(np.float64)))
 
 
 def folded_bias(call: Call, weights: Array) -> Array:
-    """bias[c] - zx * sum of the centred weights of c, int32; `weights` is [channels, products].
+    """bias[c] - zx * sum of the centred weights of c; `weights` is [channels, products].
 
-    Clipped so far that no partial sum of the kernel leaves int32; a sum out there is saturated
-    by every output scale above 2^-22.
+    Of 8-bit activations clipped so far that no partial sum of the kernel leaves int32; a sum out
+    there is saturated by every output scale above 2^-22.
     """
     x = call.inputs[0]
     bias = call.inputs[2].data if len(call.inputs) > 2 else None
@@ -67,6 +135,8 @@ def folded_bias(call: Call, weights: Array) -> Array:
     folded = -zero * whole.sum(axis=1)
     if bias is not None:
         folded = folded + bias.astype(np.int64)
+    if x.dtype in SIXTEEN_BITS:
+        return read_only(folded, accumulator_type(call))
     room = (1 << 31) - 1 - 255 * np.abs(whole).sum(axis=1)
     if (room < 0).any():
         raise CompileError(
@@ -79,17 +149,30 @@ def folded_bias(call: Call, weights: Array) -> Array:
 
 
 def can_quantize(call: Call) -> bool:
-    """8-bit activations and constant 8-bit weights; an 8-bit result or the raw accumulator."""
+    """8-bit activations, constant weights of 8 or 4 bits; an 8-bit result or the raw sum.
+
+    Activations and results may have 16 bits, too.
+    """
     x, w, y = call.inputs[0], call.inputs[1], call.output
-    if w.data is None or w.quant is None or w.dtype not in EIGHT_BITS:
+    stored = (*EIGHT_BITS, *SIXTEEN_BITS)
+    if w.data is None or w.quant is None or w.dtype not in (*EIGHT_BITS, *FOUR_BITS):
         return False
-    if x.dtype not in EIGHT_BITS or x.quant is None or x.quant.axis is not None:
+    if x.dtype not in stored or x.quant is None or x.quant.axis is not None:
         return False
     if y.quant is None:
-        return y.dtype == DType.INT32 and len(call.inputs) == 2
-    if y.dtype not in EIGHT_BITS or y.quant.axis is not None:
+        return y.dtype == DType.INT32 and len(call.inputs) == 2 and x.dtype in EIGHT_BITS
+    if y.dtype not in stored or y.quant.axis is not None:
+        return False
+    if x.dtype in SIXTEEN_BITS and (_largest_sums(call) >= LONG_LIMIT).any():
         return False
     return float(product_scales(call).max()) < 2.0**20
+
+
+def sums_fit(x: Tensor, y: Tensor, count: int) -> bool:
+    """Whether `count` stored values, less their zero point, add up to an int32."""
+    stored = (*EIGHT_BITS, *SIXTEEN_BITS)
+    bits = 9 if x.dtype in EIGHT_BITS else 17
+    return x.dtype in stored and y.dtype in stored and count < 1 << (31 - bits)
 
 
 def result_type(x: Tensor, where: str) -> DType:

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from tinyc.compiler.ops.fixed_point import Requantization, requantization
+from tinyc.compiler.ops.accumulate import requantization_to
+from tinyc.compiler.ops.fixed_point import Requantization
 from tinyc.compiler.ops.op import Call
 
 
@@ -13,4 +14,4 @@ def average_requantization(call: Call) -> Requantization:
     cells = a.kernel[0] * a.kernel[1]
     ratio = np.float64(x.quant.scale[0]) / y.quant.scale[0]
     counts = np.arange(1, cells + 1) if any(a.pads) and not a.include_pad else np.array([cells])
-    return requantization(ratio / counts)
+    return requantization_to(y.dtype, ratio / counts)

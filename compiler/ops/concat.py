@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.graph import EIGHT_BITS, Array, Tensor, elements, read_only
+from tinyc.compiler.graph import EIGHT_BITS, SIXTEEN_BITS, Array, Tensor, elements, read_only
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import ROW, Call, Op, RowWindows, Type, Window, dequantized
@@ -48,7 +48,10 @@ def _converted(call: Call, tensor: Tensor, array: Array) -> Array:
 def can_quantize(call: Call) -> bool:
     tensors = (*call.inputs, call.output)
     per_tensor = all(t.quant is not None and t.quant.axis is None for t in tensors)
-    return per_tensor and all(t.dtype in EIGHT_BITS for t in tensors)
+    same = all((t.quant, t.dtype) == (call.output.quant, call.output.dtype) for t in tensors)
+    narrow = all(t.dtype in EIGHT_BITS for t in call.inputs)  # others have no table
+    stored = all(t.dtype in (*EIGHT_BITS, *SIXTEEN_BITS) for t in tensors)
+    return per_tensor and stored and (narrow or same)
 
 
 def windows(call: Call) -> RowWindows | None:

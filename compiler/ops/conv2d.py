@@ -15,14 +15,16 @@ from tinyc.compiler.kernels import (
     gemm_blocks,
     gemm_conv,
     gemm_pairs,
+    halfword_products,
     lane_conv,
+    packed_weights,
     winograd,
     winograd_row,
     winograd_scalar,
 )
 from tinyc.compiler.ops.accumulate import (
     can_quantize,
-    centred,
+    factors,
     output_extent,
     output_of,
     result_type,
@@ -68,7 +70,7 @@ def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
 
 def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
     a = call.attrs
-    x, w = (centred(v, t) for v, t in zip(arrays[:2], call.inputs[:2], strict=True))
+    x, w = factors(call, arrays)
     _, h, width, _ = x.shape
     oc, kh, kw, ic = w.shape
     acc = np.zeros(call.output.shape, np.float64)
@@ -103,6 +105,7 @@ def macs(call: Call) -> int:
 
 
 ALGORITHMS: Algorithms = {
+    "packed": Algorithm(packed_weights.suits, packed_weights.kernel),
     "float-winograd": Algorithm(float_winograd.suits, float_winograd.kernel, float_winograd.space),
     "float-blocks": Algorithm(float_gemm.suits, float_gemm.kernel, float_gemm.space),
     "gemm-pairs": Algorithm(gemm_pairs.suits, gemm_pairs.kernel, gemm_pairs.space),
@@ -115,6 +118,7 @@ ALGORITHMS: Algorithms = {
         winograd_scalar.suits, winograd_scalar.kernel, winograd_scalar.space
     ),
     "lanes": Algorithm(lane_conv.suits, lane_conv.kernel, lane_conv.space),
+    "gemm-smlad16": Algorithm(halfword_products.suits_conv, halfword_products.kernel_conv),
     "gemm-smlad": Algorithm(gemm_conv.suits_smlad, gemm_conv.kernel_smlad),
     "gemm": Algorithm(gemm_conv.suits, gemm_conv.kernel, gemm_conv.space),
 }

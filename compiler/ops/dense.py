@@ -10,10 +10,12 @@ from tinyc.compiler.kernels import (
     float_dense,
     gemm_dense,
     gemm_pairs_dense,
+    halfword_products,
+    packed_weights,
     pair_dense,
     running_dense,
 )
-from tinyc.compiler.ops.accumulate import can_quantize, centred, output_of, result_type
+from tinyc.compiler.ops.accumulate import can_quantize, factors, output_of, result_type
 from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp
 from tinyc.compiler.ops.op import Algorithm, Algorithms, Call, Op, Type, kernel_by
 
@@ -37,7 +39,7 @@ def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
 
 
 def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
-    x, w = (centred(v, t) for v, t in zip(arrays[:2], call.inputs[:2], strict=True))
+    x, w = factors(call, arrays)
     return (output_of(call, x @ w.T, arrays[2] if len(arrays) > 2 else None),)
 
 
@@ -46,12 +48,14 @@ def macs(call: Call) -> int:
 
 
 ALGORITHMS: Algorithms = {
+    "packed": Algorithm(packed_weights.suits, packed_weights.kernel),
     "float-blocks": Algorithm(float_dense.suits, float_dense.kernel, float_dense.space),
     "blocks": Algorithm(dense_blocks.suits, dense_blocks.kernel, dense_blocks.space),
     "pairs": Algorithm(pair_dense.suits, pair_dense.kernel, pair_dense.space),
     "gemm-pairs": Algorithm(
         gemm_pairs_dense.suits, gemm_pairs_dense.kernel, gemm_pairs_dense.space
     ),
+    "gemm-smlad16": Algorithm(halfword_products.suits_dense, halfword_products.kernel_dense),
     "gemm-smlad": Algorithm(gemm_dense.suits_smlad, gemm_dense.kernel_smlad),
     "gemm": Algorithm(gemm_dense.suits, gemm_dense.kernel, gemm_dense.space),
     "running": Algorithm(running_dense.suits, running_dense.kernel, running_dense.space),

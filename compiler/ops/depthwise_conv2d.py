@@ -20,7 +20,7 @@ from tinyc.compiler.kernels import (
 )
 from tinyc.compiler.ops.accumulate import (
     can_quantize,
-    centred,
+    factors,
     output_extent,
     output_of,
     result_type,
@@ -59,7 +59,7 @@ def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
 
 def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
     a = call.attrs
-    x, w = (centred(v, t) for v, t in zip(arrays[:2], call.inputs[:2], strict=True))
+    x, w = factors(call, arrays)
     kh, kw, channels = w.shape
     x = np.repeat(x, channels // x.shape[3], axis=3)
     acc = np.zeros(call.output.shape, np.float64)

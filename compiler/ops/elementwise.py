@@ -7,24 +7,30 @@ from typing import Any
 import numpy as np
 
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.graph import EIGHT_BITS, Array, Tensor, read_only
+from tinyc.compiler.graph import EIGHT_BITS, SIXTEEN_BITS, Array, Tensor, read_only
 from tinyc.compiler.kernels.sums import sum_of
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.binary_functions import FUNCTIONS
 from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp, clamp_float, stored_bounds
 from tinyc.compiler.ops.copying import broadcast_strides, dense_strides, strided_nest
 from tinyc.compiler.ops.element_types import check_same_type, check_type, computed_type
-from tinyc.compiler.ops.fixed_point import Requantization, requantization, requantize
+from tinyc.compiler.ops.fixed_point import (
+    Requantization,
+    long_requantization,
+    requantization,
+    requantize,
+)
 from tinyc.compiler.ops.half import conversions, narrowed, widened
 from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import Call, Op, Type, dequantized
 from tinyc.compiler.ops.quantize import quantized
 from tinyc.compiler.ops.requantize import requantizer
 from tinyc.compiler.ops.row_range import row_range, same_rows
-from tinyc.compiler.ops.sum_scales import sum_scales
+from tinyc.compiler.ops.sum_scales import has_long_sums, sum_scales
 from tinyc.targets import Target
 
 EXTREMES = ("Maximum", "Minimum")
+MOST_SCALE = 2.0**20  # that an integer multiplier stands for
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +53,15 @@ def infer_of(name: str) -> Callable[[tuple[Tensor, ...], Any], tuple[Type, ...]]
     return infer
 
 
-def _product_scale(call: Call) -> Requantization:
+def _product_ratio(call: Call) -> np.float64:
     a, b, y = (*call.inputs, call.output)
     assert a.quant and b.quant and y.quant, "all three are quantized"
-    scale = np.float64(a.quant.scale[0]) * b.quant.scale[0] / y.quant.scale[0]
-    return requantization(np.array([scale]))
+    return np.float64(a.quant.scale[0]) * b.quant.scale[0] / y.quant.scale[0]
+
+
+def _product_scale(call: Call) -> Requantization:
+    form = long_requantization if has_long_sums(call) else requantization
+    return form(np.array([_product_ratio(call)]))
 
 
 def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
@@ -84,18 +94,19 @@ def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
 
 
 def can_quantize(call: Call) -> bool:
-    if call.output.dtype not in EIGHT_BITS:
+    stored = (*EIGHT_BITS, *SIXTEEN_BITS)
+    if call.output.dtype not in stored:
         return False
     if _table_operand(call) is not None:
         return True
     per_tensor = all(t.quant is not None and t.quant.axis is None for t in call.inputs)
-    if not per_tensor or any(t.dtype not in EIGHT_BITS for t in call.inputs):
+    if not per_tensor or any(t.dtype not in stored for t in call.inputs):
         return False
     if call.node.op in ("Add", "Sub"):
         return sum_scales(call) is not None
     if call.node.op in EXTREMES:  # stored integers of one scale are in the order of their reals
         return len({(t.dtype, t.quant) for t in (*call.inputs, call.output)}) == 1
-    return call.node.op == "Mul"
+    return call.node.op == "Mul" and float(_product_ratio(call)) < MOST_SCALE
 
 
 def _table_operand(call: Call) -> int | None:
@@ -171,7 +182,8 @@ def expression_of(
         zero_point = y.quant.zero_point[0]
 
         def product(a: Any, b: Any) -> Any:
-            acc = (a.astype("int32") - zeros[0]) * (b.astype("int32") - zeros[1])
+            wide = "int64" if has_long_sums(call) else "int32"
+            acc = (a.astype(wide) - zeros[0]) * (b.astype(wide) - zeros[1])
             return loops.clamp(to.apply(acc, 0, zero_point), low, high)
 
         return product, to.constants, to.buffers
@@ -179,6 +191,15 @@ def expression_of(
         return lambda a, b: loops.clamp(function(a, b), low, high), (), ()
     s = sum_scales(call)
     assert s is not None, "can_quantize has refused it"
+
+    def long_total(a: Any, b: Any) -> Any:
+        products = (a.astype("int64") * s.a_multiplier, b.astype("int64") * s.b_multiplier)
+        acc = (products[0] + products[1] + loops.const(s.constant, "int64")) >> s.shift
+        bounds = (loops.const(bound, "int64") for bound in (low, high))
+        return loops.minimum(loops.maximum(acc, next(bounds)), next(bounds))
+
+    if has_long_sums(call):
+        return long_total, (), ()
 
     def total(a: Any, b: Any) -> Any:
         acc = a.astype("int32") * s.a_multiplier + b.astype("int32") * s.b_multiplier

@@ -14,7 +14,12 @@ for scale >= 2^-17, and <= 2^-33 below, so the argument of the floor is off by a
 |acc * scale| * 2^-16 (in the range of an int8 output: 2^-8).
 
 Scales of 0.5 or more take the wide form, y = clamp(zp + floor((acc * m + 2^(r-1)) / 2^r)) in
-64 bits, with 2^30 <= m < 2^31 and 1 <= r <= 62; its relative error is 2^-31.
+64 bits, with 2^30 <= m < 2^31 and 1 <= r <= 62; its relative error is 2^-31. So do results of
+16 bits, for which 16 significant bits are too few.
+
+Accumulators of 64 bits, |acc| < 2^39, take the long form: the wide form's formula with m of 23
+significant bits, so that acc * m fits 64 bits. Its relative error is 2^-23, in the range of an
+int16 output 2^-8.
 """
 
 import math
@@ -25,6 +30,8 @@ import numpy as np
 from tinyc.compiler.graph import Array
 
 NARROW_LIMIT = 0.5  # m must stay below 2^31
+WIDE_BITS, LONG_BITS = 31, 23  # significant bits of m
+LONG_LIMIT = 1 << 39  # of accumulators of 64 bits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,11 +39,13 @@ class Requantization:
     """Multipliers of one layer, one for each channel (or one).
 
     multipliers  int32; the m of the module's formulas
-    shifts       int32; the r of the wide form, () of the narrow form
+    shifts       int32; the r of the wide and the long form; None: the narrow form
+    is_long      whether accumulators have 64 bits
     """
 
     multipliers: Array
     shifts: Array | None = None
+    is_long: bool = False
 
     @property
     def is_wide(self) -> bool:
@@ -61,14 +70,26 @@ def wide_requantization(
     scales: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]",
 ) -> Requantization:
     """The wide form for any scales: where accumulators are larger than outputs by many bits."""
-    wide = [_wide(s) for s in scales.tolist()]
-    return Requantization(
-        np.array([m for m, _ in wide], np.int32), np.array([r for _, r in wide], np.int32)
-    )
+    return _with_shifts(scales, WIDE_BITS)
+
+
+def long_requantization(
+    scales: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]",
+) -> Requantization:
+    """The form for accumulators of 64 bits."""
+    return _with_shifts(scales, LONG_BITS)
+
+
+def _with_shifts(
+    scales: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]", bits: int
+) -> Requantization:
+    pairs = [_wide(s, bits) for s in scales.tolist()]
+    multipliers, shifts = (np.array([p[i] for p in pairs], np.int32) for i in (0, 1))
+    return Requantization(multipliers, shifts, bits == LONG_BITS)
 
 
 def requantize(acc: Array, to: Requantization, zero_point: int, low: int, high: int) -> Array:
-    """The NumPy twin of tinyc_requantize and tinyc_requantize_wide; channels are the last axis."""
+    """The NumPy twin of tinyc_requantize, _wide and _long; channels are the last axis."""
     wide = acc.astype(np.int64) * to.multipliers.astype(np.int64)
     if to.shifts is None:
         rounded = (wide + (1 << 31)) >> 32
@@ -93,11 +114,11 @@ def _halves(m: int) -> tuple[int, int]:
     return m, s
 
 
-def _wide(scale: float) -> tuple[int, int]:
-    """m and r with scale = m / 2^r."""
+def _wide(scale: float, bits: int) -> tuple[int, int]:
+    """m of so many bits and r with scale = m / 2^r."""
     fraction, exponent = math.frexp(scale)
-    m, r = round(fraction * (1 << 31)), 31 - exponent
-    if m == 1 << 31:
+    m, r = round(fraction * (1 << bits)), bits - exponent
+    if m == 1 << bits:
         m, r = m >> 1, r - 1
     if r > 62:  # so small that every product rounds to nothing
         m, r = m >> min(r - 62, 31), 62

@@ -49,6 +49,11 @@ def declare(*buffers: Any) -> list[Stmt]:
     return [tirx.AllocBuffer(b) for b in buffers]
 
 
+def view(part: Any, whole: Any, offset: Expr) -> Stmt:
+    """Declares `part`, made by `buffer`, to lie in `whole` from element `offset` on."""
+    return tirx.DeclBuffer(part, data=pointer(whole, offset))
+
+
 def block(statements: Iterable[Stmt]) -> Stmt:
     """The statements one after the other."""
     flat = list(statements)

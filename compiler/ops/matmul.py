@@ -10,7 +10,7 @@ import numpy as np
 
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.errors import CompileError
-from tinyc.compiler.graph import EIGHT_BITS, Array, DType, Shape, Tensor
+from tinyc.compiler.graph import EIGHT_BITS, SIXTEEN_BITS, Array, DType, Shape, Tensor
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.accumulate import (
     centred,
@@ -22,10 +22,17 @@ from tinyc.compiler.ops.accumulate import (
 from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp, clamp_float, stored_bounds
 from tinyc.compiler.ops.copying import broadcast_strides, dense_strides, strided_nest
 from tinyc.compiler.ops.element_types import check_same_type
+from tinyc.compiler.ops.fixed_point import (
+    LONG_LIMIT,
+    Requantization,
+    long_requantization,
+    requantize,
+)
 from tinyc.compiler.ops.integer_math import unsigned
 from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import Call, Op, Type
 from tinyc.compiler.ops.requantize import requantizer
+from tinyc.compiler.ops.sum_scales import has_long_sums
 from tinyc.targets import Target
 
 WHOLE = (DType.INT32, DType.INT64, DType.UINT32, DType.UINT64)
@@ -60,21 +67,44 @@ def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
         floats, clamp = call.output.dtype.is_float, call.attrs.clamp
         return (np.clip(product, clamp.low, clamp.high) if floats else product,)
     a, b = (centred(v, t) for v, t in zip(arrays, call.inputs, strict=True))
+    if call.output.quant is not None and has_long_sums(call):
+        low, high = stored_bounds(call.output, call.attrs.clamp)
+        zero_point, acc = call.output.quant.zero_point[0], (a @ b).astype(np.int64)
+        y = requantize(acc, _requantization(call), zero_point, low, high)
+        return (y.astype(call.output.dtype.value),)
     return (output_of(call, a @ b, None),)
 
 
 def can_quantize(call: Call) -> bool:
-    """Both 8-bit per tensor; sums of products of centred 8-bit values stay in int32."""
+    """Both stored per tensor; sums of products of centred 8-bit values stay in int32.
+
+    Those of 16-bit values have 64 bits.
+    """
     a, b = call.inputs
-    if any(
-        t.dtype not in EIGHT_BITS or t.quant is None or t.quant.axis is not None for t in (a, b)
-    ):
+    stored = (*EIGHT_BITS, *SIXTEEN_BITS)
+    if any(t.dtype not in stored or t.quant is None or t.quant.axis is not None for t in (a, b)):
         return False
-    if a.shape[-1] >= 1 << 14:
+    if (_largest_sum(call) >= LONG_LIMIT) if has_long_sums(call) else a.shape[-1] >= 1 << 14:
         return False
     if call.output.quant is None:
-        return call.output.dtype == DType.INT32
-    return call.output.dtype in EIGHT_BITS and float(product_scales(call).max()) < 2.0**20
+        return call.output.dtype == DType.INT32 and not has_long_sums(call)
+    return call.output.dtype in stored and float(product_scales(call).max()) < 2.0**20
+
+
+def _largest_sum(call: Call) -> int:
+    """What no sum of products of centred values exceeds."""
+    most = call.inputs[0].shape[-1]
+    for tensor in call.inputs:
+        assert tensor.quant is not None, "both are stored integers"
+        (zero,), (low, high) = tensor.quant.zero_point, tensor.dtype.limits
+        most *= max(high - zero, zero - low)
+    return most
+
+
+def _requantization(call: Call) -> Requantization:
+    if has_long_sums(call):
+        return long_requantization(product_scales(call))
+    return output_requantization(call)
 
 
 def macs(call: Call) -> int:
@@ -88,11 +118,12 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     ]
     result = loops.buffer("y", y.elements, y.dtype)
     rows, depth, columns = call.inputs[0].shape[-2], call.inputs[0].shape[-1], y.shape[-1]
-    dtype = "int32" if call.quantized else _sum_type(call.inputs[0].dtype)
+    whole = "int64" if has_long_sums(call) else "int32"
+    dtype = whole if call.quantized else _sum_type(call.inputs[0].dtype)
     zeros = [t.quant.zero_point[0] if t.quant else 0 for t in call.inputs]
     acc = loops.local("acc", dtype)
     requantized = y.quant is not None
-    to = requantizer(output_requantization(call), target) if requantized else None
+    to = requantizer(_requantization(call), target) if requantized else None
 
     def value(side: int, at: Any) -> Any:
         loaded = loops.load(operands[side], at, dtype)

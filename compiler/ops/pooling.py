@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from tinyc.compiler.graph import EIGHT_BITS, Array, DType, Tensor
+from tinyc.compiler.graph import EIGHT_BITS, SIXTEEN_BITS, Array, DType, Tensor
 from tinyc.compiler.kernels import pool, pool_words, running_pool
-from tinyc.compiler.ops.accumulate import output_extent, window_slices
+from tinyc.compiler.ops.accumulate import output_extent, sums_fit, window_slices
 from tinyc.compiler.ops.averaging import average_requantization
 from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp, stored_bounds
 from tinyc.compiler.ops.element_types import check_type
@@ -113,14 +113,13 @@ def reference_average(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...
 
 def max_can_quantize(call: Call) -> bool:
     x, y = call.inputs[0], call.output
-    return x.quant == y.quant and x.dtype == y.dtype and x.dtype in EIGHT_BITS
+    return x.quant == y.quant and x.dtype == y.dtype and x.dtype in (*EIGHT_BITS, *SIXTEEN_BITS)
 
 
 def average_can_quantize(call: Call) -> bool:
     x, y = call.inputs[0], call.output
     per_tensor = all(t.quant is not None and t.quant.axis is None for t in (x, y))
-    small = call.attrs.kernel[0] * call.attrs.kernel[1] < 1 << 22  # 511 * cells fits int32
-    return per_tensor and x.dtype in EIGHT_BITS and y.dtype in EIGHT_BITS and small
+    return per_tensor and sums_fit(x, y, call.attrs.kernel[0] * call.attrs.kernel[1])
 
 
 MAX_ALGORITHMS: Algorithms = {

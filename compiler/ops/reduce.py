@@ -14,9 +14,10 @@ import numpy as np
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.graph import EIGHT_BITS, Array, DType, Shape, Tensor
 from tinyc.compiler.ops import loops
+from tinyc.compiler.ops.accumulate import requantization_to, sums_fit
 from tinyc.compiler.ops.copying import dense_strides, strided_nest
 from tinyc.compiler.ops.element_types import FLOATS, UNSIGNED, check_type
-from tinyc.compiler.ops.fixed_point import Requantization, requantization, requantize
+from tinyc.compiler.ops.fixed_point import Requantization, requantize
 from tinyc.compiler.ops.integer_math import unsigned
 from tinyc.compiler.ops.kernel import Kernel
 from tinyc.compiler.ops.op import Call, Op, Type
@@ -98,7 +99,8 @@ def _scale(call: Call) -> Requantization:
     x, y = call.inputs[0], call.output
     assert x.quant and y.quant
     divisor = _count(call) if call.attrs.kind == "mean" else 1
-    return requantization(np.array([np.float64(x.quant.scale[0]) / y.quant.scale[0] / divisor]))
+    ratio = np.float64(x.quant.scale[0]) / y.quant.scale[0] / divisor
+    return requantization_to(y.dtype, np.array([ratio]))
 
 
 def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
@@ -123,12 +125,10 @@ def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
 
 def can_quantize(call: Call) -> bool:
     x, y, kind = call.inputs[0], call.output, call.attrs.kind
-    if x.dtype not in EIGHT_BITS or y.dtype not in EIGHT_BITS or kind not in (*SUMS, *EXTREMES):
-        return False
     if kind in EXTREMES:
-        return x.quant == y.quant and x.dtype == y.dtype
+        return x.quant == y.quant and x.dtype == y.dtype and sums_fit(x, y, 1)
     per_tensor = all(t.quant is not None and t.quant.axis is None for t in (x, y))
-    return per_tensor and _count(call) < 1 << 22  # 511 * count fits int32
+    return kind in SUMS and per_tensor and sums_fit(x, y, _count(call))
 
 
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:

@@ -1,4 +1,4 @@
-"""From an int32 accumulator to a stored value, in TensorIR: the twin of `fixed_point`."""
+"""From an accumulator to a stored value, in TensorIR: the twin of `fixed_point`."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +34,8 @@ def requantizer(to: Requantization, target: Target) -> Requantizer:
     if to.shifts is not None:
         multipliers = Constant("multipliers", read_only(to.multipliers))
         shifts = Constant("shifts", read_only(to.shifts))
-        return _requantizer((multipliers, shifts), "tinyc_requantize_wide")
+        form = "tinyc_requantize_long" if to.is_long else "tinyc_requantize_wide"
+        return _requantizer((multipliers, shifts), form)
     if "long-multiply" in target.features:
         return _requantizer(
             (Constant("multipliers", read_only(to.multipliers)),), "tinyc_requantize"

@@ -3,9 +3,11 @@
 import math
 from dataclasses import dataclass
 
+from tinyc.compiler.graph import SIXTEEN_BITS
 from tinyc.compiler.ops.op import Call
 
 SIGNIFICANT_BITS = 17  # of the larger multiplier: 0.02 % of sums rounded otherwise than exactly
+LONG_BITS = 30  # of it where sums have 64 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +25,17 @@ def sum_scales(call: Call) -> SumScales | None:
 
     For 8-bit operands |stored|, |zero point| <= 255, so that every partial sum of
     a * ma + b * mb + constant stays below (512 * (ma + mb) + 257 * 2^shift), which the choice of
-    shift keeps below 2^31.
+    shift keeps below 2^31. With 16 bits, sums of 64 bits stay below 2^17 * (ma + mb + 2^shift).
     """
     a, b = call.inputs
     assert a.quant and b.quant and call.output.quant, "all three are quantized"
     unit = call.output.quant.scale[0]
     a_scale, b_scale = a.quant.scale[0] / unit, b.quant.scale[0] / unit
-    precise = math.log2((2**SIGNIFICANT_BITS - 0.5) / max(a_scale, b_scale))
+    long = has_long_sums(call)
+    bits = LONG_BITS if long else SIGNIFICANT_BITS
+    precise = math.log2((2**bits - 0.5) / max(a_scale, b_scale))
     room = math.log2(2**31 / (512 * (a_scale + b_scale) + 260))
-    shift = math.floor(min(precise, room))
+    shift = math.floor(min(precise, 40) if long else min(precise, room))
     if shift < 1:
         return None
     sign = -1 if call.node.op == "Sub" else 1
@@ -43,6 +47,11 @@ def sum_scales(call: Call) -> SumScales | None:
         - b.quant.zero_point[0] * b_multiplier
     )
     return SumScales(a_multiplier, b_multiplier, constant, shift)
+
+
+def has_long_sums(call: Call) -> bool:
+    """Whether an Add, Sub or Mul of stored values needs 64 bits: one of them has 16."""
+    return any(t.dtype in SIXTEEN_BITS for t in (*call.inputs, call.output))
 
 
 def room(scales: SumScales) -> int:

@@ -1,4 +1,7 @@
-"""Unary: y = clamp(function(x)), element by element; a 256-byte table on 8-bit stored values."""
+"""Unary: y = clamp(function(x)), element by element; a table of 256 on 8-bit stored values.
+
+Stored values of 16 bits are only requantized and clamped: the function is "identity".
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,19 +9,23 @@ from typing import Any
 import numpy as np
 
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.graph import EIGHT_BITS, Array, Tensor, read_only
+from tinyc.compiler.graph import EIGHT_BITS, SIXTEEN_BITS, Array, Tensor, read_only
 from tinyc.compiler.ops import loops
-from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp, clamp_float
+from tinyc.compiler.ops.accumulate import requantization_to
+from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp, clamp_float, stored_bounds
 from tinyc.compiler.ops.element_types import check_type
+from tinyc.compiler.ops.fixed_point import Requantization, requantize
 from tinyc.compiler.ops.half import conversions, narrowed, widened
 from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import Call, Op, Type, dequantized
 from tinyc.compiler.ops.quantize import quantized
+from tinyc.compiler.ops.requantize import requantizer
 from tinyc.compiler.ops.row_range import row_range, same_rows
 from tinyc.compiler.ops.unary_functions import FUNCTIONS
 from tinyc.targets import Target
 
 UNROLL = 4  # elements a turn of a table's loop
+MOST_SCALE = 2.0**20  # that an integer multiplier stands for
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,11 @@ def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
 
 def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
     (x,), a, y = call.inputs, call.attrs, call.output
+    if x.quant is not None and y.quant is not None and x.dtype in SIXTEEN_BITS:
+        steps = arrays[0].astype(np.int64) - x.quant.zero_point[0]
+        low, high = stored_bounds(y, a.clamp)
+        wide = requantize(steps, _scale(call), y.quant.zero_point[0], low, high)
+        return (wide.astype(y.dtype.value),)
     real = x.quant is not None or x.dtype.is_float
     operand = dequantized(arrays[0], x) if real else arrays[0]
     with np.errstate(all="ignore"):
@@ -52,7 +64,18 @@ def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
 def can_quantize(call: Call) -> bool:
     x, y = call.inputs[0], call.output
     per_tensor = all(t.quant is not None and t.quant.axis is None for t in (x, y))
-    return per_tensor and x.dtype in EIGHT_BITS and y.dtype in EIGHT_BITS
+    stored = (*EIGHT_BITS, *SIXTEEN_BITS)
+    moves = call.attrs.function == "identity" and x.dtype in SIXTEEN_BITS
+    if moves and per_tensor and x.quant and y.quant:
+        return y.dtype in stored and x.quant.scale[0] / y.quant.scale[0] < MOST_SCALE
+    return per_tensor and x.dtype in EIGHT_BITS and y.dtype in stored
+
+
+def _scale(call: Call) -> Requantization:
+    x, y = call.inputs[0], call.output
+    assert x.quant and y.quant
+    ratio = np.float64(x.quant.scale[0]) / y.quant.scale[0]
+    return requantization_to(y.dtype, np.array([ratio]))
 
 
 def table_of(call: Call) -> Array:
@@ -65,6 +88,8 @@ def table_of(call: Call) -> Array:
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     (x,), y, a, rows = call.inputs, call.output, call.attrs, row_range(call)
     source, result = loops.buffer("x", x.elements, x.dtype), loops.buffer("y", y.elements, y.dtype)
+    if call.quantized and x.dtype in SIXTEEN_BITS:
+        return _requantize(call, target)
     if call.quantized:
         table, constants = loops.buffer("table", 256, y.dtype), (Constant("table", table_of(call)),)
         together = UNROLL if y.elements >= UNROLL else 1
@@ -83,6 +108,26 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     function = loops.function([source, result, *rows.parameters], body)
     calls, floats = conversions(x.dtype, y.dtype), x.dtype.is_float
     return Kernel(name, function, microkernels=calls, rows=rows.count, float_code=floats)
+
+
+def _requantize(call: Call, target: Target) -> Kernel:
+    (x,), y, rows = call.inputs, call.output, row_range(call)
+    assert x.quant and y.quant
+    source, result = loops.buffer("x", x.elements, x.dtype), loops.buffer("y", y.elements, y.dtype)
+    to, (zero,), (zero_point,) = (
+        requantizer(_scale(call), target), x.quant.zero_point, y.quant.zero_point,
+    )  # fmt: skip
+
+    def one(i: Any) -> list[Any]:
+        value = to.apply(loops.load(source, i, "int32") - zero, 0, zero_point)
+        value = loops.clamp(value, *stored_bounds(y, call.attrs.clamp))
+        return [loops.store(result, i, value)]
+
+    first, count = rows.span(len(y.shape))
+    function = loops.function(
+        [source, result, *to.buffers, *rows.parameters], [loops.loop("i", count, one, first)]
+    )
+    return Kernel("requantize", function, to.constants, rows=rows.count)
 
 
 def _look_up(

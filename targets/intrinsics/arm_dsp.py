@@ -35,6 +35,18 @@ static inline int32_t tinyc_{name}(uint32_t x, uint32_t y, int32_t acc) {{
 #endif
 }}
 """
+_ACCUMULATE_LONG = """\
+/* acc + low(x) * low(y) + high(x) * high(y), halfwords, in 64 bits. */
+static inline int64_t tinyc_smlald(uint32_t x, uint32_t y, int64_t acc) {
+#if defined(__ARM_FEATURE_DSP)
+  __asm__("smlald %Q0, %R0, %1, %2" : "+r"(acc) : "r"(x), "r"(y));
+  return acc;
+#else
+  return acc + (int16_t)(uint16_t)(x & 0xffffu) * (int16_t)(uint16_t)(y & 0xffffu)
+      + (int16_t)(uint16_t)(x >> 16) * (int16_t)(uint16_t)(y >> 16);
+#endif
+}
+"""
 _EXTENSIONS = (  # name, instruction, what the comment says, the two halfwords in plain C
     ("sxtb16", "sxtb16 %0, %1", "Bytes 0 and 2, sign-extended to halfwords.",
      "(uint32_t)(uint16_t)(int8_t)x", "(uint32_t)(int8_t)(x >> 16)"),
@@ -60,7 +72,7 @@ _PRODUCTS = (
 
 
 def _microkernels() -> dict[str, Microkernel]:
-    texts = {"load_word": _LOAD_WORD}
+    texts = {"load_word": _LOAD_WORD, "smlald": _ACCUMULATE_LONG}
     for name, instruction, comment, low, high in _EXTENSIONS:
         texts[name] = _EXTEND.format(
             name=name, instruction=instruction, comment=comment, low=low, high=high
@@ -74,7 +86,7 @@ _BY_NAME = _microkernels()
 
 
 def dsp(*names: str) -> tuple[Microkernel, ...]:
-    """The named instructions: load_word, sxtb16, uxtb16 (and _ror8), smlad, smlabb, smlatt."""
+    """The named ones: load_word, sxtb16, uxtb16 (and _ror8), smlad, smlald, smlabb, smlatt."""
     return tuple(_BY_NAME[name] for name in dict.fromkeys(names))
 
 

@@ -215,6 +215,16 @@ static inline int32_t tinyc_requantize_wide(int32_t acc, int32_t m, int32_t r, i
   return ((acc < 0) ? -(int32_t)low : (int32_t)low) + zero_point;
 }
 
+/* zero_point + floor((acc * m + 2^(r-1)) / 2^r), saturated to int32; |acc| < 2^39, 0 <= m <= 2^23,
+ * 1 <= r <= 62. The long form of compiler/ops/fixed_point.py, for accumulators of 64 bits. */
+static inline int32_t tinyc_requantize_long(int64_t acc, int32_t m, int32_t r, int32_t zero_point) {
+  const int64_t limit = 0x3fffffff; /* far outside every stored type; the caller clamps */
+  int64_t y = (acc * m + (INT64_C(1) << (r - 1))) >> r;
+  y = (y > limit) ? limit : y;
+  y = (y < -limit) ? -limit : y;
+  return (int32_t)y + zero_point;
+}
+
 /* floor(numerator / denominator), denominator > 0, on a core that divides. */
 static inline uint32_t tinyc_divide(uint32_t numerator, uint32_t denominator) {
   return numerator / denominator;
