@@ -145,13 +145,16 @@ REFUSED = (
     ('y = StringNormalizer <stopwords=["a"]> (x)', "how many texts are left"),
     ('y = StringNormalizer <stopwords=["é"]> (x)', "ASCII letters"),
     ('y = StringNormalizer <case_change_action="UPPER", locale="tr_TR"> (x)', "locale"),
+    ('y = If (b) <then_branch = t () => (string[1] c)'
+     ' { c = Constant <value = string[1] {"a"}> () }, else_branch = e () => (string[1] d) { d = Constant <value = string[1] {"b"}> () }>',
+     "known texts"),
     (f'c = Constant <value = string[1] {{"{LONG}x"}}> () y = StringConcat (x, c)', "65 bytes"),
 )  # fmt: skip
 
 
 @pytest.mark.parametrize(("nodes", "reason"), REFUSED)
 def test_what_is_not_supported_is_refused(nodes: str, reason: str, tmp_path: Path) -> None:
-    proto = model(f"g (string[2] x) => (string[n] y) {{ {nodes} }}")
+    proto = model(f"g (string[2] x, bool b) => (string[n] y) {{ {nodes} }}")
 
     with pytest.raises(CompileError, match=reason):
         read_model(proto, tmp_path)

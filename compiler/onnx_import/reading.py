@@ -268,6 +268,14 @@ def _read_body(
     missing = [o.name for o in graph.output if o.name not in {**build.values, **build.sequences}]
     if missing:
         raise CompileError("bad-model", "no node writes this output", f"output '{missing[0]}'")
+    for output in graph.output:  # each has texts of its own that its integers stand for
+        if build.values.get(output.name) in build.names:
+            raise CompileError(
+                "unsupported-op",
+                "a body that gives known texts is not supported",
+                f"output '{output.name}'",
+                "give numbers to the model",
+            )
     outputs = tuple(build.value(o.name) for o in graph.output)
     build.values, build.sequences, build.prefix = around
     return outputs
