@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from tvm import sym
 
+from tinyc.compiler.graph import TEXT_BYTES, DType
+
 C_TYPES = {
     "bool": "bool",
     "int8": "int8_t",
@@ -26,6 +28,8 @@ C_TYPES = {
     "bfloat16": "uint16_t",
     "float32": "float",
     "float64": "double",
+    DType.TEXT: "tinyc_text",
+    f"uint8x{TEXT_BYTES}": "tinyc_text",  # TensorIR's name of it
 }
 BEYOND_INT32 = ("uint32", "int64", "uint64")
 HALVES = ("float16", "bfloat16")

@@ -17,10 +17,11 @@ import numpy.typing as npt
 
 Shape = tuple[int, ...]
 Array = npt.NDArray[Any]
+TEXT_BYTES = 64  # of a text: UTF-8, the rest zeros
 
 
 class DType(StrEnum):
-    """Element types; the value is the NumPy and the TensorIR name."""
+    """Element types; the value is the NumPy name, and but for texts the TensorIR name."""
 
     BOOL = "bool"
     INT4 = "int4"
@@ -37,6 +38,7 @@ class DType(StrEnum):
     BFLOAT16 = "bfloat16"
     FLOAT32 = "float32"
     FLOAT64 = "float64"
+    TEXT = f"S{TEXT_BYTES}"
 
     @property
     def size(self) -> int:

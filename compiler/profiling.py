@@ -8,7 +8,7 @@ import numpy as np
 
 from tinyc.compiler.artifact import Artifact, Layer, Port
 from tinyc.compiler.errors import CompileError
-from tinyc.compiler.graph import Array, Graph, Shape
+from tinyc.compiler.graph import Array, DType, Graph, Shape
 from tinyc.compiler.ops.op import dequantized
 from tinyc.compiler.pipeline import DEFAULTS, Options, compile_program
 from tinyc.compiler.program import Program
@@ -152,7 +152,8 @@ def _first_sample(ports: tuple[Port, ...], inputs: Mapping[str, Array]) -> dict[
 
 
 def random_inputs(graph: Graph, ports: Iterable[Port], seed: int) -> dict[str, Array]:
-    """One sample: integers over their type's range, reals over that of their quantization."""
+    """One sample: integers over their type's range, reals over that of their quantization, texts
+    of as many small letters as there is room for."""
     random = np.random.default_rng(seed)
     return {port.name: _random(random, graph, port) for port in ports}
 
@@ -161,6 +162,9 @@ def _random(random: np.random.Generator, graph: Graph, port: Port) -> Array:
     dtype = np.dtype(port.dtype.value)
     if dtype.kind == "f":
         return random.uniform(*_real_range(graph, port.name), port.shape).astype(dtype)
+    if port.dtype == DType.TEXT:
+        letters = random.integers(ord("a"), ord("z"), port.bytes, np.uint8, endpoint=True)
+        return letters.view(dtype).reshape(port.shape)
     limits = port.dtype.limits
     return random.integers(*limits, port.shape, np.int64, endpoint=True).astype(dtype)
 

@@ -9,7 +9,8 @@ import numpy as np
 from tinyc.compiler.artifact import Artifact, Port
 from tinyc.compiler.cprint import C_TYPES
 from tinyc.compiler.errors import CompileError
-from tinyc.compiler.graph import Array
+from tinyc.compiler.graph import Array, DType
+from tinyc.compiler.texts import stored_texts
 from tinyc.targets import Target, firmware, runner
 from tinyc.targets.firmware.program import AROUND, callers_of
 
@@ -156,6 +157,8 @@ def _samples_of(port: Port, inputs: Mapping[str, Array]) -> list[bytes]:
     if port.name not in inputs:
         raise CompileError("missing-input", "an input of the model has no data", where)
     array = np.asarray(inputs[port.name])
+    if port.dtype == DType.TEXT and array.dtype.kind in "SUO":
+        array = stored_texts(array, where)
     if array.dtype != np.dtype(port.dtype.value):
         raise CompileError(
             "wrong-input",
@@ -181,6 +184,7 @@ def _port(port: Port) -> firmware.Port:
 
 
 def _array(port: Port, data: bytes) -> Array:
-    """One sample's output without the batch axis of 1."""
+    """One sample's output without the batch axis of 1; texts as Python has them."""
     shape = port.shape[1:] if len(port.shape) > 1 and port.shape[0] == 1 else port.shape
-    return np.frombuffer(data, port.dtype.value).reshape(shape)
+    array = np.frombuffer(data, port.dtype.value).reshape(shape)
+    return np.char.decode(array, "utf-8", "replace") if port.dtype == DType.TEXT else array

@@ -190,7 +190,11 @@ def show_run(artifact: Artifact, result: RunResult) -> None:
             flat = row.reshape(-1)
             shown = " ".join(f"{v:.6g}" if flat.dtype.kind == "f" else str(v) for v in flat[:16])
             more = f" ... {flat.size} values" if flat.size > 16 else ""
-            best = f"   largest: {int(flat.argmax())}" if 1 < flat.size <= 1024 else ""
+            best = (
+                f"   largest: {int(flat.argmax())}"
+                if 1 < flat.size <= 1024 and flat.dtype.kind != "U"
+                else ""
+            )
             console.print(f"  [{index}] {shown}{more}{best}", soft_wrap=True, markup=False)
         if len(values) > MOST_SHOWN:
             console.print(f"  ... {len(values) - MOST_SHOWN} more")

@@ -11,7 +11,7 @@ import onnx
 
 from tinyc.compiler.artifact import Port
 from tinyc.compiler.errors import CompileError
-from tinyc.compiler.graph import Array, Graph, Node
+from tinyc.compiler.graph import Array, DType, Graph, Node
 from tinyc.compiler.interpreter import trace
 from tinyc.compiler.onnx_import.loading import load_model
 from tinyc.compiler.pipeline import DEFAULTS, Options, emit_artifact, read_graph
@@ -84,6 +84,14 @@ def verify_model(
     target = with_memory(target, options.memory)
     graph = read_graph(model, target, options)
     artifact = emit_artifact(plan_program(graph, target, options.io))
+    for port in (*artifact.report.inputs, *artifact.report.outputs):
+        if port.dtype == DType.TEXT:
+            raise CompileError(
+                "unsupported-type",
+                "only numbers are compared with onnxruntime's",
+                f"'{port.name}', which has texts",
+                "look at the outputs of `tinyc run`",
+            )
     arrays = load_arrays(data) if isinstance(data, str | Path) else data
     inputs = {
         name: array[:limit] for name, array in choose_inputs(artifact.report.inputs, arrays).items()

@@ -22,8 +22,9 @@ from onnx.backend.test.loader import load_model_tests
 from tests.harness import firmware_of
 from tinyc.compiler.artifact import Artifact, Road
 from tinyc.compiler.errors import CompileError
-from tinyc.compiler.graph import Array
+from tinyc.compiler.graph import Array, DType
 from tinyc.compiler.pipeline import compile_model
+from tinyc.compiler.texts import stored_texts
 from tinyc.targets import Target, load_target
 from tinyc.targets.runner import run_program
 
@@ -153,7 +154,7 @@ def _outputs(
     artifact: Artifact, inputs: Mapping[str, Any], target: Target
 ) -> tuple[list[Array], int]:
     data = tuple(
-        np.ascontiguousarray(inputs[p.name], p.dtype.value).tobytes()
+        np.ascontiguousarray(_as_stored(inputs[p.name], p.dtype)).tobytes()
         for p in artifact.report.inputs
     )
     execution = run_program(firmware_of(artifact), target, [data])
@@ -164,13 +165,19 @@ def _outputs(
     return arrays, execution.stack_bytes or 0
 
 
+def _as_stored(value: Any, dtype: str) -> Array:
+    array = np.asarray(value)
+    return stored_texts(array, "case") if dtype == DType.TEXT else array.astype(dtype)
+
+
 def _values(value: Any) -> Any:
     """What some cases give as a stored tensor."""
     return onnx.numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value
 
 
 def with_bound(case: Case, inputs: Mapping[str, Any]) -> onnx.ModelProto:
-    """The case's model with the values of the bound inputs in it."""
+    """The case's model with the values of the bound inputs in it; sizes it leaves open are those
+    of the others."""
     model = onnx.ModelProto()
     model.CopyFrom(case.model)
     for name in case.bound:
@@ -178,6 +185,11 @@ def with_bound(case: Case, inputs: Mapping[str, Any]) -> onnx.ModelProto:
     kept = [i for i in model.graph.input if i.name not in case.bound]
     del model.graph.input[:]
     model.graph.input.extend(kept)
+    for info in model.graph.input:
+        if info.type.HasField("tensor_type") and info.name in inputs:
+            dims = info.type.tensor_type.shape.dim
+            for dim, size in zip(dims, np.shape(inputs[info.name]), strict=True):
+                dim.dim_value = size
     return model
 
 
@@ -189,16 +201,17 @@ def _difference(case: Case, expected: Sequence[Any], got: Sequence[Array]) -> st
         if want is None or isinstance(want, list):
             return f"output {index} is no tensor"
         want = np.asarray(_values(want))
-        if want.dtype == object:  # some cases hold Python's integers
-            want = want.astype(_declared_type(case, index))
+        if want.dtype == object:  # texts; some cases hold Python's integers
+            want = _as_stored(want, _declared_type(case, index))
         if want.dtype != have.dtype or want.shape != have.shape:
             return (
                 f"output {index} is {have.dtype}{list(have.shape)}, "
                 f"expected {want.dtype}{list(want.shape)}"
             )
-        close = np.isclose(
-            have.astype(np.float64), want.astype(np.float64), case.rtol, case.atol, equal_nan=True
-        )
+        close = have == want
+        if have.dtype != DType.TEXT:
+            numbers = have.astype(np.float64), want.astype(np.float64)
+            close = np.isclose(*numbers, case.rtol, case.atol, equal_nan=True)
         if not close.all():
             at = tuple(int(i[0]) for i in np.nonzero(~close)) if close.ndim else ()
             return f"output {index}{list(at)} is {have[at]}, expected {want[at]}"
@@ -207,4 +220,6 @@ def _difference(case: Case, expected: Sequence[Any], got: Sequence[Array]) -> st
 
 def _declared_type(case: Case, output: int) -> str:
     element = case.model.graph.output[output].type.tensor_type.elem_type
+    if element == onnx.TensorProto.STRING:
+        return DType.TEXT
     return str(onnx.helper.tensor_dtype_to_np_dtype(element))

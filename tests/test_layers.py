@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # fmt: off
 LAYERS = (  # lowest first; the longest prefix decides
-    ("compiler.errors", "compiler.graph", "autotune.schedule"),
+    ("compiler.errors", "compiler.graph", "compiler.texts", "autotune.schedule"),
     ("targets", "compiler.ops", "compiler.kernels", "compiler.cprint", "compiler.names",
      "compiler.operator_table"),
     ("compiler.interpreter", "compiler.artifact", "compiler.lower", "compiler.onnx_import",

@@ -38,7 +38,8 @@ Value = Tensor | TensorList
 
 @dataclass(slots=True)
 class Builder:
-    """values, sequences: the tensors that values of the model became; reserved: names not to take.
+    """values, sequences: the tensors that values of the model became; lengths: of sequences of
+    which no more is known; reserved: names not to take.
 
     producers and readers give positions in `nodes`, by tensor; bound: tensors that are values;
     notes: what the user should know, one sentence each; prefix: of the names in the body of a
@@ -52,6 +53,7 @@ class Builder:
     nodes: list[Node] = field(default_factory=list)
     values: dict[str, str] = field(default_factory=dict)
     sequences: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    lengths: dict[str, int] = field(default_factory=dict)
     producers: dict[str, int] = field(default_factory=dict)
     readers: dict[str, list[int]] = field(default_factory=dict)
     node_names: set[str] = field(default_factory=set)
@@ -95,6 +97,7 @@ class Builder:
         if index >= len(node.inputs) or not node.inputs[index]:
             return None
         if node.inputs[index] not in self.values:
+            self._check_known(node, node.inputs[index])
             node.malformed(f"it reads '{node.inputs[index]}' before that is written")
         return self.tensors[self.values[node.inputs[index]]]
 
@@ -102,8 +105,16 @@ class Builder:
         """A required input that is a sequence."""
         name = node.inputs[index] if index < len(node.inputs) else ""
         if name not in self.sequences:
+            self._check_known(node, name)
             node.malformed(f"input {index} is no sequence")
         return tuple(self.tensors[item] for item in self.sequences[name])
+
+    def _check_known(self, node: ModelNode, name: str) -> None:
+        if name in self.lengths:
+            node.refuse(
+                f"the shapes of the tensors in '{name}' are known at run time only",
+                "export the model with constant sizes to split to",
+            )
 
     def value(self, name: str) -> Value:
         """What a value of the model became."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import onnx
 
 from tinyc.compiler.errors import CompileError
-from tinyc.compiler.graph import Shape, Tensor
+from tinyc.compiler.graph import DType, Shape, Tensor
 from tinyc.compiler.onnx_import.building import onnx_element_type
 
 
@@ -69,7 +69,8 @@ def _input(
     where, kind = f"input '{info.name}'", info.type.tensor_type
     if not info.type.HasField("tensor_type"):
         raise CompileError("unsupported-type", "the input is no tensor", where)
-    dtype = onnx_element_type(kind.elem_type, where)
+    texts = kind.elem_type == onnx.TensorProto.STRING
+    dtype = DType.TEXT if texts else onnx_element_type(kind.elem_type, where)
     if not kind.HasField("shape"):
         if wanted is None:
             raise CompileError("dynamic-shape", "the input has no shape", where, _help(info.name))

@@ -187,6 +187,8 @@ STANDARD: dict[str, Reader] = {
     "SplitToSequence": sequences.read_split_to,
     "Sqrt": pointwise.unary("sqrt"),
     "Squeeze": shapes.read_squeeze,
+    "StringConcat": text.read_string_concat,
+    "StringNormalizer": text.read_string_normalizer,
     "Sub": arithmetic.binary("Sub"),
     "Sum": arithmetic.variadic("Add"),
     "Swish": pointwise.unary("swish", alpha=1.0),

@@ -29,7 +29,12 @@ from tinyc.compiler.ops.reshape import ReshapeAttrs
 
 Versions = Mapping[str, int]  # of the operators, by domain
 MOVE_TEXTS = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
-TAKE_TEXTS = (*MOVE_TEXTS, "ArrayFeatureExtractor", "LabelEncoder", "ZipMap")
+TAKE_TEXTS = (*MOVE_TEXTS, "ArrayFeatureExtractor", "LabelEncoder", "StringConcat", "ZipMap")
+TAKE_TEXTS_OF_RUN = (
+    "Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "SequenceAt",
+    "SequenceConstruct", "Slice", "Split", "Squeeze", "StringConcat", "StringNormalizer",
+    "Transpose", "Unsqueeze",
+)  # fmt: skip
 REFUSALS = ("unsupported-op", "unsupported-type")
 
 
@@ -155,6 +160,9 @@ def _hold_initializers(build: Builder, graph: onnx.GraphProto, nodes: Iterable[M
 def _read_node(build: Builder, node: ModelNode, versions: Versions) -> None:
     if folding.is_constant(node, _constants(build, node)):
         for value, data in zip(node.outputs, folding.evaluate(build, node), strict=False):
+            if data.dtype == object:
+                build.hold_texts(value, data)
+                continue
             data = _whole_bytes(build, value, data)
             dtype = element_type(data.dtype, node.where)
             build.values[value] = build.constant(f"{value}/value", data, dtype).name
@@ -174,9 +182,17 @@ def _read_node(build: Builder, node: ModelNode, versions: Versions) -> None:
 
 
 def _check_texts(build: Builder, node: ModelNode) -> None:
-    """Integers that stand for texts may be moved and looked up, not computed with."""
-    texts = [name for name in node.inputs if build.values.get(name) in build.names]
-    if texts and node.op not in TAKE_TEXTS:
+    """Integers that stand for texts may be moved and looked up, not computed with; texts of the
+    run may be moved, and go through the operators that are made for them."""
+    tensors = [
+        tensor
+        for name in node.inputs
+        for tensor in build.sequences.get(name, (build.values.get(name, ""),))
+    ]
+    of_run = [t for t in tensors if t and build.tensors[t].dtype == DType.TEXT]
+    if (of_run and node.op not in TAKE_TEXTS_OF_RUN) or (
+        node.op not in TAKE_TEXTS and any(t in build.names for t in tensors)
+    ):
         node.refuse("computing with texts is not supported", "give numbers to the model")
 
 
@@ -252,20 +268,32 @@ def _read_body(
     missing = [o.name for o in graph.output if o.name not in {**build.values, **build.sequences}]
     if missing:
         raise CompileError("bad-model", "no node writes this output", f"output '{missing[0]}'")
+    for output in graph.output:  # each has texts of its own that its integers stand for
+        if build.values.get(output.name) in build.names:
+            raise CompileError(
+                "unsupported-op",
+                "a body that gives known texts is not supported",
+                f"output '{output.name}'",
+                "give numbers to the model",
+            )
     outputs = tuple(build.value(o.name) for o in graph.output)
     build.values, build.sequences, build.prefix = around
     return outputs
 
 
 def _constants(build: Builder, node: ModelNode) -> set[str]:
-    """The inputs of `node` that are constants."""
-    names = (name for name in node.inputs if name in build.values)
-    return {name for name in names if build.tensors[build.values[name]].data is not None}
+    """The inputs of `node` that are constants, but for texts and integers that stand for some."""
+    tensors = {n: build.tensors[build.values[n]] for n in node.inputs if n in build.values}
+    return {
+        name
+        for name, tensor in tensors.items()
+        if tensor.data is not None and tensor.dtype != DType.TEXT and tensor.name not in build.names
+    }
 
 
 def _keep_name(build: Builder, output: str) -> None:
     """The graph's output `output` is a tensor of that name."""
-    if output in build.sequences:
+    if output in build.sequences or output in build.lengths:
         raise CompileError(
             "unsupported-type", "the output is no tensor", f"output '{output}'",
             "give back the tensors of the sequence",

@@ -67,7 +67,11 @@ def _lifted(build: Builder, node: ModelNode, x: Tensor, axis: int = 0) -> Tensor
 
 
 def read_length(build: Builder, node: ModelNode) -> Tensor:
-    return build.constant(f"{node.name}/length", len(build.sequence(node, 0)), DType.INT64)
+    known = node.inputs and node.inputs[0] in build.sequences
+    length = None if known else build.lengths.get("".join(node.inputs[:1]))
+    if length is None:
+        length = len(build.sequence(node, 0))
+    return build.constant(f"{node.name}/length", length, DType.INT64)
 
 
 def read_concat_from(build: Builder, node: ModelNode) -> Tensor:
@@ -84,8 +88,13 @@ def read_concat_from(build: Builder, node: ModelNode) -> Tensor:
     return joined(build, node, parts, axis, quants.pop() if len(quants) == 1 else None)
 
 
-def read_split_to(build: Builder, node: ModelNode) -> TensorList:
-    x, split = build.operand(node, 0), constant_values(build, node, 1)
+def read_split_to(build: Builder, node: ModelNode) -> TensorList | tuple[()]:
+    """Of sizes that the run decides only their number is known, which SequenceLength asks for."""
+    x, sizes_of_run = build.operand(node, 0), build.optional(node, 1)
+    if sizes_of_run is not None and len(sizes_of_run.shape) == 1 and sizes_of_run.data is None:
+        build.lengths[node.outputs[0]] = sizes_of_run.elements
+        return ()
+    split = constant_values(build, node, 1)
     axis = positive_axis(node, node.integer("axis", 0), len(x.shape))
     if not x.shape:
         node.malformed("the input has no axes")

@@ -48,6 +48,7 @@ from tinyc.compiler.ops.softmax_zero import SOFTMAX_ZERO
 from tinyc.compiler.ops.svm import SVM_OPS
 from tinyc.compiler.ops.take_columns import TAKE_COLUMNS
 from tinyc.compiler.ops.tensor_program import TENSOR_PROGRAM
+from tinyc.compiler.ops.text_functions import TEXT_OPS
 from tinyc.compiler.ops.top_k import TOP_K
 from tinyc.compiler.ops.transpose import TRANSPOSE
 from tinyc.compiler.ops.trees import TREES
@@ -62,6 +63,7 @@ OPS: dict[str, Op] = {
         *BINARY_OPS,
         *FEATURE_OPS,
         *SVM_OPS,
+        *TEXT_OPS,
         ARG_REDUCE,
         ARG_WINDOW,
         AVERAGE_POOL,

@@ -9,15 +9,17 @@ from typing import Any
 
 from tvm import ir, tirx
 
-from tinyc.compiler.graph import DType
+from tinyc.compiler.graph import TEXT_BYTES, DType
 
 Expr = Any  # a TensorIR expression, or an int
 Stmt = Any  # a TensorIR statement
+TEXT = f"uint8x{TEXT_BYTES}"  # what TensorIR moves as a whole, as C does a struct
 
 
 def buffer(name: str, elements: int, dtype: str) -> Any:
     """A flat buffer parameter of `elements` values."""
-    return tirx.decl_buffer((max(elements, 1),), dtype, name=name)
+    own = TEXT if dtype == DType.TEXT else dtype
+    return tirx.decl_buffer((max(elements, 1),), own, name=name)
 
 
 def variable(name: str, dtype: str = "int32") -> Any:
