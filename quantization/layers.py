@@ -81,7 +81,7 @@ def rows(layer: Layer, weights: Array, x: Array, positions: Array) -> Array:
     if layer.node.op_type == "Gemm":
         return np.asarray(x[positions[:, 0], 0][None])
     kernel = weights.shape[2:]
-    strides, dilations, begins = _geometry(layer.node, x.shape[3:], kernel)
+    strides, dilations, begins = geometry(layer.node, x.shape[3:], kernel)
     groups = int(attribute(layer.node, "group", 1))
     taps = np.indices(kernel).reshape(len(kernel), -1).T
     places = positions[:, None, 1:] * strides - begins + taps[None] * dilations
@@ -114,7 +114,7 @@ def some_positions(layer: Layer, y: Array, most: int, seed: int) -> Array:
     return np.stack(np.unravel_index(chosen, sizes), -1)
 
 
-def _geometry(
+def geometry(
     node: onnx.NodeProto, sizes: tuple[int, ...], kernel: tuple[int, ...]
 ) -> tuple[Array, Array, Array]:
     """Strides, dilations, and padding at the beginning of each axis."""

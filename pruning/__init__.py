@@ -1,0 +1,1 @@
+"""Structured channel pruning: a float ONNX file to a smaller one."""
