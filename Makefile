@@ -47,7 +47,7 @@ $(READY): pyproject.toml
 # Static checkers cannot follow the editable install's import hook; they follow these links.
 .links/tinyc:
 	mkdir -p $@
-	ln -sfn ../../compiler ../../passes ../../targets ../../autotune ../../quantization $@/
+	ln -sfn ../../compiler ../../passes ../../targets ../../autotune ../../quantization ../../pruning $@/
 	ln -sfn ../../tinyc/__init__.py $@/__init__.py
 
 clean:

@@ -17,6 +17,7 @@ from tinyc.compiler.profiling import LayerProfile, Profile, profile_model
 from tinyc.compiler.running import RunResult, run_artifact
 from tinyc.compiler.tuning import tune_model
 from tinyc.compiler.verification import Verification, verify_model
+from tinyc.pruning.api import Pruning, prune
 from tinyc.quantization.api import Quantization, quantize, quantized_file
 from tinyc.quantization.options import Options as QuantizationOptions
 from tinyc.quantization.samples import Data
@@ -28,6 +29,7 @@ __all__ = [
     "Plans",
     "Point",
     "Profile",
+    "Pruning",
     "Quantization",
     "RunResult",
     "Tuning",
@@ -36,6 +38,7 @@ __all__ = [
     "compile_bundle",
     "plan",
     "profile",
+    "prune",
     "quantize",
     "run",
     "tune",

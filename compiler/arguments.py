@@ -18,6 +18,7 @@ examples:
   tinyc plan    kws.onnx --target cortex-m4 --io arena
   tinyc tune    kws.onnx --target cortex-m4 --minutes 5
   tinyc quantize kws.onnx --data calib.npz -o kws_int8.onnx
+  tinyc prune    kws.onnx --data calib.npz --target cortex-m4 --max-loss 1 -o kws_pruned.onnx
   tinyc doctor
 """
 HERTZ = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
@@ -47,6 +48,22 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number of 1 or more")
     return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of 0 or more")
+    return int(text)
+
+
+def _points(text: str) -> float:
+    try:
+        points = float(text)
+    except ValueError:
+        points = -1.0
+    if not 0 <= points < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of points of 0 or more")
+    return points
 
 
 def _minutes(text: str) -> float:
@@ -108,6 +125,9 @@ def make_parser(run: Mapping[str, Verb]) -> argparse.ArgumentParser:
     _add_plan(verb("plan", "list plans to choose from: RAM, cycles, flash; draw one's memory map"))
     _add_tune(verb("tune", "measure schedules of the model's kernels; compile uses the best"))
     _add_quantize(verb("quantize", "quantize a float model to int8 by samples: ONNX in, ONNX out"))
+    _add_prune(
+        verb("prune", "remove channels of a float model that matter least: ONNX in, ONNX out")
+    )
     verb("targets", "list the targets")
     verb("ops", "list the ONNX operators, and how many of ONNX's test cases pass")
     verb("doctor", "say which compilers and emulators are here, and how to get the rest")
@@ -219,6 +239,52 @@ def _add_loss_argument(parser: argparse.ArgumentParser) -> None:
         help="what quantizing may lose: points of accuracy, or percent of the signal's power where "
         "there are no classes; what hurts most gets 16 bits or stays float",
     )  # fmt: skip
+
+
+def _add_prune(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, help="ONNX file with a float model")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="samples: an .npz file, or a folder of .npy files or images; labels as 'y'. Every "
+        "fourth judges what the others are fitted to",
+    )
+    parser.add_argument(
+        "--target", required=True, metavar="NAME", help="whose cycles are to be saved"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help="the smaller ONNX file"
+    )
+    parser.add_argument(
+        "--max-loss",
+        type=_points,
+        default=1.0,
+        metavar="POINTS",
+        help="what the samples that judge may lose: points of right answers, and of their probability, or, of "
+        "a model that is no classifier, %% of the outputs' deviation (default: 1)",
+    )
+    parser.add_argument(
+        "--augment",
+        action="extend",
+        nargs="+",
+        choices=("mix", "flip", "shift", "none"),
+        help="changes that make more samples: mixtures of two, images mirrored left to right, "
+        "images shifted; what the model was trained to stand helps (default: mix)",
+    )
+    parser.add_argument(
+        "--epochs",
+        type=_count,
+        default=40,
+        metavar="N",
+        help="how long all layers are fitted together at last; 0: only one after the other (default: 40)",
+    )
+    parser.add_argument(
+        "--images", metavar="STEPS",
+        help="what happens to pixels, as in scale=1/255,mean=0.5,std=0.5",
+    )  # fmt: skip
+    _add_shape_argument(parser)
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

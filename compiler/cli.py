@@ -237,6 +237,34 @@ def _quantize(args: argparse.Namespace) -> int:
     return 0
 
 
+def _prune(args: argparse.Namespace) -> int:
+    from tinyc.compiler.show import show_written
+    from tinyc.pruning.api import prune
+    from tinyc.pruning.showing import pruning_json, show_pruning
+    from tinyc.quantization.showing import quantization_progress
+
+    with quantization_progress(quiet=args.json) as watch:
+        pruning = prune(
+            args.model,
+            args.data,
+            args.target,
+            max_loss=args.max_loss,
+            augment=[a for a in args.augment or ["mix"] if a != "none"],
+            epochs=args.epochs,
+            input_shapes=dict(args.input_shape),
+            dims=dict(args.dim),
+            images=args.images,
+            watch=watch,
+        )
+    pruning.write(args.output)
+    if args.json:
+        print(json.dumps(pruning_json(pruning.report), indent=2))
+    else:
+        show_pruning(pruning.report)
+        show_written([args.output.name], args.output.parent)
+    return 0
+
+
 def _targets(args: argparse.Namespace) -> int:
     from tinyc.compiler.show import show_targets, targets_json
 
@@ -302,6 +330,7 @@ VERBS: Mapping[str, Verb] = {
     "plan": _plan,
     "tune": _tune,
     "quantize": _quantize,
+    "prune": _prune,
     "targets": _targets,
     "ops": _ops,
     "doctor": _doctor,

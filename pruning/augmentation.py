@@ -7,22 +7,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array
 
 AUGMENTATIONS = ("mix", "flip", "shift")
 MIXED = 0.4  # parameter of the beta distribution that shares come from
 SHIFTED = 0.1  # of an image's sides, at the most
-
-
-def check_augmentations(names: Sequence[str]) -> None:
-    """Raises CompileError("wrong-option")."""
-    for name in names:
-        if name not in AUGMENTATIONS:
-            raise CompileError(
-                "wrong-option", f"there is no '{name}'", "option augment",
-                f"use some of: {', '.join(AUGMENTATIONS)}",
-            )  # fmt: skip
 
 
 def augmented(

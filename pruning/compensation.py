@@ -114,7 +114,9 @@ def _fitted(model: FloatModel, layer: Layer, given: Array, goal: Target) -> tupl
             made = x @ found.transpose(0, 2, 1) + row + beside
             wanted = np.where((y < 0) & (made < 0), made, y)
         found, row = fit.solved(before, wanted - beside)
-    return found.reshape(weights.shape).astype(np.float32), row.reshape(bias.shape).astype(np.float32)
+    return found.reshape(weights.shape).astype(np.float32), row.reshape(bias.shape).astype(
+        np.float32
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -43,8 +43,10 @@ class Tape:
         """The derivative of a sum for each of `wanted`, from that for some tensors."""
         found = dict(given)
         for node, backward in reversed(self.steps):
-            slope = found.pop(node.output[0], None) if node.output[0] not in wanted else found.get(
-                node.output[0]
+            slope = (
+                found.pop(node.output[0], None)
+                if node.output[0] not in wanted
+                else found.get(node.output[0])
             )
             if slope is None:
                 continue

@@ -21,31 +21,28 @@ class Judge:
     answers: Array | None
     labelled: bool
 
-    def points(self, execution: Execution) -> float:
-        """The loss: points of the probability of the right answer; else the error of the outputs.
+    @property
+    def measure(self) -> str:
+        if self.answers is None:
+            return "% of the outputs' deviation"
+        whose = "right answer's" if self.labelled else "whole model's answer's"
+        return f"points of right answers, or of the {whose} probability"
 
-        A probability falls before an answer changes: of few samples it says more than counting.
+    def loss(self, execution: Execution) -> float:
+        """Points of right answers, or of their probability, whichever loses more; 0 or more.
+
+        A probability falls before an answer changes: of few samples it says what counting does
+        not. Of models that are no classifiers it is the error, in % of the outputs' deviation.
         """
         found = self._run(execution)
         if self.answers is None:
             return 100 * float(np.sqrt(distortion(self.values, found, found)))
         (name,) = found
-        before, after = (
-            _probabilities(v)[np.arange(len(v)), self.answers]
-            for v in (self.values[name], found[name])
-        )
-        return 100 * float((before - after).mean())
-
-    def wrong(self, execution: Execution) -> float | None:
-        """Points of accuracy that are lost, by counting."""
-        if self.answers is None:
-            return None
-        (name,) = found = self._run(execution)
-        rights = [
-            (v.reshape(len(v), -1).argmax(axis=1) == self.answers).mean()
-            for v in (self.values[name], found[name])
-        ]
-        return 100 * float(rights[0] - rights[1])
+        places = np.arange(len(self.answers))
+        before, after = (_probabilities(v) for v in (self.values[name], found[name]))
+        sure = float((before[places, self.answers] - after[places, self.answers]).mean())
+        right, still = ((p.argmax(axis=1) == self.answers).mean() for p in (before, after))
+        return 100 * max(sure, float(right - still), 0.0)
 
     def distortion(self, execution: Execution) -> float:
         found = self._run(execution)

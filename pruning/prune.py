@@ -1,26 +1,27 @@
 """The pruner as one straight line: read, remove what is missed least, fit what is left, measure."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from tinyc.compiler.errors import CompileError
-from tinyc.compiler.graph import Array, Shape
-from tinyc.pruning.augmentation import augmented, check_augmentations
+from tinyc.compiler.graph import Array
+from tinyc.pruning.augmentation import augmented
 from tinyc.pruning.channels import Channels, Group, channels_of
 from tinyc.pruning.compensation import compensated
 from tinyc.pruning.costs import BLOCK, Costs, costs_of
 from tinyc.pruning.derivatives import unknown_nodes
 from tinyc.pruning.distillation import Course, distilled
 from tinyc.pruning.loss import Judge, judge_of
+from tinyc.pruning.options import DEFAULTS, Options
+from tinyc.pruning.report import LayerChannels, PruningReport, Tried
 from tinyc.pruning.selection import least_missed, readings_of
 from tinyc.pruning.surgery import without_channels
 from tinyc.quantization.distortion import compared_tensors
 from tinyc.quantization.execution import Execution, Values, real_tensors
 from tinyc.quantization.float_model import FloatModel
-from tinyc.quantization.images import Preprocessing
 from tinyc.quantization.layers import layers_of
 from tinyc.quantization.options import Options as Reading
 from tinyc.quantization.preparation import Prepared, prepare
@@ -29,9 +30,8 @@ from tinyc.targets import Target
 
 HELD_OUT = 4  # every so many samples judge what the others are fitted to
 LEAST_SAMPLES = 8
-BEYOND = 4.0  # times the allowed loss at which nothing that follows can win it back
+BEYOND = 4.0  # points above the allowed loss that fitting all layers together may win back
 RETRIES = 3  # steps back from the most pruned model that are fitted at length
-SHORT, LONG = 2, 20  # epochs after a step, and of the last fit
 
 Watch = Callable[[str, int, int], None]  # what is done, step, steps
 
@@ -40,87 +40,35 @@ def silent(text: str, step: int, steps: int) -> None:
     """Shows no progress."""
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What may be lost, and how much is done to lose less.
-
-    max_loss  points of accuracy on the samples that are held out (of models that are no
-              classifiers: % of the output's deviation)
-    augment   changes of samples that make more of them: "mix", "flip", "shift"
-    copies    changed samples for each
-    epochs    in which all layers are fitted together; 0: only one after the other
-    """
-
-    max_loss: float = 1.0
-    augment: tuple[str, ...] = ("mix",)
-    copies: int = 3
-    epochs: int = LONG
-    input_shapes: Mapping[str, Shape] = field(default_factory=dict)
-    images: Preprocessing | None = None
-
-    def __post_init__(self) -> None:
-        check_augmentations(self.augment)
-        if not 0 <= self.max_loss < float("inf"):
-            raise CompileError("wrong-option", "the loss is a number of points, 0 or more", "option max_loss")
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
-    """A model on the way: channels removed, cycles, and what it loses on the held-out samples."""
+    """A model on the way: channels removed, cycles, and what it loses on the held-out samples.
+
+    together  whether all of its layers were fitted together
+    """
 
     model: FloatModel
     removed: frozenset[int]
     cycles: float
     loss: float
-
-
-@dataclass(frozen=True, slots=True)
-class LayerChannels:
-    """Output channels of a layer before and after."""
-
-    name: str
-    op: str
-    before: int
-    after: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Pruned:
-    """The smaller model, and what was found on the way.
-
-    cycles         estimated, of the layers as int8 on the target: before, after
-    loss           of the chosen step on the held-out samples, by the measure of `Judge.points`
-    accuracy_loss  the same by counting answers; None: no classifier
-    steps          loss and cycles of each step of the search
-    """
-
-    model: FloatModel
-    target: str
-    layers: tuple[LayerChannels, ...]
-    weights: tuple[int, int]
-    cycles: tuple[float, float]
-    loss: float
-    accuracy_loss: float | None
-    judged: int
-    labelled: bool
-    steps: tuple[tuple[float, float], ...]
-    warnings: tuple[str, ...]
+    together: bool = False
 
 
 def prune_model(
-    path: Path, data: Data, target: Target, options: Options = Options(), watch: Watch = silent
-) -> Pruned:
+    path: Path, data: Data, target: Target, options: Options = DEFAULTS, watch: Watch = silent
+) -> tuple[FloatModel, PruningReport]:
     """Remove channels of a float ONNX file as long as the loss allows it.
 
     Raises CompileError when the model or the data cannot be read, or nothing can be removed.
     """
     watch("running the float model", 0, 1)
-    prepared = prepare(path, data, Reading(input_shapes=options.input_shapes, images=options.images))
+    reading = Reading(input_shapes=options.input_shapes, dims=options.dims, images=options.images)
+    prepared = prepare(path, data, reading)
     work = _work(prepared, target, options)
     steps = _searched(work, options, watch)
     chosen = _chosen(work, steps, options, watch)
-    final = _refitted(work, chosen, options, watch)
-    return _result(work, prepared, steps, chosen, final, target)
+    final = _refitted(work, chosen, steps, watch)
+    return final, _report(work, path.name, steps, chosen, final, target)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,6 +94,17 @@ class Work:
     def model(self) -> FloatModel:
         return self.execution.model
 
+    def together(self, step: "Step", every: bool = False) -> FloatModel:
+        """All layers of a step's model fitted together; `every`: to the held-out samples too."""
+        o = self.options
+        given = {n: a if every else a[~self.judged] for n, a in self.inputs.items()}
+        return distilled(
+            self.execution, step.model, self.channels, step.removed, given,
+            Course(o.epochs, augment=o.augment, copies=o.copies),
+        )  # fmt: skip
+
+    def loss(self, model: FloatModel) -> float:
+        return self.judge.loss(replace(self.execution, model=model))
 
 
 def _work(prepared: Prepared, target: Target, options: Options) -> Work:
@@ -165,7 +124,9 @@ def _work(prepared: Prepared, target: Target, options: Options) -> Work:
             f"layers need {2 * BLOCK} output channels or more that another layer reads",
         )
     judged = np.arange(prepared.samples.count) % HELD_OUT == 0
-    inputs = {v.name: prepared.values.get(v.name, prepared.samples.inputs[v.name]) for v in model.inputs}
+    inputs = {
+        v.name: prepared.values.get(v.name, prepared.samples.inputs[v.name]) for v in model.inputs
+    }
     unlike = [name for name in options.augment if name != "mix"]
     shown = augmented({n: a[judged] for n, a in inputs.items()}, unlike, options.copies)
     labels = prepared.samples.labels
@@ -197,16 +158,17 @@ def _searched(work: Work, options: Options, watch: Watch) -> list[Step]:
     steps = [Step(work.model, frozenset(), work.costs.cycles(), 0.0)]
     while True:
         last = steps[-1]
-        watch(f"{_gain(steps[0], last):.0f} % fewer cycles, {last.loss:.1f} points lost", len(steps), 0)
+        watch(
+            f"{_gain(steps[0], last):.0f} % fewer cycles, {last.loss:.1f} points lost",
+            len(steps),
+            0,
+        )
         removed = _next(work, last)
         if removed is None:
             return steps
         model = _fitted_to(work, last, removed)
-        step = Step(model, removed, work.costs.cycles(removed), 0.0)
-        if work.can_distil:
-            step = replace(step, model=work.together(step, SHORT))
-        steps.append(replace(step, loss=work.loss(step.model)))
-        if steps[-1].loss > options.max_loss * (BEYOND if work.can_distil else 1) + 1e-9:
+        steps.append(Step(model, removed, work.costs.cycles(removed), work.loss(model)))
+        if steps[-1].loss > options.max_loss + (BEYOND if work.can_distil else 0.0):
             return steps
 
 
@@ -247,7 +209,7 @@ def _fitted_to(
 
 
 def _chosen(work: Work, steps: list[Step], options: Options, watch: Watch) -> Step:
-    """The most pruned step within the loss, where fitting at length may bring it there."""
+    """The most pruned step within the loss, where fitting all layers together may bring it there."""
     good = max(i for i, step in enumerate(steps) if step.loss <= options.max_loss)
     if not work.can_distil:
         return steps[good]
@@ -256,33 +218,39 @@ def _chosen(work: Work, steps: list[Step], options: Options, watch: Watch) -> St
         middle = (low + high) // 2
         if middle == low:
             break
-        watch(f"fitting all layers, {_gain(steps[0], steps[middle]):.0f} % fewer cycles", attempt, RETRIES)
         step = steps[middle]
-        model = work.together(step, options.epochs)
+        text = f"fitting all layers, {_gain(steps[0], step):.0f} % fewer cycles"
+        watch(text, attempt, RETRIES)
+        model = work.together(step)
         loss = work.loss(model)
         if loss <= options.max_loss:
-            low, best = middle, replace(step, model=model, loss=loss)
+            low, best = middle, replace(step, model=model, loss=loss, together=True)
         else:
             high = middle
     return best
 
 
-def _refitted(work: Work, chosen: Step, options: Options, watch: Watch) -> FloatModel:
-    """Fitted to all samples, those that judged among them."""
-    if not chosen.removed or not work.can_distil:
+def _refitted(work: Work, chosen: Step, steps: list[Step], watch: Watch) -> FloatModel:
+    """Fitted as the chosen step was, to all samples, those that judged among them."""
+    if not chosen.removed:
         return chosen.model
     watch("fitting to all samples", 0, 1)
-    return work.together(chosen, options.epochs, every=True)
+    before = next(step for step in steps if step.removed == chosen.removed)
+    if chosen.together:
+        return work.together(before, every=True)
+    given = augmented(work.inputs, work.options.augment, work.options.copies)
+    values = work.execution.run(given, real_tensors(work.model))
+    execution = replace(work.execution, model=chosen.model)
+    return compensated(execution, work.channels, chosen.removed, values)
 
 
 def _gain(first: Step, step: Step) -> float:
     return 100 * (1 - step.cycles / first.cycles)
 
 
-def _result(
-    work: Work, prepared: Prepared, steps: list[Step], chosen: Step, final: FloatModel,
-    target: Target,
-) -> Pruned:  # fmt: skip
+def _report(
+    work: Work, name: str, steps: list[Step], chosen: Step, final: FloatModel, target: Target
+) -> PruningReport:
     layers = tuple(
         LayerChannels(
             layer.name, layer.node.op_type,
@@ -290,10 +258,10 @@ def _result(
         )
         for layer in layers_of(work.model)
     )  # fmt: skip
-    sizes = [sum(c.size for c in m.constants.values()) for m in (work.model, final)]
-    return Pruned(
-        final, target.name, layers, (sizes[0], sizes[1]), (steps[0].cycles, chosen.cycles),
-        chosen.loss, work.judge.wrong(replace(work.execution, model=chosen.model)),
-        len(next(iter(work.judge.values.values()))), work.judge.labelled,
-        tuple((s.loss, s.cycles) for s in steps), work.warnings,
+    before, after = (sum(c.size for c in m.constants.values()) for m in (work.model, final))
+    return PruningReport(
+        name, target.name, layers, before, after, round(steps[0].cycles), round(chosen.cycles),
+        work.options.max_loss, chosen.loss, work.judge.measure,
+        int((~work.judged).sum()), int(work.judged.sum()),
+        tuple(Tried(round(s.cycles), s.loss) for s in steps), work.warnings,
     )  # fmt: skip

@@ -52,9 +52,7 @@ class Reading:
         self.weights[taken] = 0.0
 
 
-def reading_of(
-    model: FloatModel, layer: Layer, numbers: Array, x: Array, y: Array
-) -> Reading:
+def reading_of(model: FloatModel, layer: Layer, numbers: Array, x: Array, y: Array) -> Reading:
     """How `layer` reads channels.
 
     numbers  of its input's channels; x, y its inputs and results [samples, 1, channels, ...]

@@ -11,9 +11,7 @@ from tinyc.pruning.channels import Channels, input_axis, is_depthwise
 from tinyc.quantization.float_model import FloatModel
 
 
-def without_channels(
-    model: FloatModel, channels: Channels, removed: frozenset[int]
-) -> FloatModel:
+def without_channels(model: FloatModel, channels: Channels, removed: frozenset[int]) -> FloatModel:
     """The model whose `removed` channels are gone; what reads them reads the others.
 
     model  as `channels` was found in, or one of the same nodes with other constants
@@ -56,7 +54,11 @@ class _Cut:
 
     def constants(self, node: onnx.NodeProto) -> dict[int, Array]:
         """New constants by the position of the operand."""
-        known = {i: self.model.constants[n] for i, n in enumerate(node.input) if n in self.model.constants}
+        known = {
+            i: self.model.constants[n]
+            for i, n in enumerate(node.input)
+            if n in self.model.constants
+        }
         if not known or node.output[0] not in self.channels.numbers:
             return {}
         axis, outputs = self.kept(node.output[0])

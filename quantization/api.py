@@ -92,7 +92,7 @@ def quantize(
         adapt=adapt,
         input_shapes=input_shapes or {},
         dims=dims or {},
-        images=_preprocessing(images),
+        images=preprocessing_of(images),
     )
     budget = Budget(
         max_loss, Limits(max_ram, max_flash, max_cycles), load_target(target) if target else None
@@ -139,11 +139,12 @@ def _methods(names: Sequence[str]) -> tuple[str, ...]:
     return chosen
 
 
-def _preprocessing(images: str | Preprocessing | None) -> Preprocessing | None:
+def preprocessing_of(images: str | Preprocessing | None) -> Preprocessing | None:
+    """Raises CompileError("bad-preprocessing")."""
     if not isinstance(images, str):
         return images
     try:
-        return parse_preprocessing(images)
+        return parsepreprocessing_of(images)
     except (ValueError, ZeroDivisionError) as error:
         raise CompileError(
             "bad-preprocessing", f"the pre-processing is not understood: {error}",

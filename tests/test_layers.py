@@ -30,9 +30,10 @@ LAYERS = (  # lowest first; the longest prefix decides
      "autotune.candidates"),
     ("autotune.measure", "autotune.tuner"),
     ("compiler.profiling", "compiler.tuning", "quantization"),
+    ("pruning",),
     ("compiler.api", "compiler.show"),
     ("compiler.show_map", "compiler.show_operators", "compiler.show_profile",
-     "compiler.show_tuning", "quantization.showing"),
+     "compiler.show_tuning", "quantization.showing", "pruning.showing"),
     ("compiler.show_plans",),
     ("compiler.arguments",),
     ("compiler.cli",),
@@ -40,7 +41,7 @@ LAYERS = (  # lowest first; the longest prefix decides
 # fmt: on
 SOURCES = [
     p
-    for f in ("compiler", "passes", "targets", "autotune", "quantization")
+    for f in ("compiler", "passes", "targets", "autotune", "quantization", "pruning")
     for p in (ROOT / f).rglob("*.py")
 ]
 

@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = ("compiler", "passes", "targets", "autotune", "quantization", "tinyc")
+FOLDERS = ("compiler", "passes", "targets", "autotune", "quantization", "pruning", "tinyc")
 
 
 def test_every_folder_is_listed() -> None:
