@@ -262,8 +262,8 @@ def _add_prune(parser: argparse.ArgumentParser) -> None:
         type=_points,
         default=1.0,
         metavar="POINTS",
-        help="what the samples that judge may lose: points of right answers, and of their probability, or, of "
-        "a model that is no classifier, %% of the outputs' deviation (default: 1)",
+        help="what the samples that judge may lose: points of right answers, and of their "
+        "probability, or, of a model that is no classifier, %% of the outputs' deviation (default: 1)",
     )
     parser.add_argument(
         "--augment",
@@ -278,7 +278,8 @@ def _add_prune(parser: argparse.ArgumentParser) -> None:
         type=_count,
         default=40,
         metavar="N",
-        help="how long all layers are fitted together at last; 0: only one after the other (default: 40)",
+        help="how long all layers are fitted together at last; 0: only one after the other "
+        "(default: 40)",
     )
     parser.add_argument(
         "--images", metavar="STEPS",

@@ -7,6 +7,7 @@ is fixed, and so is what the model's inputs and outputs hold.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -96,8 +97,9 @@ def varying_axis(numbers: Array) -> tuple[int, Array]:
     else:
         differs = [(np.take(numbers, [0], a) != numbers).any() for a in range(numbers.ndim)]
         axis = differs.index(True)
-    lead = (*(0 for _ in range(axis)), slice(None), *(0 for _ in range(numbers.ndim - axis - 1)))
-    return axis, np.asarray(numbers[lead])
+    lead: Any = [0] * numbers.ndim
+    lead[axis] = slice(None)
+    return axis, np.asarray(numbers[tuple(lead)])
 
 
 def is_depthwise(node: onnx.NodeProto, channels: int) -> bool:
@@ -177,7 +179,8 @@ class _Walk:
             ):
                 given = {n: self.numbers[n][None].astype(np.float32) for n in read}
                 name = node.output[0]
-                return Execution(self.model).run(given, [name])[name][0].astype(np.int64)
+                found = Execution(self.model).run(given, [name])[name][0]
+                return np.asarray(found, np.int64)
         return None
 
     def _layer(

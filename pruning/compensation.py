@@ -1,6 +1,6 @@
 """What is left takes over: the weights of every layer fitted to the results it had before."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np

@@ -12,6 +12,7 @@ import onnx
 from numpy.lib.stride_tricks import sliding_window_view
 
 from tinyc.compiler.graph import Array
+from tinyc.quantization.execution import nodes_between
 from tinyc.quantization.float_model import FloatModel, attribute
 from tinyc.quantization.layers import geometry
 
@@ -20,8 +21,6 @@ Backward = Callable[[Array], Sequence[Array | None]]  # from the result's to the
 
 def unknown_nodes(model: FloatModel, outputs: Sequence[str]) -> list[onnx.NodeProto]:
     """Nodes before `outputs` that have no derivative here."""
-    from tinyc.quantization.execution import nodes_between
-
     nodes = nodes_between(model, [v.name for v in model.inputs], outputs)
     return [n for n in nodes if n.op_type not in RULES or not _is_plain(n)]
 
@@ -43,16 +42,13 @@ class Tape:
         """The derivative of a sum for each of `wanted`, from that for some tensors."""
         found = dict(given)
         for node, backward in reversed(self.steps):
-            slope = (
-                found.pop(node.output[0], None)
-                if node.output[0] not in wanted
-                else found.get(node.output[0])
-            )
+            name = node.output[0]
+            slope = found.get(name) if name in wanted else found.pop(name, None)
             if slope is None:
                 continue
-            for name, part in zip(node.input, backward(slope), strict=False):
+            for operand, part in zip(node.input, backward(slope), strict=False):
                 if part is not None:
-                    found[name] = found[name] + part if name in found else part
+                    found[operand] = found[operand] + part if operand in found else part
         return {name: found[name] for name in wanted if name in found}
 
 
@@ -99,21 +95,21 @@ def _planes(node: onnx.NodeProto, x: Array, w: Array, b: Array) -> tuple[Array, 
         parts = (s @ matrix).reshape(n, rows, columns, w.shape[1], *w.shape[2:])
         spread = np.zeros((n, *padded.shape[2:], w.shape[1]), np.float32)
         for i, j in np.ndindex(*w.shape[2:]):
-            spread[(slice(None), *frame.tap(i, j))] += parts[..., i, j]
+            spread[frame.tap(i, j)[1:]] += parts[..., i, j]
         return frame.unpadded(spread.transpose(0, 3, 1, 2)), (s.T @ flat).reshape(w.shape), s.sum(0)
 
     return y, backward
 
 
 def _depthwise(frame: "_Frame", padded: Array, w: Array, b: Array) -> tuple[Array, Backward]:
-    y = np.zeros((*padded.shape[:2], *frame.outputs), np.float32)
+    y = np.zeros((*padded.shape[:2], *frame.outputs), padded.dtype)
     for i, j in np.ndindex(*w.shape[2:]):
-        y += padded[(..., *frame.tap(i, j))] * w[:, 0, i, j][:, None, None]
+        y += padded[frame.tap(i, j)] * w[:, 0, i, j][:, None, None]
 
     def backward(slope: Array) -> Sequence[Array]:
         spread, weights = np.zeros_like(padded), np.zeros_like(w)
         for i, j in np.ndindex(*w.shape[2:]):
-            at = (..., *frame.tap(i, j))
+            at = frame.tap(i, j)
             weights[:, 0, i, j] = np.einsum("nchw,nchw->c", slope, padded[at])
             spread[at] += slope * w[:, 0, i, j][:, None, None]
         return frame.unpadded(spread), weights, slope.sum((0, 2, 3))
@@ -158,13 +154,15 @@ class _Frame:
         return np.pad(x, pads, constant_values=value)
 
     def unpadded(self, x: Array) -> Array:
-        cuts = (slice(p, p + s) for p, s in zip(self.begins, self.sizes, strict=True))
-        return np.asarray(x[(..., *cuts)])
+        parts = zip(self.begins, self.sizes, strict=True)
+        cuts: Any = (..., *(slice(p, p + s) for p, s in parts))
+        return np.asarray(x[cuts])
 
-    def tap(self, *place: int) -> tuple[slice, ...]:
-        """The elements of a padded image that one weight meets."""
+    def tap(self, *place: int) -> Any:
+        """The elements of padded images that one weight meets, as an index of all axes."""
         parts = zip(place, self.outputs, self.strides, strict=True)
-        return tuple(slice(i, i + (o - 1) * t + 1, t) for i, o, t in parts)
+        own = (slice(i, i + (o - 1) * t + 1, t) for i, o, t in parts)
+        return (slice(None), slice(None), *own)
 
 
 def _gemm(node: onnx.NodeProto, operands: Sequence[Any]) -> tuple[Array, Backward]:
@@ -216,15 +214,15 @@ def _average(node: onnx.NodeProto, operands: Sequence[Any]) -> tuple[Array, Back
     y = np.zeros((*x.shape[:2], *frame.outputs), np.float32)
     count = np.zeros((1, 1, *frame.outputs), np.float32)
     for place in np.ndindex(*kernel):
-        y += padded[(..., *frame.tap(*place))]
-        count += whole[(..., *frame.tap(*place))]
+        y += padded[frame.tap(*place)]
+        count += whole[frame.tap(*place)]
     if attribute(node, "count_include_pad", 0):
         count[:] = np.prod(kernel)
 
     def backward(slope: Array) -> Sequence[Array]:
         spread, part = np.zeros_like(padded), slope / count
         for place in np.ndindex(*kernel):
-            spread[(..., *frame.tap(*place))] += part
+            spread[frame.tap(*place)] += part
         return [frame.unpadded(spread)]
 
     return y / count, backward
@@ -235,14 +233,14 @@ def _maximum(node: onnx.NodeProto, operands: Sequence[Any]) -> tuple[Array, Back
     kernel = tuple(attribute(node, "kernel_shape", []))
     frame = _Frame.of(node, x.shape, kernel)
     padded = frame.padded(x, -np.inf)
-    taps = [padded[(..., *frame.tap(*place))] for place in np.ndindex(*kernel)]
+    taps = [padded[frame.tap(*place)] for place in np.ndindex(*kernel)]
     y = np.maximum.reduce(taps)
 
     def backward(slope: Array) -> Sequence[Array]:
         spread, left = np.zeros(padded.shape, np.float32), np.ones(y.shape, bool)
         for place, tap in zip(np.ndindex(*kernel), taps, strict=True):
             here = left & (tap == y)
-            spread[(..., *frame.tap(*place))] += slope * here
+            spread[frame.tap(*place)] += slope * here
             left &= ~here
         return [frame.unpadded(spread)]
 

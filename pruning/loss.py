@@ -31,7 +31,8 @@ class Judge:
     def loss(self, execution: Execution) -> float:
         """Points of right answers, or of their probability, whichever loses more; 0 or more.
 
-        A probability falls before an answer changes: of few samples it says what counting does
+        Only where the whole model was right: what is won elsewhere is chance on few samples. A
+        probability falls before an answer changes, and says of few samples what counting does
         not. Of models that are no classifiers it is the error, in % of the outputs' deviation.
         """
         found = self._run(execution)
@@ -40,9 +41,9 @@ class Judge:
         (name,) = found
         places = np.arange(len(self.answers))
         before, after = (_probabilities(v) for v in (self.values[name], found[name]))
-        sure = float((before[places, self.answers] - after[places, self.answers]).mean())
-        right, still = ((p.argmax(axis=1) == self.answers).mean() for p in (before, after))
-        return 100 * max(sure, float(right - still), 0.0)
+        right, still = (p.argmax(axis=1) == self.answers for p in (before, after))
+        sure = (before[places, self.answers] - after[places, self.answers])[right].sum()
+        return 100 * max(float(sure), float((right & ~still).sum()), 0.0) / len(places)
 
     def distortion(self, execution: Execution) -> float:
         found = self._run(execution)

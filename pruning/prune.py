@@ -30,6 +30,7 @@ from tinyc.targets import Target
 
 HELD_OUT = 4  # every so many samples judge what the others are fitted to
 LEAST_SAMPLES = 8
+STEP = 8  # the part of a layer's channels that goes at once is 1 / STEP
 BEYOND = 4.0  # points above the allowed loss that fitting all layers together may win back
 RETRIES = 3  # steps back from the most pruned model that are fitted at length
 
@@ -147,14 +148,15 @@ def _work(prepared: Prepared, target: Target, options: Options) -> Work:
 
 
 def _removable(group: Group, removed: frozenset[int]) -> int:
-    """How many channels go next, so that whole blocks are left; 0: none may."""
+    """How many channels go next: an eighth, so that whole blocks are left; 0: none may."""
     left = len([c for c in group.classes if c not in removed])
-    count = (left - 1) % BLOCK + 1
+    step = max(left // STEP // BLOCK * BLOCK, BLOCK)
+    count = step if left % BLOCK == 0 else left % BLOCK
     return count if left - count >= BLOCK and group.consumers else 0
 
 
 def _searched(work: Work, options: Options, watch: Watch) -> list[Step]:
-    """Steps from the whole model to one that loses too much, each the cheapest in loss for cycles."""
+    """Steps from the whole model to one that loses too much, each the best in loss for cycles."""
     steps = [Step(work.model, frozenset(), work.costs.cycles(), 0.0)]
     while True:
         last = steps[-1]
@@ -209,7 +211,7 @@ def _fitted_to(
 
 
 def _chosen(work: Work, steps: list[Step], options: Options, watch: Watch) -> Step:
-    """The most pruned step within the loss, where fitting all layers together may bring it there."""
+    """The most pruned step within the loss; fitting all layers together may bring it there."""
     good = max(i for i, step in enumerate(steps) if step.loss <= options.max_loss)
     if not work.can_distil:
         return steps[good]

@@ -144,7 +144,7 @@ def preprocessing_of(images: str | Preprocessing | None) -> Preprocessing | None
     if not isinstance(images, str):
         return images
     try:
-        return parsepreprocessing_of(images)
+        return parse_preprocessing(images)
     except (ValueError, ZeroDivisionError) as error:
         raise CompileError(
             "bad-preprocessing", f"the pre-processing is not understood: {error}",

@@ -23,12 +23,11 @@ from tinyc.quantization.layers import layers_of
 from tinyc.quantization.options import Options as Reading
 from tinyc.quantization.preparation import Prepared, prepare
 
-RANDOM = np.random.default_rng(0)
-
 
 def weights(*shape: int) -> Array:
+    """Always the same of a shape."""
     scale = np.sqrt(2 / max(np.prod(shape[1:]), 1))
-    return (RANDOM.standard_normal(shape) * scale).astype(np.float32)
+    return (np.random.default_rng(shape).standard_normal(shape) * scale).astype(np.float32)
 
 
 def residual_net(redundant: bool = False) -> onnx.ModelProto:
