@@ -145,8 +145,8 @@ REFUSED = (
     ('y = StringNormalizer <stopwords=["a"]> (x)', "how many texts are left"),
     ('y = StringNormalizer <stopwords=["é"]> (x)', "ASCII letters"),
     ('y = StringNormalizer <case_change_action="UPPER", locale="tr_TR"> (x)', "locale"),
-    ('y = If (b) <then_branch = t () => (string[1] c)'
-     ' { c = Constant <value = string[1] {"a"}> () }, else_branch = e () => (string[1] d) { d = Constant <value = string[1] {"b"}> () }>',
+    ('y = If (b) <then_branch = t () => (string[1] c) { c = Constant <value = string[1] {"a"}> ()'
+     ' }, else_branch = e () => (string[1] d) { d = Constant <value = string[1] {"b"}> () }>',
      "known texts"),
     (f'c = Constant <value = string[1] {{"{LONG}x"}}> () y = StringConcat (x, c)', "65 bytes"),
 )  # fmt: skip
