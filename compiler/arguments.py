@@ -263,7 +263,7 @@ def _add_prune(parser: argparse.ArgumentParser) -> None:
         default=1.0,
         metavar="POINTS",
         help="what the samples that judge may lose: points of right answers, and of their "
-        "probability, or, of a model that is no classifier, %% of the outputs' deviation (default: 1)",
+        "probability; where there are no classes, %% of the outputs' deviation (default: 1)",
     )
     parser.add_argument(
         "--augment",

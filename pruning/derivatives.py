@@ -69,7 +69,7 @@ def _conv(node: onnx.NodeProto, operands: Sequence[Any]) -> tuple[Array, Backwar
     if w.ndim == 3:  # one spatial axis: as an image of one row
         y, backward = _planes(node, x[:, :, None], w[:, :, None], b)
         return y[:, :, 0], lambda s: [
-            p if i == 2 else p[:, :, 0] for i, p in enumerate(backward(s[:, :, None]))
+            p if i == 2 or p is None else p[:, :, 0] for i, p in enumerate(backward(s[:, :, None]))
         ]
     return _planes(node, x, w, b)
 
