@@ -13,7 +13,8 @@ from tinyc.targets import Target
 
 CHANNELS = {"Conv2D": 0, "Dense": 0, "DepthwiseConv2D": 2}  # the axis of output channels
 STORED = (*EIGHT_BITS, *FOUR_BITS)
-FEWEST_HALVES = 512  # weights; of fewer than that some fit float16 by chance, and little is saved
+# Weights that only happen to fit float16 are few, or all alike; converting them takes time.
+FEWEST_HALVES, FEWEST_VALUES = 512, 64
 
 
 def keep_stored_weights(graph: Graph, target: Target) -> Graph:
@@ -51,6 +52,8 @@ def _keep_halves(graph: Graph, node: Node) -> Graph | None:
     with np.errstate(over="ignore"):
         halves = weights.data.astype(np.float16)
     if not np.array_equal(halves.astype(np.float32), weights.data):
+        return None
+    if np.unique(halves).size < FEWEST_VALUES:
         return None
     data = read_only(halves, "float16")
     name = fresh_tensor(graph, f"{weights.name}\thalf")
