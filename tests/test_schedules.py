@@ -19,11 +19,14 @@ ALGORITHMS = {
     "depthwise 3x3": depthwise_conv2d.ALGORITHMS,
     "matmul": dense.ALGORITHMS,
 }
+OTHER_TYPES = (  # tests/test_float_kernels.py, test_stored_weights.py, test_sixteen_bits.py
+    "float", "packed", "gemm-smlad16",
+)  # fmt: skip
 CHOICES = [
     (case, name)
     for case, algorithms in ALGORITHMS.items()
     for name in algorithms
-    if not name.startswith("float")  # tests/test_float_kernels.py
+    if not name.startswith(OTHER_TYPES)
 ]
 LAYERS = ("Conv2D", "DepthwiseConv2D", "Dense")
 BLOCKS = [(1, 1, 1), (1, 4, 2), (4, 2, 4), (3, 3, 1)]
