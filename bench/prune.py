@@ -23,7 +23,7 @@ CASES = (("dscnn_kws_f32", ("mix",)), ("resnet8_cifar10_f32", ("mix", "flip", "s
 def prune_section() -> Iterator[str]:
     yield "## Pruning channels (`tinyc prune --max-loss 1 --target cortex-m4`)\n"
     yield (
-        "Every fourth of the first 100 samples judges, the others are fitted to; the test part is "
+        "Every other of the first 100 samples judges, the others are fitted to; the test part is "
         "unseen. Then `tinyc quantize` with the same 100, and cycles of a compiled inference.\n"
     )
     rows = [row for name, augment in CASES for row in _rows(name, augment)]

@@ -28,7 +28,7 @@ from tinyc.quantization.preparation import Prepared, prepare
 from tinyc.quantization.samples import Data
 from tinyc.targets import Target
 
-HELD_OUT = 4  # every so many samples judge what the others are fitted to
+HELD_OUT = 2  # every so many samples judge what the others are fitted to
 LEAST_SAMPLES = 8
 STEP = 8  # the part of a layer's channels that goes at once is 1 / STEP
 BEYOND = 4.0  # points above the allowed loss that fitting all layers together may win back
