@@ -15,6 +15,7 @@ from bench.conformance import conformance_section
 from bench.costs import cost_sections, float_section
 from bench.models import BY_NAME, ROOT, SHARED
 from bench.plans import plans_section
+from bench.prune import prune_section
 from bench.quantize import quantize_section
 from bench.ram import ram_section
 from bench.rule import rule_section
@@ -49,6 +50,7 @@ SECTIONS: Mapping[str, Callable[[Executor], Iterator[str]]] = {
     "plans": lambda pool: plans_section(),
     "conformance": conformance_section,
     "quantize": lambda pool: quantize_section(),
+    "prune": lambda pool: prune_section(),
 }
 
 

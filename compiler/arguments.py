@@ -249,7 +249,7 @@ def _add_prune(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="PATH",
         help="samples: an .npz file, or a folder of .npy files or images; labels as 'y'. Every "
-        "fourth judges what the others are fitted to",
+        "other one judges what the rest is fitted to",
     )
     parser.add_argument(
         "--target", required=True, metavar="NAME", help="whose cycles are to be saved"

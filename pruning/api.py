@@ -54,7 +54,7 @@ def prune(
 ) -> Pruning:
     """Remove channels of a float ONNX file that matter least; what is left makes good for them.
 
-    data      as `tinyc.quantize` takes it; every fourth sample judges, the others are fitted to
+    data      as `tinyc.quantize` takes it; every other sample judges, the others are fitted to
     target    whose cycles are to be saved
     max_loss  points that the samples that judge may lose: of right answers, and of the right
               answer's probability; of models that are no classifiers, % of the outputs' deviation

@@ -28,7 +28,7 @@ from tinyc.quantization.preparation import Prepared, prepare
 from tinyc.quantization.samples import Data
 from tinyc.targets import Target
 
-HELD_OUT = 4  # every so many samples judge what the others are fitted to
+HELD_OUT = 2  # every so many samples judge what the others are fitted to
 LEAST_SAMPLES = 8
 STEP = 8  # the part of a layer's channels that goes at once is 1 / STEP
 BEYOND = 4.0  # points above the allowed loss that fitting all layers together may win back
@@ -265,5 +265,18 @@ def _report(
         name, target.name, layers, before, after, round(steps[0].cycles), round(chosen.cycles),
         work.options.max_loss, chosen.loss, work.judge.measure,
         int((~work.judged).sum()), int(work.judged.sum()),
-        tuple(Tried(round(s.cycles), s.loss) for s in steps), work.warnings,
+        tuple(Tried(round(s.cycles), s.loss) for s in steps),
+        work.warnings + _nothing_removed(steps, chosen),
     )  # fmt: skip
+
+
+def _nothing_removed(steps: list[Step], chosen: Step) -> tuple[str, ...]:
+    """What the user can do where no step stayed within the loss."""
+    if chosen.removed or len(steps) < 2:
+        return ()
+    first = steps[1]
+    return (
+        f"nothing was removed: the first step would lose {first.loss:.1f} points for "
+        f"{_gain(steps[0], first):.1f} % fewer cycles; allow that with --max-loss, give more "
+        "samples, or let more be made of them with --augment",
+    )

@@ -292,7 +292,7 @@ def test_nothing_may_be_lost(digits: Path) -> None:
     assert report.loss <= 2.0
     assert report.cycles_after < report.cycles_before and 0 < report.saved < 1
     assert {x.name: x.after for x in report.layers}["conv1"] == 4
-    assert report.judged_samples == 20 and report.fitted_samples == 60
+    assert report.judged_samples == 40 and report.fitted_samples == 40
 
 
 @pytest.mark.parametrize(
