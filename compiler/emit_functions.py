@@ -5,8 +5,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
+from tinyc.compiler.cprint import C_TYPES
+from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Node
-from tinyc.compiler.lower import body_lines, parameters
+from tinyc.compiler.lower import body_lines, parameter_types, parameters
 from tinyc.compiler.names import unique_name
 from tinyc.compiler.ops.op import call_of
 from tinyc.compiler.program import Program
@@ -42,6 +44,7 @@ def functions_of(program: Program, taken: Iterable[str]) -> Functions:
             continue
         call = call_of(program.graph, node)
         activations = sum(t.data is None for t in call.inputs)
+        _check_types(node.name, parameter_types(kernel))
         signature = ", ".join(parameters(kernel, activations))
         code = "\n".join([f"({signature}) {{", *body_lines(kernel), "}"])
         if code not in by_code:
@@ -68,3 +71,15 @@ def _describe(program: Program, node: Node) -> str:
     shapes = " x ".join(str(list(t.shape)) for t in call.inputs[:2])
     outputs = ", ".join(str(list(t.shape)) for t in call.outputs)
     return f"{node.op} {shapes} -> {outputs}"
+
+
+def _check_types(node: str, types: Iterable[str]) -> None:
+    """Refuse what C has no type for: integers of four bits that a kernel would read one by one."""
+    wrong = [t for t in types if t not in C_TYPES]
+    if wrong:
+        raise CompileError(
+            "unsupported-type",
+            f"{wrong[0]} is supported for the weights of convolutions and dense layers only",
+            f"node '{node}'",
+            "keep the values in int8",
+        )

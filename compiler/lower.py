@@ -44,6 +44,11 @@ def parameters(kernel: Kernel, inputs: int) -> list[str]:
     return text
 
 
+def parameter_types(kernel: Kernel) -> list[str]:
+    """The element types of the buffer parameters."""
+    return [str(b.dtype) for b in _buffers(kernel)]
+
+
 def _buffers(kernel: Kernel) -> list[Any]:
     """The buffer parameters, in order."""
     params = list(kernel.function.params)

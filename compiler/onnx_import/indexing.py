@@ -24,10 +24,10 @@ def _checked(node: ModelNode, x: Tensor, indices: Tensor, axes: tuple[int, ...])
     if indices.data is None:
         return
     sizes = np.array([x.shape[axis] for axis in axes], np.int64)
-    values = indices.data.astype(np.int64)
-    wrong = (values < -sizes) | (values >= sizes)
-    if wrong.any():
-        node.malformed(f"the index {values[wrong][0]} is out of range for {list(x.shape)}")
+    values = np.atleast_1d(indices.data.astype(np.int64))
+    wrong = values[(values < -sizes) | (values >= sizes)]
+    if wrong.size:
+        node.malformed(f"the index {wrong[0]} is out of range for {list(x.shape)}")
 
 
 def read_gather(build: Builder, node: ModelNode) -> Tensor:

@@ -88,7 +88,7 @@ class ModelNode:
 
 def model_node(proto: onnx.NodeProto, index: int, versions: Mapping[str, int]) -> ModelNode:
     """Nodes without a name are called `<OpType>_<index>`."""
-    name = proto.name or f"{proto.op_type}_{index}"
+    name = _readable(proto.name) or f"{proto.op_type}_{index}"
     where = f"node '{name}' ({proto.op_type})"
     domain = "" if proto.domain == "ai.onnx" else proto.domain
     attributes = guarded(
@@ -101,6 +101,11 @@ def model_node(proto: onnx.NodeProto, index: int, versions: Mapping[str, int]) -
         name, domain, proto.op_type, tuple(proto.input), tuple(proto.output), attributes,
         versions.get(domain, 1), proto,
     )  # fmt: skip
+
+
+def _readable(name: str | bytes) -> str:
+    """Protobuf gives bytes for what is no UTF-8."""
+    return name.decode("utf-8", "replace") if isinstance(name, bytes) else name
 
 
 def opset_versions(model: onnx.ModelProto) -> dict[str, int]:

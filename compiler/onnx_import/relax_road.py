@@ -3,12 +3,12 @@
 What Relax makes of a node counts only if it agrees with ONNX's own evaluator on random inputs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import onnx
 
-from tinyc.compiler.graph import Array, DType, Shape, Tensor
+from tinyc.compiler.graph import Array, DType, Shape, Tensor, elements
 from tinyc.compiler.lower import body_lines
 from tinyc.compiler.onnx_import.building import Builder, onnx_element_type
 from tinyc.compiler.onnx_import.foreign import guarded
@@ -36,6 +36,8 @@ OPERATORS = frozenset(
     "ScatterND Sign Sinh Softmax Sub Tan TopK Trilu Upsample Where Xor".split()
 )
 TRIALS = 3  # sets of random inputs
+MOST_ELEMENTS = 1 << 18  # of a node that is tried, with what it computes
+MOST_PRODUCTS = 1 << 24  # of results with constants
 NARROWED = (*HALVES, DType.FLOAT64)  # `widening` has them computed in float32
 INDICES = (DType.INT32, DType.INT64)
 
@@ -55,6 +57,7 @@ def read_by_relax(build: Builder, node: ModelNode) -> tuple[Tensor, ...]:
     proto = _renamed(node)
     model = single_node_model(proto, node.opset, types, constants)
     outputs = _output_types(node, model)
+    _check_size(node, [t.shape for t in moving.values()], constants.values(), outputs.values())
     named = {name: (str(dtype), shape) for name, (shape, dtype) in outputs.items()}
     text = single_node_model(proto, node.opset, types, constants, named).SerializeToString()
     guarded(
@@ -65,6 +68,17 @@ def read_by_relax(build: Builder, node: ModelNode) -> tuple[Tensor, ...]:
     )
     attrs = TensorProgramAttrs(node.op, text, tuple(outputs.values()))
     return build.add_all(node, "TensorProgram", tuple(moving.values()), attrs)
+
+
+def _check_size(
+    node: ModelNode, inputs: Iterable[Shape], constants: Iterable[Array], outputs: Iterable[Type]
+) -> None:
+    """Refuse nodes that ONNX's evaluator, which is slow and unrolls windows, cannot be tried on."""
+    results = sum(elements(shape) for shape, _ in outputs)
+    weights = sum(array.size for array in constants)
+    size = sum(map(elements, inputs)) + weights + results
+    if size > MOST_ELEMENTS or results * weights > MOST_PRODUCTS:
+        node.refuse("it is too large to be held against ONNX's evaluator")
 
 
 def _operands(build: Builder, node: ModelNode) -> tuple[Mapping[str, Tensor], Mapping[str, Array]]:

@@ -1,6 +1,7 @@
 """Tree ensembles of ai.onnx.ml as one node with all trees, and what follows it."""
 
 import math
+from collections.abc import Sized
 from dataclasses import replace
 
 import numpy as np
@@ -141,15 +142,22 @@ def _single(build: Builder, node: ModelNode, scores: Tensor) -> Tensor:
     return build.add(node, "Cast", (scores,), CastAttrs(DType.FLOAT32))
 
 
+def _alike(node: ModelNode, *columns: Sized) -> None:
+    """Lists of one entry for each node, or for each leaf."""
+    if len(set(map(len, columns))) > 1:
+        node.malformed("its lists of nodes, or those of leaves, differ in length")
+
+
 def _ensemble(node: ModelNode, x: Tensor, kind: str, targets: int) -> Trees:
     """The trees of the older operators, whose nodes and leaves are in one list."""
-    places = list(
-        zip(node.integers("nodes_treeids") or (), node.integers("nodes_nodeids") or (), strict=True)
-    )
+    place_columns = [node.integers(f"nodes_{n}") or () for n in ("treeids", "nodeids")]
     modes = node.texts("nodes_modes") or ()
+    _alike(node, *place_columns, modes)
+    places = list(zip(*place_columns, strict=True))
     position = {place: i for i, place in enumerate(places)}
     weights = _numbers(node, f"{kind}_weights")
     ids = [node.integers(f"{kind}_{n}") or () for n in ("treeids", "nodeids", "ids")]
+    _alike(node, *ids, weights)
     found: dict[int, list[tuple[int, float]]] = {}
     for tree, at, target, weight in zip(*ids, weights, strict=True):
         if (tree, at) not in position:
@@ -166,6 +174,7 @@ def _ensemble(node: ModelNode, x: Tensor, kind: str, targets: int) -> Trees:
     )]  # fmt: skip
     nan = node.integers("nodes_missing_value_tracks_true") or (0,) * len(places)
     values = _numbers(node, "nodes_values")
+    _alike(node, places, *columns, nan, values)
 
     def end(tree: int, at: int) -> int:
         if (tree, at) not in position:
