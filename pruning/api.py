@@ -6,7 +6,6 @@ from pathlib import Path
 
 import onnx
 
-from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Shape
 from tinyc.pruning.options import DEFAULTS, Options
 from tinyc.pruning.prune import Watch, prune_model, silent
@@ -14,6 +13,7 @@ from tinyc.pruning.report import PruningReport
 from tinyc.quantization.api import preprocessing_of
 from tinyc.quantization.images import Preprocessing
 from tinyc.quantization.samples import Data
+from tinyc.quantization.writing import write_model
 from tinyc.targets import Target, load_target
 
 
@@ -29,14 +29,7 @@ class Pruning:
 
         Raises CompileError("cannot-write").
         """
-        file = Path(path)
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(self.model.SerializeToString(deterministic=True))
-        except OSError as error:
-            raise CompileError(
-                "cannot-write", f"the model cannot be written: {error.strerror}", f"file '{file}'"
-            ) from error
+        write_model(self.model, Path(path))
 
 
 def prune(

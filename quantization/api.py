@@ -20,6 +20,7 @@ from tinyc.quantization.quantize import Quantized, Watch, quantize_model, silent
 from tinyc.quantization.ranges import METHODS
 from tinyc.quantization.report import Mixture, QuantizationReport, report_of
 from tinyc.quantization.samples import Data
+from tinyc.quantization.writing import write_model
 from tinyc.targets import load_target
 
 
@@ -35,14 +36,7 @@ class Quantization:
 
         Raises CompileError("cannot-write").
         """
-        file = Path(path)
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(self.model.SerializeToString(deterministic=True))
-        except OSError as error:
-            raise CompileError(
-                "cannot-write", f"the model cannot be written: {error.strerror}", f"file '{file}'"
-            ) from error
+        write_model(self.model, Path(path))
         if html is not None:
             write_file(Path(html), quantization_page(self.report))
 
