@@ -3,8 +3,8 @@
 import argparse
 import json
 import sys
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from tinyc.compiler.arguments import Verb, make_parser
@@ -58,12 +58,12 @@ def _compile(args: argparse.Namespace) -> int:
     ):
         artifact = compile_model(model, target, options)
     artifact.write(args.output)
-    if args.json:
-        print(artifact.report.to_json(), end="")
-    else:
-        show_report(artifact)
-        show_written(artifact.files, args.output)
-    return 0
+    return _tell(
+        args,
+        lambda: asdict(artifact.report),
+        lambda: show_report(artifact),
+        lambda: show_written(artifact.files, args.output),
+    )
 
 
 def _compile_bundle(args: argparse.Namespace) -> int:
@@ -84,12 +84,12 @@ def _compile_bundle(args: argparse.Namespace) -> int:
         share_arena=args.share_arena,
     )
     bundle.write(args.output)
-    if args.json:
-        print(bundle.report.to_json(), end="")
-    else:
-        show_bundle(bundle)
-        show_written(bundle.files, args.output)
-    return 0
+    return _tell(
+        args,
+        lambda: asdict(bundle.report),
+        lambda: show_bundle(bundle),
+        lambda: show_written(bundle.files, args.output),
+    )
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -105,11 +105,7 @@ def _run(args: argparse.Namespace) -> int:
     inputs = choose_inputs(artifact.report.inputs, arrays)
     inputs = {name: array[: args.limit] for name, array in inputs.items()}
     result = run_artifact(artifact, target, inputs, args.compiler)
-    if args.json:
-        print(json.dumps(run_json(artifact, result), indent=2))
-    else:
-        show_run(artifact, result)
-    return 0
+    return _tell(args, lambda: run_json(artifact, result), lambda: show_run(artifact, result))
 
 
 def _profile(args: argparse.Namespace) -> int:
@@ -129,16 +125,12 @@ def _profile(args: argparse.Namespace) -> int:
         clock_hz=args.clock,
         seed=args.seed,
     )
-    if args.json:
-        print(json.dumps(profile_json(profile, args.sort), indent=2))
-    else:
-        show_profile(profile, args.sort)
-    return 0
+    return _tell(
+        args, lambda: profile_json(profile, args.sort), lambda: show_profile(profile, args.sort)
+    )
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from dataclasses import asdict
-
     from tinyc.compiler.show import show_verification
     from tinyc.compiler.verification import verify_model
     from tinyc.targets import load_target
@@ -146,11 +138,7 @@ def _verify(args: argparse.Namespace) -> int:
     verification = verify_model(
         args.model, load_target(args.target), args.data, args.limit, _named_options(args)
     )
-    if args.json:
-        print(json.dumps(asdict(verification), indent=2))
-    else:
-        show_verification(verification)
-    return 0
+    return _tell(args, lambda: asdict(verification), lambda: show_verification(verification))
 
 
 def _plan(args: argparse.Namespace) -> int:
@@ -167,11 +155,7 @@ def _plan(args: argparse.Namespace) -> int:
         write_file(args.svg, memory_map_svg(plans.map))
     if args.html is not None:
         write_file(args.html, plan_page(plans))
-    if args.json:
-        print(json.dumps(plans_json(plans), indent=2))
-    else:
-        show_plans(plans)
-    return 0
+    return _tell(args, lambda: plans_json(plans), lambda: show_plans(plans))
 
 
 def _tune(args: argparse.Namespace) -> int:
@@ -193,10 +177,11 @@ def _tune(args: argparse.Namespace) -> int:
             options=_reading_options(args),
             watch=watch,
         )
-    if args.json:
-        print(json.dumps(tuning_json(tuning), indent=2))
-    else:
-        show_tuning(tuning, str(args.records or user_file()))
+    _tell(
+        args,
+        lambda: tuning_json(tuning),
+        lambda: show_tuning(tuning, str(args.records or user_file())),
+    )
     return 130 if not tuning.complete else 1 if tuning.failures else 0
 
 
@@ -229,12 +214,12 @@ def _quantize(args: argparse.Namespace) -> int:
             watch=watch,
         )
     quantization.write(args.output, args.html)
-    if args.json:
-        print(json.dumps(quantization_json(quantization.report), indent=2))
-    else:
-        show_quantization(quantization.report)
-        show_written([args.output.name], args.output.parent)
-    return 0
+    return _tell(
+        args,
+        lambda: quantization_json(quantization.report),
+        lambda: show_quantization(quantization.report),
+        lambda: show_written([args.output.name], args.output.parent),
+    )
 
 
 def _prune(args: argparse.Namespace) -> int:
@@ -257,45 +242,43 @@ def _prune(args: argparse.Namespace) -> int:
             watch=watch,
         )
     pruning.write(args.output)
-    if args.json:
-        print(json.dumps(pruning_json(pruning.report), indent=2))
-    else:
-        show_pruning(pruning.report)
-        show_written([args.output.name], args.output.parent)
-    return 0
+    return _tell(
+        args,
+        lambda: pruning_json(pruning.report),
+        lambda: show_pruning(pruning.report),
+        lambda: show_written([args.output.name], args.output.parent),
+    )
 
 
 def _targets(args: argparse.Namespace) -> int:
     from tinyc.compiler.show import show_targets, targets_json
 
-    if args.json:
-        print(json.dumps(targets_json(), indent=2))
-    else:
-        show_targets()
-    return 0
+    return _tell(args, targets_json, show_targets)
 
 
 def _ops(args: argparse.Namespace) -> int:
     from tinyc.compiler.show_operators import ops_json, show_ops
 
-    if args.json:
-        print(json.dumps(ops_json(), indent=2))
-    else:
-        show_ops()
-    return 0
+    return _tell(args, ops_json, show_ops)
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    from dataclasses import asdict
-
     from tinyc.compiler.show import show_doctor
     from tinyc.targets.doctor import diagnose
 
     checks = diagnose()
+    return _tell(args, lambda: [asdict(check) for check in checks], lambda: show_doctor(checks))
+
+
+def _tell(
+    args: argparse.Namespace, fields: Callable[[], object], *shows: Callable[[], None]
+) -> int:
+    """What came of a verb: its fields as JSON, or as `shows` print it; the exit status 0."""
     if args.json:
-        print(json.dumps([asdict(check) for check in checks], indent=2))
+        print(json.dumps(fields(), indent=2))
     else:
-        show_doctor(checks)
+        for show in shows:
+            show()
     return 0
 
 

@@ -35,7 +35,8 @@ LAYERS = (  # lowest first; the longest prefix decides
     ("compiler.show_map", "compiler.show_operators", "compiler.show_profile",
      "compiler.show_tuning", "quantization.showing", "pruning.showing"),
     ("compiler.show_plans",),
-    ("compiler.arguments",),
+    ("compiler.argument_groups", "compiler.argument_texts", "compiler.arguments",
+     "compiler.arguments_compile", "compiler.arguments_quantize"),
     ("compiler.cli",),
 )
 # fmt: on
