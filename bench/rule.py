@@ -9,7 +9,8 @@ from pathlib import Path
 from bench.models import BY_NAME, TINY
 from bench.tables import table
 from tinyc.autotune.records import known_records
-from tinyc.compiler.pipeline import Options, compile_model
+from tinyc.compiler.options import Options
+from tinyc.compiler.pipeline import compile_model
 from tinyc.compiler.running import cycles_by_layer, run_artifact
 from tinyc.compiler.tuning import tune_model
 from tinyc.targets import load_target

@@ -12,7 +12,8 @@ from onnx.helper import make_graph, make_model, make_node, make_opsetid, make_te
 
 from bench.models import BY_NAME
 from bench.tables import table
-from tinyc.compiler.pipeline import Options, compile_model
+from tinyc.compiler.options import Options
+from tinyc.compiler.pipeline import compile_model
 from tinyc.targets import load_target
 from tinyc.targets.firmware import Weights
 from tinyc.targets.toolchain import build, encoded, find_compiler

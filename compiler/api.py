@@ -3,15 +3,22 @@
 import builtins
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Unpack
 
-from tinyc.autotune.choice import Optimize
 from tinyc.autotune.tuner import Tuning
 from tinyc.compiler.artifact import Artifact
 from tinyc.compiler.bundle import Bundle
 from tinyc.compiler.bundle import compile_bundle as compile_paths
 from tinyc.compiler.front import plan_model
-from tinyc.compiler.graph import Array, Shape
-from tinyc.compiler.pipeline import IoDtype, Options, compile_model
+from tinyc.compiler.graph import Array
+from tinyc.compiler.options import (
+    BundleOptions,
+    ChoosingOptions,
+    CompileOptions,
+    ReadingOptions,
+    options_of,
+)
+from tinyc.compiler.pipeline import compile_model
 from tinyc.compiler.plans import Plans, Point
 from tinyc.compiler.profiling import LayerProfile, Profile, profile_model
 from tinyc.compiler.running import RunResult, run_artifact
@@ -22,7 +29,6 @@ from tinyc.quantization.api import Quantization, quantize, quantized_file
 from tinyc.quantization.options import Options as QuantizationOptions
 from tinyc.quantization.samples import Data
 from tinyc.targets import Target, load_target
-from tinyc.targets.firmware import Io, Weights
 
 __all__ = [
     "LayerProfile",
@@ -50,60 +56,40 @@ def compile(
     model: str | Path,
     target: str | Target,
     *,
-    name: str = "",
-    io: Io = "caller",
-    io_dtype: IoDtype = "model",
-    optimize: Optimize | None = None,
-    max_ram: int | None = None,
-    max_flash: int | None = None,
-    input_shapes: Mapping[str, Shape] | None = None,
-    dims: Mapping[str, int] | None = None,
-    dump: str | Path | None = None,
-    weights: Weights = "c",
-    html: bool = False,
-    check_memory: bool = False,
-    memory: str = "",
-    stream: str = "",
     quantize: Data | None = None,
+    **options: Unpack[CompileOptions],
 ) -> Artifact:
     """Compile an ONNX file to C for a target.
 
-    name          prefix of all C names; the file's stem when empty
+    name          prefix of all C names; "" takes the file's stem
     io            "caller": inputs and outputs are the caller's arrays; "arena": they live in the
-                  arena and may be overwritten
-    io_dtype      "model", or "int8" for a quantized interface of a model with float inputs
-    optimize      "latency", "balanced", "size" or "ram": what the plan is chosen for; None:
-                  "balanced", or with max_ram or max_flash the fastest within them
-    max_ram       bytes of the arena; max_flash: bytes of flash, about
+                  arena and may be overwritten; "rows": the outputs do, and the caller hands in
+                  the input row by row
+    io_dtype      "model": the interface as in the file; "int8": without the Quantize at the
+                  inputs and the Dequantize at the outputs
+    optimize      what the plan is chosen for: "latency", "balanced", "size" (of flash) or "ram";
+                  None: "balanced", or with `max_ram` or `max_flash` the fastest within them
+    max_ram       the most bytes of the arena; None: what the target has
+    max_flash     the most bytes of flash, about
     input_shapes  shapes by input name, for dimensions that the model leaves open
     dims          sizes by name of an open dimension, wherever it stands
-    dump          folder for the graph after every pass
+    dump          folder for the graph after every pass; None: no dump
     weights       "c": the tables as C; "incbin": as a binary that an assembly source includes;
                   "bin": as a binary that the firmware puts anywhere and gives to each run
     html          whether there is a report.html too: memory map, layers, modes
     check_memory  whether the report says what was proved of the memory plan
-    memory        the memories that the model may use, as in "sram=64K,psram=8M:slow"; the
-                  target's when empty
+    memory        the memories that the model may use, as in "sram=64K,psram=8M:slow"; "": the
+                  target's
     stream        "x:1": a call takes one step of the input `x` along axis 1, "x:1:4" four of them;
-                  "auto": along the first axis that works
+                  "auto": along the first axis that works; "": the whole input
     quantize      samples to quantize a float model with, as `tinyc.quantize` takes them
 
     Raises CompileError with a code, what is wrong, where, and what to do.
     """
-    options = Options(
-        name, io, io_dtype, optimize, max_ram, max_flash,
-        input_shapes=input_shapes or {},
-        dims=dims or {},
-        dump=None if dump is None else Path(dump),
-        weights=weights,
-        html=html,
-        check_memory=check_memory,
-        memory=memory,
-        stream=stream,
-    )  # fmt: skip
-    reading = QuantizationOptions(input_shapes=options.input_shapes, dims=options.dims)
+    asked = options_of(options, CompileOptions)
+    reading = QuantizationOptions(input_shapes=asked.input_shapes, dims=asked.dims)
     with quantized_file(Path(model), quantize, reading) as file:
-        return compile_model(file, _target(target), options)
+        return compile_model(file, _target(target), asked)
 
 
 def compile_bundle(
@@ -112,32 +98,18 @@ def compile_bundle(
     *,
     names: Sequence[str] = (),
     share_arena: bool = False,
-    io: Io = "caller",
-    io_dtype: IoDtype = "model",
-    optimize: Optimize | None = None,
-    max_ram: int | None = None,
-    max_flash: int | None = None,
-    input_shapes: Mapping[str, Shape] | None = None,
-    dims: Mapping[str, int] | None = None,
-    weights: Weights = "c",
-    memory: str = "",
+    **options: Unpack[BundleOptions],
 ) -> Bundle:
     """Compile ONNX files for one firmware: their files side by side.
 
     names         prefix of each model's C names; the files' stems when there are none
     share_arena   whether the models run one after the other, and use the same bytes
-    max_ram, max_flash  for each model
-    input_shapes, dims  each goes to the models that have an input, a dimension of its name
+    options       those of `compile`; max_ram, max_flash: for each model; input_shapes, dims: each
+                  goes to the models that have an input, a dimension of its name
     """
-    options = Options(
-        "", io, io_dtype, optimize, max_ram, max_flash,
-        input_shapes=input_shapes or {},
-        dims=dims or {},
-        weights=weights,
-        memory=memory,
-    )  # fmt: skip
+    asked = options_of(options, BundleOptions)
     paths = [Path(model) for model in models]
-    return compile_paths(paths, _target(target), options, names=names, share_arena=share_arena)
+    return compile_paths(paths, _target(target), asked, names=names, share_arena=share_arena)
 
 
 def run(
@@ -159,32 +131,23 @@ def profile(
     target: str | Target,
     inputs: Mapping[str, Array] | None = None,
     *,
-    io: Io = "caller",
-    io_dtype: IoDtype = "model",
-    optimize: Optimize | None = None,
-    input_shapes: Mapping[str, Shape] | None = None,
-    dims: Mapping[str, int] | None = None,
     compiler: str | None = None,
     clock_hz: float | None = None,
     seed: int = 0,
+    **options: Unpack[ChoosingOptions],
 ) -> Profile:
     """What each layer takes on an emulated core: cycles, RAM, flash.
 
     inputs    by name, of which the first sample counts; None: random data over each input's range
     clock_hz  for the time in milliseconds, at zero wait states
     seed      of the random data
+    options   those of `compile`
     """
     return profile_model(
         Path(model),
         _target(target),
         inputs,
-        Options(
-            io=io,
-            io_dtype=io_dtype,
-            optimize=optimize,
-            input_shapes=input_shapes or {},
-            dims=dims or {},
-        ),
+        options_of(options, ChoosingOptions),
         compiler=compiler,
         clock_hz=clock_hz,
         seed=seed,
@@ -194,22 +157,13 @@ def profile(
 def plan(
     model: str | Path,
     target: str | Target,
-    *,
-    io: Io = "caller",
-    io_dtype: IoDtype = "model",
-    optimize: Optimize = "balanced",
-    input_shapes: Mapping[str, Shape] | None = None,
-    dims: Mapping[str, int] | None = None,
+    **options: Unpack[ChoosingOptions],
 ) -> Plans:
     """The plans of a model that are worth a choice: RAM against cycles against flash.
 
-    optimize  whose plan the memory map is of
+    options  those of `compile`; optimize: whose plan the memory map is of
     """
-    options = Options(
-        io=io, io_dtype=io_dtype, optimize=optimize, input_shapes=input_shapes or {},
-        dims=dims or {},
-    )  # fmt: skip
-    return plan_model(Path(model), _target(target), options)
+    return plan_model(Path(model), _target(target), options_of(options, ChoosingOptions))
 
 
 def verify(
@@ -218,16 +172,16 @@ def verify(
     data: str | Path | Mapping[str, Array],
     *,
     limit: int | None = None,
-    input_shapes: Mapping[str, Shape] | None = None,
-    dims: Mapping[str, int] | None = None,
+    **options: Unpack[ChoosingOptions],
 ) -> Verification:
     """Compare the compiled model with onnxruntime on data, sample by sample.
 
-    data   an .npz file or its arrays: inputs by name, and labels as `y`, where there are any
-    limit  only the first so many samples
+    data     an .npz file or its arrays: inputs by name, and labels as `y`, where there are any
+    limit    only the first so many samples
+    options  those of `compile`
     """
-    options = Options(input_shapes=input_shapes or {}, dims=dims or {})
-    return verify_model(Path(model), _target(target), data, limit, options)
+    asked = options_of(options, ChoosingOptions)
+    return verify_model(Path(model), _target(target), data, limit, asked)
 
 
 def tune(
@@ -240,6 +194,7 @@ def tune(
     jobs: int = 2,
     cluster: str = "",
     afresh: bool = False,
+    **options: Unpack[ReadingOptions],
 ) -> Tuning:
     """Measure schedules of the model's kernels on the emulated core; `compile` uses the best.
 
@@ -247,10 +202,12 @@ def tune(
     trials   schedules of each kernel workload; minutes of the whole, 0 for no limit
     jobs     processes of this machine; cluster: a Dask scheduler's address instead
     afresh   measure again what is on record
+    options  those of `compile` that say how a model is read
     """
     return tune_model(
         Path(model), _target(target), file=None if records is None else Path(records),
         trials=trials, minutes=minutes, jobs=jobs, cluster=cluster, afresh=afresh,
+        options=options_of(options, ReadingOptions),
     )  # fmt: skip
 
 

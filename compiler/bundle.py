@@ -12,7 +12,8 @@ from tinyc.compiler.emit_arena import ARENA, arena_header
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.onnx_import.inputs import dim_names, input_names
 from tinyc.compiler.onnx_import.loading import load_model
-from tinyc.compiler.pipeline import DEFAULTS, Options, compile_model, prefix_of
+from tinyc.compiler.options import DEFAULTS, Options
+from tinyc.compiler.pipeline import compile_model, prefix_of
 from tinyc.targets import Target
 from tinyc.targets.memories import with_memory
 from tinyc.targets.toolchain import Files

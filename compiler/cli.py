@@ -11,7 +11,7 @@ from tinyc.compiler.arguments import Verb, make_parser
 from tinyc.compiler.errors import CompileError
 
 if TYPE_CHECKING:  # the verbs load what they need: `tinyc --help` stays quick
-    from tinyc.compiler.pipeline import Options
+    from tinyc.compiler.options import Options
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -297,7 +297,7 @@ def _options(args: argparse.Namespace) -> "Options":
 
 def _reading_options(args: argparse.Namespace) -> "Options":
     """What a verb that reads a model, and compiles nothing, has."""
-    from tinyc.compiler.pipeline import Options
+    from tinyc.compiler.options import Options
 
     shapes, dims = dict(args.input_shape), dict(args.dim)
     return Options(

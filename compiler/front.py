@@ -17,18 +17,17 @@ from tinyc.autotune.choice import (
     choose,
     worth,
 )
-from tinyc.autotune.records import Record, known_records
+from tinyc.autotune.records import Record
 from tinyc.autotune.selection import Cost, Objective
 from tinyc.compiler.graph import Graph
 from tinyc.compiler.memory_map import layer_name, map_of
-from tinyc.compiler.pipeline import DEFAULTS, Options, read_graph
+from tinyc.compiler.options import DEFAULTS, Options
+from tinyc.compiler.pipeline import read_task
 from tinyc.compiler.planning import Task, exact_cost, limits_of, plan_best, plan_choice, task_of
 from tinyc.compiler.plans import Plans, Point
 from tinyc.compiler.program import Program
-from tinyc.passes.storage import materialize_outputs
 from tinyc.targets import Target
 from tinyc.targets.firmware import Io
-from tinyc.targets.memories import with_memory
 
 MOST_PLANNED = 8  # an exact plan may take seconds
 LEAST_ARENA: Objective = lambda cost: np.log(cost.ram_bytes) + 1e-10 * cost.cycles  # noqa: E731
@@ -47,14 +46,11 @@ def plan_model(
 
     Raises CompileError when the model cannot be compiled.
     """
-    target = with_memory(target, options.memory)
-    graph = materialize_outputs(read_graph(model, target, options))
-    records = known_records(target) if records is None else records
-    limits = limits_of(target, options.max_ram, options.max_flash)
-    front = _front_of(task_of(graph, target, options.io, records, limits))
+    task = read_task(model, target, options, records)
+    front = _front_of(task)
     chosen = next(program for point, program in front if options.mode in point.modes)
     points = tuple(point for point, _ in front)
-    return Plans(graph.name, target.name, options.io, options.mode, points, map_of(chosen))
+    return Plans(task.graph.name, target.name, options.io, options.mode, points, map_of(chosen))
 
 
 def front_of(graph: Graph, target: Target, io: Io, records: Sequence[Record]) -> tuple[Point, ...]:

@@ -1,9 +1,8 @@
 """The whole compiler, top to bottom. Start reading here."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
 from tinyc.autotune.choice import Choice, Limits, Optimize
 from tinyc.autotune.records import Record, known_records
@@ -13,11 +12,12 @@ from tinyc.compiler.emit_arena import ARENA
 from tinyc.compiler.emit_functions import functions_of
 from tinyc.compiler.emit_tables import tables_of
 from tinyc.compiler.errors import CompileError
-from tinyc.compiler.graph import Graph, Shape, to_text
+from tinyc.compiler.graph import Graph, to_text
 from tinyc.compiler.names import c_name, short_names
 from tinyc.compiler.onnx_import.reading import read_onnx
+from tinyc.compiler.options import DEFAULTS, Options
 from tinyc.compiler.pages.report_page import report_page
-from tinyc.compiler.planning import limits_of, prove, task_of
+from tinyc.compiler.planning import Task, limits_of, prove, task_of
 from tinyc.compiler.planning_memories import plan_in_memories
 from tinyc.compiler.program import Program
 from tinyc.compiler.reporting import ports_of, report_of
@@ -30,84 +30,8 @@ from tinyc.passes.reshape_merging import merge_reshapes
 from tinyc.passes.storage import materialize_outputs
 from tinyc.passes.streaming_state import stream_graph
 from tinyc.targets import Target
-from tinyc.targets.firmware import Io, Weights
+from tinyc.targets.firmware import Weights
 from tinyc.targets.memories import with_memory, without_tables
-
-IoDtype = Literal["model", "int8"]
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a user may ask of a compilation; the defaults are the command line's.
-
-    name          prefix of the C names; "" takes the file's stem
-    io            "caller": inputs and outputs are the caller's arrays; "arena": they live there;
-                  "rows": the outputs do, and the caller hands in the input row by row
-    io_dtype      "model": the interface as in the file; "int8": without the Quantize at the
-                  inputs and the Dequantize at the outputs
-    optimize      what the plan is chosen for: "latency", "balanced", "size" (of flash) or "ram";
-                  None: "balanced", or with `max_ram` or `max_flash` the fastest within them
-    max_ram       the most bytes of the arena; None: what the target has
-    max_flash     the most bytes of flash, about
-    weights       how the tables reach the firmware: "c" and "incbin" are linked, "bin" is a file
-                  that the firmware finds by address
-    input_shapes  by input name, for dimensions that the model leaves open
-    dims          sizes by dimension name, for those that have one, wherever it stands
-    dump          folder for the graph after every pass; None: no dump
-    html          whether there is a report.html too
-    check_memory  whether the report says what was proved of the memory plan
-    memory        the memories that the model may use, as in `with_memory`; "": the target's
-    stream        "x:1", "x:1:4" or "auto": one call for each step, or so many, of an input along an
-                  axis; "": a call takes the whole input
-    """
-
-    name: str = ""
-    io: Io = "caller"
-    io_dtype: IoDtype = "model"
-    optimize: Optimize | None = None
-    max_ram: int | None = None
-    max_flash: int | None = None
-    input_shapes: Mapping[str, Shape] = field(default_factory=dict)
-    dims: Mapping[str, int] = field(default_factory=dict)
-    dump: Path | None = None
-    weights: Weights = "c"
-    html: bool = False
-    check_memory: bool = False
-    memory: str = ""
-    stream: str = ""
-
-    def __post_init__(self) -> None:
-        """Raises CompileError("wrong-option")."""
-        for option, value, kinds in (
-            ("io", self.io, Io),
-            ("io_dtype", self.io_dtype, IoDtype),
-            ("optimize", self.mode, Optimize),
-            ("weights", self.weights, Weights),
-        ):
-            if value not in get_args(kinds):
-                raise CompileError(
-                    "wrong-option",
-                    f"there is no '{value}'",
-                    f"option {option}",
-                    f"use one of: {', '.join(get_args(kinds))}",
-                )
-
-        if self.stream and self.io == "rows":
-            raise CompileError(
-                "wrong-option",
-                "rows and steps cannot be handed in one by one at the same time",
-                "options io and stream",
-                "use --io caller or --io arena with --stream",
-            )
-
-    @property
-    def mode(self) -> Optimize:
-        """What the plan is chosen for."""
-        limited = self.max_ram is not None or self.max_flash is not None
-        return self.optimize or ("latency" if limited else "balanced")
-
-
-DEFAULTS = Options()
 
 
 def compile_model(
@@ -133,20 +57,30 @@ def compile_program(
     records: Sequence[Record] | None = None,
 ) -> tuple[Program, Artifact]:
     """What `compile_model` gives, and the program it was printed from."""
+    task = read_task(model, target, options, records)
+    program, choice = plan_in_memories(task, options.mode)
+    proved = prove(program)
+    artifact = emit_artifact(
+        program, choice, task.choices.best, task.choices.limits, options.weights, options.html,
+        proved if options.check_memory else None,
+    )  # fmt: skip
+    return program, artifact
+
+
+def read_task(
+    model: Path,
+    target: Target,
+    options: Options = DEFAULTS,
+    records: Sequence[Record] | None = None,
+) -> Task:
+    """The optimised graph, and what there is to choose within the limits of a user."""
     target = with_memory(target, options.memory)
     if options.weights == "bin":
         target = without_tables(target)
     graph = materialize_outputs(read_graph(model, target, options))
     records = known_records(target) if records is None else records
     limits = limits_of(target, options.max_ram, options.max_flash)
-    task = task_of(graph, target, options.io, records, limits)
-    program, choice = plan_in_memories(task, options.mode)
-    proved = prove(program)
-    artifact = emit_artifact(
-        program, choice, task.choices.best, limits, options.weights, options.html,
-        proved if options.check_memory else None,
-    )  # fmt: skip
-    return program, artifact
+    return task_of(graph, target, options.io, records, limits)
 
 
 def read_graph(model: Path, target: Target, options: Options = DEFAULTS) -> Graph:

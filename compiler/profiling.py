@@ -10,7 +10,8 @@ from tinyc.compiler.artifact import Artifact, Layer, Port
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array, DType, Graph, Shape
 from tinyc.compiler.ops.op import dequantized
-from tinyc.compiler.pipeline import DEFAULTS, Options, compile_program
+from tinyc.compiler.options import DEFAULTS, Options
+from tinyc.compiler.pipeline import compile_program
 from tinyc.compiler.program import Program
 from tinyc.compiler.running import RunResult, calls_of_layers, run_artifact, split_samples
 from tinyc.compiler.verification import choose_inputs

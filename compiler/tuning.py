@@ -12,7 +12,8 @@ from tinyc.autotune.cost_model import require_xgboost
 from tinyc.autotune.records import core_of, known_records, read_records, user_file
 from tinyc.autotune.tuner import Budget, Progress, Tuning, tune_graph
 from tinyc.compiler.errors import CompileError
-from tinyc.compiler.pipeline import Options, read_graph
+from tinyc.compiler.options import Options
+from tinyc.compiler.pipeline import read_graph
 from tinyc.targets import Target
 from tinyc.targets.runner import EMULATOR, require_packages
 from tinyc.targets.toolchain import find_compiler

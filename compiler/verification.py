@@ -14,7 +14,8 @@ from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array, DType, Graph, Node
 from tinyc.compiler.interpreter import trace
 from tinyc.compiler.onnx_import.loading import load_model
-from tinyc.compiler.pipeline import DEFAULTS, Options, emit_artifact, read_graph
+from tinyc.compiler.options import DEFAULTS, Options
+from tinyc.compiler.pipeline import emit_artifact, read_graph
 from tinyc.compiler.planning import plan_program
 from tinyc.compiler.running import run_artifact
 from tinyc.targets import Target

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 import tinyc
 from tinyc.compiler.cli import main
+from tinyc.compiler.options import CompileOptions, Options, options_of
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "digits"
 MODEL, DATA = str(EXAMPLE / "digits_cnn_int8_qdq_ort.onnx"), str(EXAMPLE / "digits.npz")
@@ -136,3 +138,13 @@ def test_the_python_interface_does_the_same(tmp_path: Path) -> None:
     assert result.outputs["softmax"].shape == (2, 10)
     assert result.outputs["softmax"].argmax(axis=1).tolist() == data["y"][:2].tolist()
     assert tinyc.verify(MODEL, "host", DATA, limit=4).samples == 4
+
+
+def test_keywords_are_the_options_and_none_means_the_default() -> None:
+    assert set(CompileOptions.__annotations__) == {field.name for field in fields(Options)}
+    assert options_of({"dims": None, "io": "arena"}, CompileOptions) == Options(io="arena")
+
+
+def test_keywords_of_another_verb_are_refused() -> None:
+    with pytest.raises(TypeError, match="unexpected keyword arguments: html"):
+        tinyc.plan(MODEL, "cortex-m4", html=True)  # type: ignore[call-arg]

@@ -34,7 +34,8 @@ from tinyc.compiler.ops.elementwise import BinaryAttrs
 from tinyc.compiler.ops.reshape import ReshapeAttrs
 from tinyc.compiler.ops.softmax import SoftmaxAttrs
 from tinyc.compiler.ops.transpose import TransposeAttrs
-from tinyc.compiler.pipeline import Options, emit_artifact, read_graph
+from tinyc.compiler.options import Options
+from tinyc.compiler.pipeline import emit_artifact, read_graph
 from tinyc.compiler.planning import plan_program
 from tinyc.compiler.profiling import random_inputs as profiled_inputs
 from tinyc.compiler.program import Program

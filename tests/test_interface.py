@@ -9,7 +9,8 @@ from onnx.helper import make_node
 
 from tests.harness import firmware_of, onnx_model
 from tinyc.compiler.graph import Array
-from tinyc.compiler.pipeline import Options, compile_model
+from tinyc.compiler.options import Options
+from tinyc.compiler.pipeline import compile_model
 from tinyc.targets import load_target
 from tinyc.targets.firmware import Io
 from tinyc.targets.runner import run_program

@@ -24,7 +24,7 @@ LAYERS = (  # lowest first; the longest prefix decides
      "compiler.emit_tables",
      "compiler.emit_weights"),
     ("compiler.reporting", "compiler.reporting_memories"),
-    ("compiler.planning", "compiler.planning_memories"),
+    ("compiler.options", "compiler.planning", "compiler.planning_memories"),
     ("compiler.pipeline",),
     ("compiler.bundle", "compiler.front", "compiler.running", "compiler.verification",
      "autotune.candidates"),

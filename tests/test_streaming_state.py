@@ -17,7 +17,7 @@ from tinyc.compiler.cli import main
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array, Graph
 from tinyc.compiler.interpreter import run
-from tinyc.compiler.pipeline import Options
+from tinyc.compiler.options import Options
 from tinyc.compiler.planning import plan_program
 from tinyc.compiler.verification import verify_model
 from tinyc.passes.streaming_state import AUTO, stream_graph
