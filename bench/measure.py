@@ -20,6 +20,7 @@ from bench.quantize import quantize_section
 from bench.ram import ram_section
 from bench.rule import rule_section
 from bench.tables import table
+from bench.trees import trees_section
 from bench.tuning import tuning_section
 from bench.tuning_rate import rate_section
 from bench.weights import weights_section
@@ -47,6 +48,7 @@ SECTIONS: Mapping[str, Callable[[Executor], Iterator[str]]] = {
     "answers": answer_sections,
     "times": lambda pool: time_section(),
     "weights": lambda pool: weights_section(),
+    "trees": lambda pool: trees_section(),
     "plans": lambda pool: plans_section(),
     "conformance": conformance_section,
     "quantize": lambda pool: quantize_section(),

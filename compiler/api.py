@@ -66,7 +66,8 @@ def compile(
                   arena and may be overwritten; "rows": the outputs do, and the caller hands in
                   the input row by row
     io_dtype      "model": the interface as in the file; "int8": without the Quantize at the
-                  inputs and the Dequantize at the outputs
+                  inputs and the Dequantize at the outputs; "int16": inputs of floats that trees
+                  alone read are int16, in steps of a power of two
     optimize      what the plan is chosen for: "latency", "balanced", "size" (of flash) or "ram";
                   None: "balanced", or with `max_ram` or `max_flash` the fastest within them
     max_ram       the most bytes of the arena; None: what the target has
@@ -82,6 +83,8 @@ def compile(
                   target's
     stream        "x:1": a call takes one step of the input `x` along axis 1, "x:1:4" four of them;
                   "auto": along the first axis that works; "": the whole input
+    tree_features "model": trees compare features of the type that the model has; "int16": ranks
+                  of them, which decide alike
     quantize      samples to quantize a float model with, as `tinyc.quantize` takes them
 
     Raises CompileError with a code, what is wrong, where, and what to do.

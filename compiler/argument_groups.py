@@ -92,9 +92,17 @@ def add_reading(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--io-dtype",
-        choices=("model", "int8"),
+        choices=("model", "int8", "int16"),
         default="model",
-        help="interface as in the model, or quantized for a model with float inputs",
+        help="interface as in the model; int8: quantized, for a model with float inputs; int16: for "
+        "float inputs that trees alone read (default: model)",
+    )
+    parser.add_argument(
+        "--tree-features",
+        choices=("model", "int16"),
+        default="model",
+        help="what trees compare: features as in the model, or their ranks as int16, which decide "
+        "alike (default: model)",
     )
     add_sizes(parser)
     parser.add_argument(

@@ -301,8 +301,9 @@ def _reading_options(args: argparse.Namespace) -> "Options":
 
     shapes, dims = dict(args.input_shape), dict(args.dim)
     return Options(
-        io_dtype=args.io_dtype, input_shapes=shapes, dims=dims, dump=args.dump, stream=args.stream
-    )
+        io_dtype=args.io_dtype, input_shapes=shapes, dims=dims, dump=args.dump, stream=args.stream,
+        tree_features=args.tree_features,
+    )  # fmt: skip
 
 
 VERBS: Mapping[str, Verb] = {

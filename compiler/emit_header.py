@@ -1,5 +1,6 @@
 """The public header of a compiled model."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from tinyc.compiler.artifact import Port
@@ -169,7 +170,17 @@ def _describe(port: Port) -> str:
         text += ", each a tinyc_text"
     if port.quant is not None and port.quant.axis is None:
         text += f", real = {port.quant.scale[0]:.9g} * (stored - ({port.quant.zero_point[0]}))"
+    if _shifts(port):
+        text += ", real = stored * 2^-shift, with a shift for each column"
     return text
+
+
+def _shifts(port: Port) -> list[int]:
+    """Of the columns of an int16 that each have a power of two for scale; else none."""
+    if port.dtype != DType.INT16 or port.quant is None or port.quant.axis is None:
+        return []
+    parts = [math.frexp(scale) for scale in port.quant.scale]
+    return [1 - exponent for _, exponent in parts] if {m for m, _ in parts} == {0.5} else []
 
 
 def _macros(prefix: str, port: Port) -> list[str]:
@@ -180,6 +191,8 @@ def _macros(prefix: str, port: Port) -> list[str]:
     if port.quant is not None and port.quant.axis is None:
         lines.append(f"#define {prefix}_SCALE {float_literal(port.quant.scale[0])}")
         lines.append(f"#define {prefix}_ZERO_POINT ({port.quant.zero_point[0]})")
+    if shifts := _shifts(port):
+        lines.append(f"#define {prefix}_SHIFTS {{{', '.join(map(str, shifts))}}}")
     return lines
 
 

@@ -10,7 +10,8 @@ from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Shape
 from tinyc.targets.firmware import Io, Weights
 
-IoDtype = Literal["model", "int8"]
+IoDtype = Literal["model", "int8", "int16"]
+TreeFeatures = Literal["model", "int16"]
 
 
 class ReadingOptions(TypedDict, total=False):
@@ -21,6 +22,7 @@ class ReadingOptions(TypedDict, total=False):
     dims: Mapping[str, int] | None
     dump: str | Path | None
     stream: str
+    tree_features: TreeFeatures
 
 
 class ChoosingOptions(ReadingOptions, total=False):
@@ -68,6 +70,7 @@ class Options:
     check_memory: bool = False
     memory: str = ""
     stream: str = ""
+    tree_features: TreeFeatures = "model"
 
     def __post_init__(self) -> None:
         for option, value, kinds in (
@@ -75,6 +78,7 @@ class Options:
             ("io_dtype", self.io_dtype, IoDtype),
             ("optimize", self.mode, Optimize),
             ("weights", self.weights, Weights),
+            ("tree_features", self.tree_features, TreeFeatures),
         ):
             if value not in get_args(kinds):
                 raise CompileError(

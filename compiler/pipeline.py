@@ -29,6 +29,8 @@ from tinyc.passes.ordering import order_nodes
 from tinyc.passes.reshape_merging import merge_reshapes
 from tinyc.passes.storage import materialize_outputs
 from tinyc.passes.streaming_state import stream_graph
+from tinyc.passes.tree_features import rank_tree_features
+from tinyc.passes.tree_inputs import store_tree_inputs
 from tinyc.targets import Target
 from tinyc.targets.firmware import Weights
 from tinyc.targets.memories import with_memory, without_tables
@@ -93,6 +95,12 @@ def read_graph(model: Path, target: Target, options: Options = DEFAULTS) -> Grap
     if options.io_dtype == "int8":
         graph = strip_boundary_quantization(graph, target)
         dump.write("strip_boundary_quantization", graph)
+    if options.io_dtype == "int16":
+        graph = store_tree_inputs(graph, target)
+        dump.write("store_tree_inputs", graph)
+    if options.tree_features == "int16":
+        graph = rank_tree_features(graph, target)
+        dump.write("rank_tree_features", graph)
     if options.stream:
         graph = stream_graph(graph, options.stream)
         dump.write("stream_graph", graph)

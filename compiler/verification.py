@@ -18,6 +18,7 @@ from tinyc.compiler.options import DEFAULTS, Options
 from tinyc.compiler.pipeline import emit_artifact, read_graph
 from tinyc.compiler.planning import plan_program
 from tinyc.compiler.running import run_artifact
+from tinyc.passes.tree_inputs import stored_features
 from tinyc.targets import Target
 from tinyc.targets.memories import with_memory
 
@@ -94,14 +95,17 @@ def verify_model(
                 "look at the outputs of `tinyc run`",
             )
     arrays = load_arrays(data) if isinstance(data, str | Path) else data
-    inputs = {
+    given = {
         name: array[:limit] for name, array in choose_inputs(artifact.report.inputs, arrays).items()
     }
+    inputs = given
+    if options.io_dtype == "int16":
+        inputs = {p.name: _as_taken(given[p.name], p) for p in artifact.report.inputs}
     result = run_artifact(artifact, target, inputs)
     reference = _Reference(model)
     ports = artifact.report.outputs
     count = len(next(iter(result.outputs.values())))
-    expected = reference.outputs(artifact.report.inputs, inputs, count, ports)
+    expected = reference.outputs(artifact.report.inputs, given, count, ports)
     labels = next((np.asarray(arrays[k])[:limit] for k in LABELS if k in arrays), None)
     first = ports[0]
     ours, theirs = (_answers(o[first.name], first) for o in (result.outputs, expected))
@@ -114,7 +118,7 @@ def verify_model(
         reference_accuracy=_accuracy(theirs, labels),
         same_answers=float(np.mean(ours == theirs)),
         outputs=deviations,
-        parting=None if worst is None else reference.parting(graph, inputs, worst),
+        parting=None if worst is None else reference.parting(graph, inputs, given, worst),
         cycles=result.cycles,
     )
 
@@ -218,11 +222,18 @@ class _Reference:
             for i, port in enumerate(outputs)
         }
 
-    def parting(self, graph: Graph, inputs: Mapping[str, Array], sample: int) -> Parting | None:
-        """The first node of our graph whose result is not onnxruntime's, on one sample."""
-        ports = {n: graph.tensors[n] for n in graph.inputs}
-        feed = {n: np.asarray(a).reshape(-1, *ports[n].shape)[sample] for n, a in inputs.items()}
-        ours, theirs = trace(graph, feed), self._every_tensor(feed)
+    def parting(
+        self, graph: Graph, inputs: Mapping[str, Array], given: Mapping[str, Array], sample: int
+    ) -> Parting | None:
+        """The first node of our graph whose result is not onnxruntime's, on one sample.
+
+        inputs, given  as the compiled model and as onnxruntime take them
+        """
+        feed, reference_feed = (
+            {n: np.asarray(a).reshape(-1, *graph.tensors[n].shape)[sample] for n, a in own.items()}
+            for own in (inputs, given)
+        )
+        ours, theirs = trace(graph, feed), self._every_tensor(reference_feed)
         producers = {n.name or f"{n.op_type}_{i}": n for i, n in enumerate(self.proto.graph.node)}
         for node in graph.nodes:
             found = _reference_value(node, ours[node.outputs[0]], producers, theirs)
@@ -248,6 +259,13 @@ class _Reference:
         self, ports: tuple[Port, ...], arrays: Mapping[str, Array], sample: int
     ) -> dict[str, Array]:
         return {p.name: np.asarray(arrays[p.name]).reshape(-1, *p.shape)[sample] for p in ports}
+
+
+def _as_taken(array: Array, port: Port) -> Array:
+    """Samples of floats as int16, where the compiled model's trees take that."""
+    if array.dtype.kind != "f" or port.dtype != DType.INT16:
+        return array
+    return stored_features(array.reshape(-1, port.elements), port.quant).reshape(-1, *port.shape)
 
 
 def _own_shape(port: Port) -> tuple[int, ...]:

@@ -50,17 +50,18 @@ def test_unknown_target(capsys) -> None:
     ("option", "known"),
     [
         ("io", "caller, arena, rows"),
-        ("io_dtype", "model, int8"),
+        ("io_dtype", "model, int8, int16"),
         ("optimize", "latency, balanced, size, ram"),
         ("weights", "c, incbin, bin"),
+        ("tree_features", "model, int16"),
     ],
 )
 def test_unknown_option_in_python(option: str, known: str) -> None:
     with pytest.raises(tinyc.CompileError) as error:
-        tinyc.compile(MODEL, "host", **{option: "int16"})
+        tinyc.compile(MODEL, "host", **{option: "int4"})
 
     assert str(error.value) == (
-        "error[wrong-option]: there is no 'int16'\n"
+        "error[wrong-option]: there is no 'int4'\n"
         f"  --> option {option}\n"
         f"  help: use one of: {known}"
     )

@@ -51,6 +51,7 @@ from tinyc.compiler.ops.tensor_program import TENSOR_PROGRAM
 from tinyc.compiler.ops.text_functions import TEXT_OPS
 from tinyc.compiler.ops.top_k import TOP_K
 from tinyc.compiler.ops.transpose import TRANSPOSE
+from tinyc.compiler.ops.tree_ranks import TREE_RANKS
 from tinyc.compiler.ops.trees import TREES
 from tinyc.compiler.ops.triangle import TRIANGLE
 from tinyc.compiler.ops.unary import UNARY
@@ -116,6 +117,7 @@ OPS: dict[str, Op] = {
         TOP_K,
         TRANSPOSE,
         TREES,
+        TREE_RANKS,
         TRIANGLE,
         UNARY,
         WHERE,

@@ -59,15 +59,19 @@ def tables_of(call: Call) -> TreeTables:
     kind = _unsigned(int(features.max(initial=0)) * (2 if mixed else 1) + mixed)
     if mixed:
         features = features + np.array(trees.nan) * (1 << (8 * np.dtype(kind).itemsize - 1))
-    thresholds = np.array(trees.thresholds, real)
+    compared = real if call.inputs[0].dtype.is_float else _whole(trees.thresholds)
+    thresholds = np.array(trees.thresholds, compared)
     different, which = np.unique(thresholds, return_inverse=True)
     index = _unsigned(different.size - 1)
     shared = different.nbytes + which.size * np.dtype(index).itemsize < thresholds.nbytes
     constants = [_constant("features", features, kind)]
     if shared:
-        constants += [_constant("thresholds", different, real), _constant("which", which, index)]
+        constants += [
+            _constant("thresholds", different, compared),
+            _constant("which", which, index),
+        ]
     else:
-        constants.append(_constant("thresholds", thresholds, real))
+        constants.append(_constant("thresholds", thresholds, compared))
     steps = _signed(yes + no)
     constants += [_constant("yes", yes, steps), _constant("no", no, steps)]
     constants.append(_constant("roots", roots, _signed(roots)))
@@ -111,7 +115,15 @@ def _signed(values: list[int]) -> str:
     return next(t for t in types if np.iinfo(t).min <= low and high <= np.iinfo(t).max)
 
 
-def walker(tables: TreeTables, targets: int, aggregate: str, dtype: DType) -> Microkernel:
+def _whole(values: tuple[float, ...]) -> str:
+    """The smallest type for whole numbers."""
+    low, high = int(min(values, default=0)), int(max(values, default=0))
+    return "uint8" if low >= 0 and high <= np.iinfo("uint8").max else _signed([low, high])
+
+
+def walker(
+    tables: TreeTables, targets: int, aggregate: str, features: DType, dtype: DType
+) -> Microkernel:
     """`name(x, y, <the tables>, trees)`: the weights of one row of x, aggregated into y."""
     types = {c.role: C_TYPES[str(c.array.dtype)] for c in tables.constants}
     real, single = C_TYPES[dtype], targets == 1 and not tables.pairs
@@ -120,11 +132,14 @@ def walker(tables: TreeTables, targets: int, aggregate: str, dtype: DType) -> Mi
     words = [aggregate if aggregate in ("min", "max") else "sum", tables.nan, str(tables.pairs)]
     words += [str(targets)] if not single else ["1"]
     words += ["shared"] if tables.shared else []
+    words += [] if features.is_float else [str(features)]
     words += [t.removesuffix("_t") for t in types.values()]
     parameters = ", ".join(f"const {t} *{role}" for role, t in types.items())
     text = WALK.format(
         name=(name := f"tinyc_trees_{'_'.join(words)}"),
         real=real,
+        given=C_TYPES[features],
+        value=real if features.is_float else "int32_t",
         parameters=parameters,
         begin=_begin(single, targets, real, first),
         **_decision(tables, types["features"]),
@@ -136,13 +151,13 @@ def walker(tables: TreeTables, targets: int, aggregate: str, dtype: DType) -> Mi
 
 WALK = """\
 /* Of one row: the weights of the leaves that all trees lead to. */
-static void {name}(const {real} *x, {real} *y,
+static void {name}(const {given} *x, {real} *y,
     {parameters}, int32_t trees) {{
 {begin}
   for (int32_t t = 0; t < trees; ++t) {{
     int32_t at = (int32_t)roots[t];
     while (at >= 0) {{
-      const {real} value = x[{feature}];
+      const {value} value = x[{feature}];
       const bool below = {below};
       const int32_t step = (int32_t)(below ? yes[at] : no[at]);
       at = (step > 0) ? (at + step) : step;

@@ -1,4 +1,7 @@
-"""Trees: decision trees whose leaves add up, or whose least, largest or mean value counts."""
+"""Trees: decision trees whose leaves add up, or whose least, largest or mean value counts.
+
+Features are floats, or int16: ranks (`tree_ranks.py`), or whole numbers that the caller has.
+"""
 
 import math
 from dataclasses import dataclass, field
@@ -39,25 +42,27 @@ class Trees:
 
 @dataclass(frozen=True, slots=True)
 class TreesAttrs:
-    """base: what is added to each target at the end; aggregate: one of AGGREGATES."""
+    """base: what is added to each target at the end; aggregate: one of AGGREGATES;
+    scores: the type of the results where the features are int16, else it is the features'."""
 
     trees: Trees = field(repr=False)
     targets: int
     aggregate: str = "sum"
     base: tuple[float, ...] = ()
+    scores: DType = DType.FLOAT32
 
 
 def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
     (x,) = inputs
-    check_type("trees", x, FLOATS)
-    return (((x.shape[0], attrs.targets), x.dtype),)
+    check_type("trees", x, (*FLOATS, DType.INT16))
+    return (((x.shape[0], attrs.targets), x.dtype if x.dtype.is_float else attrs.scores),)
 
 
 def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
     (x,), a = arrays, call.attrs
     rows = [_scores(a, row) for row in x.tolist()]
     base = np.array(a.base or (0.0,) * a.targets)
-    return ((np.array(rows) + base).astype(x.dtype),)
+    return ((np.array(rows) + base).astype(call.output.dtype.value),)
 
 
 def _scores(a: TreesAttrs, row: list[float]) -> list[float]:
@@ -86,7 +91,8 @@ def smaller_form(call: Call) -> str:
     a = call.attrs
     if a.aggregate in ("min", "max"):
         return "tables"
-    return "branches" if branches_bytes(a.trees) < tables_of(call).total_bytes else "tables"
+    written = branches_bytes(a.trees, call.inputs[0].dtype)
+    return "branches" if written < tables_of(call).total_bytes else "tables"
 
 
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
@@ -95,14 +101,14 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     source, result = loops.buffer("x", x.elements, x.dtype), loops.buffer("y", y.elements, y.dtype)
     constants: tuple[Constant, ...] = ()
     if form == "branches":
-        block = branches(a.trees, a.targets, y.dtype)
+        block = branches(a.trees, a.targets, x.dtype, y.dtype)
         note = f"{len(a.trees.roots)} trees as branches"
         arguments: tuple[Any, ...] = ()
     else:
         tables: TreeTables = tables_of(call)
         constants = tables.constants
         arguments = (len(a.trees.roots),)
-        block = walker(tables, a.targets, a.aggregate, y.dtype)
+        block = walker(tables, a.targets, a.aggregate, x.dtype, y.dtype)
         note = f"{len(a.trees.roots)} trees as tables, {tables.bytes} bytes"
     base, based = _base(a, y.dtype)
     own = [loops.buffer(c.role, c.array.size, str(c.array.dtype)) for c in constants]
