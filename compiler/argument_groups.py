@@ -94,8 +94,8 @@ def add_reading(parser: ArgumentParser) -> None:
         "--io-dtype",
         choices=("model", "int8", "int16"),
         default="model",
-        help="interface as in the model; int8: quantized, for a model with float inputs; int16: for "
-        "float inputs that trees alone read (default: model)",
+        help="interface as in the model; int8: quantized, for a model with float inputs; int16: "
+        "for float inputs that trees alone read (default: model)",
     )
     parser.add_argument(
         "--tree-features",

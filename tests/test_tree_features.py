@@ -279,3 +279,12 @@ def test_verify_compares_with_the_floats(tmp_path: Path) -> None:
 
     assert found.outputs[0].differing_share == 0
     assert found.samples == len(x)
+
+
+def test_models_of_one_firmware_take_the_option(tmp_path: Path) -> None:
+    models = [FOLDER / "xgboost.onnx", FOLDER / "linear.onnx"]
+
+    reports = tinyc.compile_bundle(models, "cortex-m4", tree_features="int16").report.models
+
+    assert "TreeRanks" in [layer.op for layer in reports[0].layers]
+    assert "no trees" in " ".join(reports[1].notes)
