@@ -93,10 +93,10 @@ def _compile_bundle(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from tinyc.compiler.interface_data import choose_inputs, load_arrays
     from tinyc.compiler.pipeline import compile_model
     from tinyc.compiler.running import run_artifact
     from tinyc.compiler.show import run_json, show_run
-    from tinyc.compiler.verification import choose_inputs, load_arrays
     from tinyc.targets import load_target
 
     target = load_target(args.target)
@@ -109,9 +109,9 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _profile(args: argparse.Namespace) -> int:
+    from tinyc.compiler.interface_data import load_arrays
     from tinyc.compiler.profiling import profile_model
     from tinyc.compiler.show_profile import profile_json, show_profile
-    from tinyc.compiler.verification import load_arrays
     from tinyc.targets import load_target
 
     target = load_target(args.target)

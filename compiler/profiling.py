@@ -9,12 +9,12 @@ import numpy as np
 from tinyc.compiler.artifact import Artifact, Layer, Port
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array, DType, Graph, Shape
+from tinyc.compiler.interface_data import choose_inputs
 from tinyc.compiler.ops.op import dequantized
 from tinyc.compiler.options import DEFAULTS, Options
 from tinyc.compiler.pipeline import compile_program
 from tinyc.compiler.program import Program
 from tinyc.compiler.running import RunResult, calls_of_layers, run_artifact, split_samples
-from tinyc.compiler.verification import choose_inputs
 from tinyc.targets import Target
 
 FLOATS = (-1.0, 1.0)  # range of an input that is never quantized

@@ -1,6 +1,5 @@
 """Does the compiled model answer like onnxruntime? Accuracy, deviation, and where they part."""
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +11,22 @@ import onnx
 from tinyc.compiler.artifact import Port
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array, DType, Graph, Node
+from tinyc.compiler.interface_data import (
+    LABELS,
+    choose_inputs,
+    load_arrays,
+    real_samples,
+    stored_samples,
+)
 from tinyc.compiler.interpreter import trace
 from tinyc.compiler.onnx_import.loading import load_model
 from tinyc.compiler.options import DEFAULTS, Options
 from tinyc.compiler.pipeline import emit_artifact, read_graph
 from tinyc.compiler.planning import plan_program
 from tinyc.compiler.running import run_artifact
-from tinyc.passes.tree_inputs import stored_features
 from tinyc.targets import Target
 from tinyc.targets.memories import with_memory
 
-LABELS = ("y", "label", "labels")
 TOLERANCE = 1e-5  # relative, for a float tensor to count as the same
 HALF_STEPS = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
 
@@ -95,17 +99,17 @@ def verify_model(
                 "look at the outputs of `tinyc run`",
             )
     arrays = load_arrays(data) if isinstance(data, str | Path) else data
-    given = {
-        name: array[:limit] for name, array in choose_inputs(artifact.report.inputs, arrays).items()
-    }
-    inputs = given
-    if options.io_dtype == "int16":
-        inputs = {p.name: _as_taken(given[p.name], p) for p in artifact.report.inputs}
-    result = run_artifact(artifact, target, inputs)
     reference = _Reference(model)
-    ports = artifact.report.outputs
+    inputs, ports = artifact.report.inputs, artifact.report.outputs
+    chosen = choose_inputs(inputs, arrays, reference.dtypes)
+    taken, given = {}, {}  # by the compiled model, to the file's
+    for port in inputs:
+        samples, dtype = chosen[port.name][:limit], reference.dtypes[port.name]
+        taken[port.name] = stored_samples(samples, port, dtype)
+        given[port.name] = real_samples(samples, port, dtype)
+    result = run_artifact(artifact, target, taken)
     count = len(next(iter(result.outputs.values())))
-    expected = reference.outputs(artifact.report.inputs, given, count, ports)
+    expected = reference.outputs(inputs, given, count, ports)
     labels = next((np.asarray(arrays[k])[:limit] for k in LABELS if k in arrays), None)
     first = ports[0]
     ours, theirs = (_answers(o[first.name], first) for o in (result.outputs, expected))
@@ -118,7 +122,7 @@ def verify_model(
         reference_accuracy=_accuracy(theirs, labels),
         same_answers=float(np.mean(ours == theirs)),
         outputs=deviations,
-        parting=None if worst is None else reference.parting(graph, inputs, given, worst),
+        parting=None if worst is None else reference.parting(graph, taken, given, worst),
         cycles=result.cycles,
     )
 
@@ -126,53 +130,6 @@ def verify_model(
 def tolerance(array: Array) -> float:
     """The relative difference for elements to count as the same; halves round to a step."""
     return 0.0 if array.dtype.kind in "iub" else HALF_STEPS.get(array.dtype.name, TOLERANCE)
-
-
-def load_arrays(path: str | Path) -> dict[str, Array]:
-    """The arrays of an `.npz` file.
-
-    Raises CompileError("bad-data") when it is not one.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "no .npz file"
-        raise CompileError(
-            "bad-data",
-            f"the data cannot be read: {reason.lower()}",
-            f"file '{path}'",
-            "give an .npz file, as numpy.savez writes it",
-        ) from error
-
-
-def choose_inputs(ports: tuple[Port, ...], arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """The arrays that are inputs: by name, or the only one of the right type and shape."""
-    chosen = {p.name: arrays[p.name] for p in ports if p.name in arrays}
-    if len(chosen) == len(ports):
-        return chosen
-    if len(ports) == 1:
-        (port,) = ports
-        fits = [
-            n
-            for n, a in arrays.items()
-            if n not in LABELS
-            and a.dtype == np.dtype(port.dtype.value)
-            and a.ndim > 0
-            and a[0].size == port.elements
-        ]
-        named_like_inputs = [n for n in fits if n.startswith("x")] or fits
-        if len(named_like_inputs) == 1:
-            samples = arrays[named_like_inputs[0]]
-            return {port.name: samples.reshape(len(samples), *port.shape)}
-    held = ", ".join(f"'{n}' {a.dtype}{list(a.shape)}" for n, a in arrays.items())
-    needed = ", ".join(f"'{p.name}' {p.dtype}{list(p.shape)}" for p in ports)
-    raise CompileError(
-        "wrong-input",
-        f"the data has no arrays for the model's inputs: {needed}",
-        f"arrays of the data: {held}",
-        "name the arrays like the model's inputs, with the samples along the first axis",
-    )
 
 
 def reference_session(model: onnx.ModelProto) -> Any:
@@ -205,6 +162,9 @@ class _Reference:
 
     def __init__(self, model: Path) -> None:
         self.proto = load_model(model)
+        values = (*self.proto.graph.input, *self.proto.graph.output)
+        types = {v.name: v.type.tensor_type.elem_type for v in values}
+        self.dtypes = {n: onnx.helper.tensor_dtype_to_np_dtype(t) for n, t in types.items() if t}
 
     def outputs(
         self,
@@ -213,13 +173,14 @@ class _Reference:
         count: int,
         outputs: tuple[Port, ...],
     ) -> dict[str, Array]:
-        """Every output for every sample, shaped like RunResult.outputs."""
+        """Every output for every sample, stored and shaped like RunResult.outputs."""
         session = reference_session(self.proto)
         names = [p.name for p in outputs]
         rows = [session.run(names, self._feed(inputs, arrays, sample)) for sample in range(count)]
+        found = (np.stack([np.asarray(row[i]) for row in rows]) for i in range(len(outputs)))
         return {
-            port.name: np.stack([np.asarray(row[i]).reshape(_own_shape(port)) for row in rows])
-            for i, port in enumerate(outputs)
+            p.name: stored_samples(array, p, self.dtypes[p.name]).reshape(count, *_own_shape(p))
+            for p, array in zip(outputs, found, strict=True)
         }
 
     def parting(
@@ -259,13 +220,6 @@ class _Reference:
         self, ports: tuple[Port, ...], arrays: Mapping[str, Array], sample: int
     ) -> dict[str, Array]:
         return {p.name: np.asarray(arrays[p.name]).reshape(-1, *p.shape)[sample] for p in ports}
-
-
-def _as_taken(array: Array, port: Port) -> Array:
-    """Samples of floats as int16, where the compiled model's trees take that."""
-    if array.dtype.kind != "f" or port.dtype != DType.INT16:
-        return array
-    return stored_features(array.reshape(-1, port.elements), port.quant).reshape(-1, *port.shape)
 
 
 def _own_shape(port: Port) -> tuple[int, ...]:

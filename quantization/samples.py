@@ -9,7 +9,7 @@ import numpy as np
 
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array
-from tinyc.compiler.verification import LABELS, load_arrays
+from tinyc.compiler.interface_data import LABELS, load_arrays
 from tinyc.quantization.float_model import Value
 from tinyc.quantization.images import Preprocessing, image_files, read_images
 

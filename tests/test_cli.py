@@ -11,6 +11,7 @@ import pytest
 
 import tinyc
 from tinyc.compiler.cli import main
+from tinyc.compiler.interface_data import stored_samples
 from tinyc.compiler.options import CompileOptions, Options, options_of
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "digits"
@@ -91,6 +92,18 @@ def test_verify_in_json_names_the_node_where_answers_part(capsys, tmp_path: Path
     assert result["accuracy"] == pytest.approx(533 / 540)
     assert result["outputs"][0]["largest"] < 0.05
     assert result["parting"] is None or result["parting"]["node"]
+
+
+def test_verify_takes_floats_and_stored_integers_for_an_int8_interface() -> None:
+    x = np.load(DATA)["x"][:40]
+    (port,) = tinyc.compile(MODEL, "host", io_dtype="int8").report.inputs
+
+    of_floats = tinyc.verify(MODEL, "host", {"x": x}, io_dtype="int8")
+    stored = stored_samples(x, port, x.dtype)
+    of_stored = tinyc.verify(MODEL, "host", {"x": stored}, io_dtype="int8")
+
+    assert stored.dtype == np.int8 and of_floats.outputs == of_stored.outputs
+    assert of_stored.outputs[0].dtype == "int8" and of_stored.outputs[0].differing_share < 0.005
 
 
 @pytest.mark.parametrize("verb", ["targets", "ops", "doctor"])

@@ -1,0 +1,97 @@
+"""Samples for a model's inputs: from files, and as an interface of stored integers takes them."""
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from tinyc.compiler.artifact import Port
+from tinyc.compiler.errors import CompileError
+from tinyc.compiler.graph import Array
+from tinyc.compiler.ops.quantize import quantized
+from tinyc.passes.tree_inputs import stored_features
+
+LABELS = ("y", "label", "labels")
+
+
+def load_arrays(path: str | Path) -> dict[str, Array]:
+    """The arrays of an `.npz` file.
+
+    Raises CompileError("bad-data") when it is not one.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "no .npz file"
+        raise CompileError(
+            "bad-data",
+            f"the data cannot be read: {reason.lower()}",
+            f"file '{path}'",
+            "give an .npz file, as numpy.savez writes it",
+        ) from error
+
+
+def choose_inputs(
+    ports: tuple[Port, ...],
+    arrays: Mapping[str, Array],
+    dtypes: Mapping[str, np.dtype[Any]] = MappingProxyType({}),
+) -> dict[str, Array]:
+    """The arrays that are inputs: by name, or the only one of the right type and shape.
+
+    dtypes  what an input may have beside the port's type
+    """
+    chosen = {p.name: arrays[p.name] for p in ports if p.name in arrays}
+    if len(chosen) == len(ports):
+        return chosen
+    if len(ports) == 1:
+        (port,) = ports
+        types = {np.dtype(port.dtype.value), dtypes.get(port.name)}
+        fits = [
+            n
+            for n, a in arrays.items()
+            if n not in LABELS and a.dtype in types and a.ndim > 0 and a[0].size == port.elements
+        ]
+        named_like_inputs = [n for n in fits if n.startswith("x")] or fits
+        if len(named_like_inputs) == 1:
+            samples = arrays[named_like_inputs[0]]
+            return {port.name: samples.reshape(len(samples), *port.shape)}
+    held = ", ".join(f"'{n}' {a.dtype}{list(a.shape)}" for n, a in arrays.items())
+    needed = ", ".join(f"'{p.name}' {p.dtype}{list(p.shape)}" for p in ports)
+    raise CompileError(
+        "wrong-input",
+        f"the data has no arrays for the model's inputs: {needed}",
+        f"arrays of the data: {held}",
+        "name the arrays like the model's inputs, with the samples along the first axis",
+    )
+
+
+def stored_samples(samples: Array, port: Port, dtype: np.dtype[Any]) -> Array:
+    """Samples as the compiled model has them: stored integers for floats of the file.
+
+    samples  [n, *shape], or one sample
+    dtype    of the value in the model's file
+    """
+    if samples.dtype.kind != "f" or dtype.kind != "f" or port.dtype.is_float:
+        return samples
+    samples = samples.reshape(-1, *port.shape)
+    if port.quant is not None and port.quant.axis is None:
+        return quantized(samples, port.dtype, port.quant)
+    return stored_features(samples, port.quant)  # `--io-dtype int16`
+
+
+def real_samples(samples: Array, port: Port, dtype: np.dtype[Any]) -> Array:
+    """Samples as the model's file has them: floats for stored integers of the compiled model."""
+    if samples.dtype.kind not in "iu" or dtype.kind != "f":
+        return samples
+    samples = samples.reshape(-1, *port.shape)
+    if port.quant is None:
+        return samples.astype(dtype)
+    shape = [1] * samples.ndim
+    if port.quant.axis is not None:
+        shape[1 + port.quant.axis] = -1
+    steps = samples.astype(np.int64) - np.reshape(port.quant.zero_point, shape)
+    return np.asarray(steps * np.reshape(port.quant.scale, shape), dtype)
