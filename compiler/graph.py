@@ -135,10 +135,10 @@ class Node:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class State:
-    """What a streaming model remembers from one call to the next.
+    """What a model remembers from one call to the next.
 
-    before, after  the graph's input and output that are the same bytes of the caller's: nobody but
-                   the node that writes `after`, or nodes it depends on, reads `before`
+    before, after  the graph's input and output that are the same bytes of the caller's: no node
+                   behind the one that writes `after` reads `before`
     initial        its stored values after a reset, of its shape and type
     """
 
@@ -153,7 +153,7 @@ class Graph:
 
     notes    what the user should know about how the model was read, one sentence each
     names    of outputs: the texts that their values, or else their columns, stand for, in order
-    states   of a streaming model; their tensors are among `inputs` and `outputs`
+    states   of a model that is called step by step; their tensors are among `inputs` and `outputs`
     waits    of a streaming model, by node: calls that pass before the node runs first
     inlined  for nodes of the body of an operator of the model: that operator, by the node's name
     """
@@ -234,6 +234,11 @@ def verify(graph: Graph) -> None:
             assert name not in defined, f"{node.name}: writes '{name}' twice"
             assert name in graph.tensors, f"{node.name}: output '{name}' has no tensor"
             defined.add(name)
+    position = {node.name: i for i, node in enumerate(graph.nodes)}
+    for state in graph.states:
+        last = position[graph.producers[state.after].name]
+        early = all(position[n.name] <= last for n in graph.readers[state.before])
+        assert early, f"'{state.before}' is written over before it is read"
     for name in graph.outputs:
         assert name in defined, f"graph output '{name}' is never written"
 

@@ -10,11 +10,14 @@ from tinyc.targets import Target
 
 
 def strip_boundary_quantization(graph: Graph, target: Target) -> Graph:
-    for name in graph.inputs:
+    inputs, outputs = (
+        [n for n in side if n not in graph.remembered] for side in (graph.inputs, graph.outputs)
+    )
+    for name in inputs:
         readers = graph.readers[name]
         if len(readers) == 1 and readers[0].op == "Quantize" and name not in graph.outputs:
             graph = _strip(graph, readers[0], name, readers[0].output)
-    for name in graph.outputs:
+    for name in outputs:
         writer = graph.producer(name)
         if writer is not None and writer.op == "Dequantize" and not graph.readers[name]:
             stored = writer.inputs[0]

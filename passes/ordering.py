@@ -72,10 +72,12 @@ class _Memory:
         for i, used in enumerate(zip(reads, writes, strict=True)):
             for name in used[0] | used[1]:
                 users[name] |= 1 << i
-        before = []
+        before, others = [], sum(1 << number[n.name] for n in graph.nodes if n.op != "Keep")
         for node in graph.nodes:
             producers = (graph.producer(t) for t in node.inputs)
             before.append(sum({1 << number[p.name] for p in producers if p is not None}))
+            if node.op == "Keep":  # it writes over what others read
+                before[-1] = others
         kept = frozenset(roots[t] for t in graph.outputs)
         first = sum(size[name] for name in {roots[t] for t in graph.inputs})
         return _Memory(size, tuple(before), reads, writes, users, kept, first)

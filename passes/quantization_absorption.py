@@ -26,10 +26,11 @@ from tinyc.compiler.ops.dense import DenseAttrs
 from tinyc.compiler.ops.depthwise_conv2d import DepthwiseConv2DAttrs
 from tinyc.compiler.ops.fixed_point import LONG_LIMIT
 from tinyc.compiler.ops.op import Call, dequantized
+from tinyc.compiler.ops.time_filter import TimeFilterAttrs
 from tinyc.passes.rewrite import fresh_tensor, joined_origin, replace_nodes, rewrite
 from tinyc.targets import Target
 
-LAYERS = (Conv2DAttrs, ConvNDAttrs, DepthwiseConv2DAttrs, DenseAttrs)
+LAYERS = (Conv2DAttrs, ConvNDAttrs, DepthwiseConv2DAttrs, DenseAttrs, TimeFilterAttrs)
 PACKED = ("Conv2D", "Dense")  # whose kernels read weights of 4 bits
 SUMS = ("Conv2D", "ConvND", "ConvTranspose", "DepthwiseConv2D", "Dense", "MatMul")
 

@@ -16,6 +16,7 @@ TYPES = {
     "int16": tflite.TensorType.INT16, "int32": tflite.TensorType.INT32,
     "int64": tflite.TensorType.INT64, "bool": tflite.TensorType.BOOL,
     "int4": tflite.TensorType.INT4, "string": tflite.TensorType.STRING,
+    "resource": tflite.TensorType.RESOURCE,
 }  # fmt: skip
 
 
@@ -25,6 +26,7 @@ class T:
 
     data   of int4: the packed bytes
     open   axes whose size is not said
+    variable  whether an operator keeps a state in it
     """
 
     name: str
@@ -35,6 +37,7 @@ class T:
     zero: tuple[int, ...] = (0,)
     axis: int = 0
     open: tuple[int, ...] = ()
+    variable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +61,41 @@ def tflite_file(
     operations: Sequence[Operation],
     inputs: Sequence[str],
     outputs: Sequence[str],
+    bodies: Sequence[tuple[Sequence[T], Sequence[Operation]]] = (),
 ) -> bytes:
-    """The bytes of a model with one subgraph; "" among the inputs of an operation: left out."""
+    """The bytes of a model; "" among the inputs of an operation: left out.
+
+    bodies  the tensors and operations of further subgraphs
+    """
     b = flatbuffers.Builder(1024)
-    at = {t.name: i for i, t in enumerate(tensors)} | {"": -1}
     buffers = [_table(b, "Buffer")]
+    kinds = list(dict.fromkeys(o.kind for _, ops in (((), operations), *bodies) for o in ops))
+    graphs = [_subgraph(b, buffers, kinds, tensors, operations, inputs, outputs)]
+    graphs += [_subgraph(b, buffers, kinds, t, o, [], []) for t, o in bodies]
+    codes = [_code(b, kind) for kind in kinds]
+    model = _table(
+        b, "Model", Version=3, OperatorCodes=_tables(b, codes), Subgraphs=_tables(b, graphs),
+        Buffers=_tables(b, buffers),
+    )  # fmt: skip
+    b.Finish(model, file_identifier=b"TFL3")
+    return bytes(b.Output())
+
+
+def _subgraph(
+    b: flatbuffers.Builder,
+    buffers: list[int],
+    kinds: Sequence[str],
+    tensors: Sequence[T],
+    operations: Sequence[Operation],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+) -> int:
+    at = {t.name: i for i, t in enumerate(tensors)} | {"": -1}
+    first = len(buffers)
     for tensor in tensors:
         data = None if tensor.data is None else np.ascontiguousarray(tensor.data).tobytes()
         buffers.append(_table(b, "Buffer", Data=None if data is None else b.CreateByteVector(data)))
-    written = [_tensor(b, t, i + 1) for i, t in enumerate(tensors)]
-    kinds = list(dict.fromkeys(o.kind for o in operations))
-    codes = [_code(b, kind) for kind in kinds]
+    written = [_tensor(b, t, i + first) for i, t in enumerate(tensors)]
     done = [
         _table(
             b, "Operator", OpcodeIndex=kinds.index(o.kind),
@@ -78,17 +105,11 @@ def tflite_file(
         )
         for o in operations
     ]  # fmt: skip
-    graph = _table(
+    return _table(
         b, "SubGraph", Tensors=_tables(b, written), Operators=_tables(b, done),
         Inputs=_integers(b, [at[n] for n in inputs]),
         Outputs=_integers(b, [at[n] for n in outputs]),
     )  # fmt: skip
-    model = _table(
-        b, "Model", Version=3, OperatorCodes=_tables(b, codes), Subgraphs=_tables(b, [graph]),
-        Buffers=_tables(b, buffers),
-    )  # fmt: skip
-    b.Finish(model, file_identifier=b"TFL3")
-    return bytes(b.Output())
 
 
 def _code(b: flatbuffers.Builder, kind: str) -> int:
@@ -103,13 +124,16 @@ def _code(b: flatbuffers.Builder, kind: str) -> int:
 def _options(b: flatbuffers.Builder, operation: Operation) -> dict[str, int]:
     if not operation.options:
         return {}
-    fields = {
-        name: _integers(b, value) if isinstance(value, list | tuple) else value
-        for name, value in operation.fields.items()
-    }
+    fields = {name: _field(b, value) for name, value in operation.fields.items()}
     number = getattr(tflite.BuiltinOptions, operation.options)
     table = _table(b, operation.options, **fields)
     return {"BuiltinOptionsType": number, "BuiltinOptions": table}
+
+
+def _field(b: flatbuffers.Builder, value: Any) -> Any:
+    if isinstance(value, str):
+        return b.CreateString(value)
+    return _integers(b, value) if isinstance(value, list | tuple) else value
 
 
 def _tensor(b: flatbuffers.Builder, tensor: T, buffer: int) -> int:
@@ -126,6 +150,7 @@ def _tensor(b: flatbuffers.Builder, tensor: T, buffer: int) -> int:
         b, "Tensor", Shape=_integers(b, tensor.shape), Type=TYPES[tensor.dtype], Buffer=buffer,
         Name=b.CreateString(tensor.name), Quantization=quantization,
         ShapeSignature=_integers(b, signature) if tensor.open else None,
+        IsVariable=tensor.variable or None,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from tinyc.compiler.onnx_import.folding import is_constant
 from tinyc.compiler.onnx_import.foreign import guarded
 from tinyc.compiler.onnx_import.model_node import model_node, opset_versions
 from tinyc.compiler.onnx_import.operators import FOLDABLE
+from tinyc.compiler.onnx_import.states import DOMAIN
 
 INLINED = "tinyc.inlined"  # metadata of the nodes of a body: the operator that they are part of
 # Their bodies need what is not supported either: loops of unknown length, random numbers.
@@ -20,9 +21,10 @@ def inline_functions(model: onnx.ModelProto, known: Collection[tuple[str, str]])
 
     Nodes of the body of an operator are marked, and named after the node that it was.
     """
-    if model.functions:
+    foreign = [(f.domain, f.name) for f in model.functions if f.domain != DOMAIN]
+    if foreign:
         model = guarded(
-            lambda: onnx.inliner.inline_local_functions(model),
+            lambda: onnx.inliner.inline_selected_functions(model, foreign),
             "bad-model",
             "its functions cannot be inlined",
             f"graph '{model.graph.name}'",

@@ -26,6 +26,7 @@ from tinyc.compiler.onnx_import import (
     shapes,
     signal,
     spatial,
+    states,
     svm,
     text,
     trees,
@@ -248,10 +249,16 @@ CLASSIC: dict[str, Reader] = {  # machine learning before networks: ai.onnx.ml
     "ZipMap": labels.read_zip_map,
 }
 
+OWN: dict[str, Reader] = {  # what TensorFlow Lite files become
+    "Shift": states.read_shift,
+    "TimeFilter": states.read_time_filter,
+}
+
 READERS: dict[tuple[str, str], Reader] = {
     **{("", op): reader for op, reader in STANDARD.items()},
     **{("com.microsoft", op): reader for op, reader in MICROSOFT.items()},
     **{("ai.onnx.ml", op): reader for op, reader in CLASSIC.items()},
+    **{(states.DOMAIN, op): reader for op, reader in OWN.items()},
 }
 
 # Evaluated by onnx when every input is constant: what shapes and parameters are computed with.

@@ -24,6 +24,7 @@ from tinyc.compiler.onnx_import.model_node import (
     tensor_array,
 )
 from tinyc.compiler.onnx_import.operators import FOLDABLE, READERS
+from tinyc.compiler.onnx_import.states import remembered, with_states, without_initializers
 from tinyc.compiler.onnx_import.widening import read_typed
 from tinyc.compiler.ops.reshape import ReshapeAttrs
 
@@ -48,7 +49,9 @@ def read_onnx(
 
     Raises CompileError when the file is damaged or asks for something unsupported.
     """
-    model = inline_functions(load_model(path), READERS.keys())
+    model = load_model(path)
+    states = remembered(model)
+    model = inline_functions(without_initializers(model, states), READERS.keys())
     versions = opset_versions(model)
     nodes = _live_nodes(model.graph, versions)
     _check_operators(nodes, model.graph)
@@ -74,7 +77,7 @@ def read_onnx(
         {o: build.names[o] for o in outputs if o in build.names},
         inlined={n.name: inlined_operator(n.proto) for n in nodes if inlined_operator(n.proto)},
     )
-    graph = graph.with_nodes(build.nodes)
+    graph = with_states(graph.with_nodes(build.nodes), states)
     verify(graph)
     return graph
 

@@ -23,6 +23,7 @@ from tinyc.compiler.ops.gather import GATHER
 from tinyc.compiler.ops.grams import GRAMS
 from tinyc.compiler.ops.grid_sample import GRID_SAMPLE
 from tinyc.compiler.ops.input_rows import INPUT_ROWS
+from tinyc.compiler.ops.keep import KEEP
 from tinyc.compiler.ops.kernel import Kernel
 from tinyc.compiler.ops.local_response import LOCAL_RESPONSE
 from tinyc.compiler.ops.look_up import LOOK_UP
@@ -49,6 +50,7 @@ from tinyc.compiler.ops.svm import SVM_OPS
 from tinyc.compiler.ops.take_columns import TAKE_COLUMNS
 from tinyc.compiler.ops.tensor_program import TENSOR_PROGRAM
 from tinyc.compiler.ops.text_functions import TEXT_OPS
+from tinyc.compiler.ops.time_filter import TIME_FILTER
 from tinyc.compiler.ops.top_k import TOP_K
 from tinyc.compiler.ops.transpose import TRANSPOSE
 from tinyc.compiler.ops.tree_ranks import TREE_RANKS
@@ -92,6 +94,7 @@ OPS: dict[str, Op] = {
         EXPAND,
         GATHER,
         INPUT_ROWS,
+        KEEP,
         LOCAL_RESPONSE,
         LOOK_UP,
         MATMUL,
@@ -114,6 +117,7 @@ OPS: dict[str, Op] = {
         SOFTMAX_ZERO,
         TAKE_COLUMNS,
         TENSOR_PROGRAM,
+        TIME_FILTER,
         TOP_K,
         TRANSPOSE,
         TREES,

@@ -1,6 +1,6 @@
 """The ONNX graph while it grows: stored values, the reals they stand for, and new nodes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,20 @@ TO_LAST = {3: (0, 2, 1), 4: (0, 2, 3, 1), 5: (0, 2, 3, 4, 1)}
 
 
 @dataclass(slots=True)
+class Variable:
+    """A resource variable while the operators are read one after the other.
+
+    initial  None until CALL_ONCE gives it
+    before   the input that has its value before the run; "" until it is read
+    now      the value that it has; "" until it is assigned
+    """
+
+    initial: Array | None = None
+    before: str = ""
+    now: str = ""
+
+
+@dataclass(slots=True)
 class OnnxGraph:
     """Every ONNX node bears the name of the operator that it is a part of.
 
@@ -28,6 +42,9 @@ class OnnxGraph:
     reals    the dequantized value of each stored one
     shared   the name of each constant, by type, shape and bytes
     fresh    values of the operator at hand that nothing reads yet, and the node of each
+    bodies   the operators of the other subgraphs
+    handles, variables  the key of each handle, the variable of each key
+    states   pairs of an input whose constant is its first value, and the output that comes next
     """
 
     taken: set[str]
@@ -38,6 +55,10 @@ class OnnxGraph:
     shared: dict[tuple[Any, ...], str] = field(default_factory=dict)
     fresh: dict[str, onnx.NodeProto] = field(default_factory=dict)
     elements: int = 0
+    bodies: Mapping[int, tuple[LiteOperator, ...]] = field(default_factory=dict)
+    handles: dict[str, str] = field(default_factory=dict)
+    variables: dict[str, Variable] = field(default_factory=dict)
+    states: list[tuple[str, str]] = field(default_factory=list)
 
     def add(self, op: str, *inputs: str, **attributes: Any) -> str:
         """Append a node with one output."""
@@ -104,11 +125,28 @@ class OnnxGraph:
         zero_point = self.constant(np.array(quant.zero_point).reshape(shape), dtype)
         return scale, zero_point, {} if quant.axis is None else {"axis": quant.axis}
 
+    def stored(self, value: str, tensor: LiteTensor) -> str:
+        """The real `value` as `tensor` stores it."""
+        if tensor.quant is None:
+            return value
+        scale, zero_point, axis = self._parameters(tensor.dtype, tensor.quant)
+        return self.add("QuantizeLinear", value, scale, zero_point, **axis)
+
+    def state(self, name: str, initial: Array) -> str:
+        """The value that a state has before the run; a constant until it is remembered."""
+        before = self._unused(f"{name} before")
+        self._hold(before, initial)
+        return before
+
+    def remember(self, before: str, after: str) -> None:
+        """`after`, which is nothing else, is what the state is before the next run."""
+        self.fresh.pop(after, None)
+        self.states.append((before, after))
+
     def define(self, tensor: LiteTensor, value: str) -> None:
         """Say that `value` is what `tensor` stands for; from now on it bears its name."""
         if tensor.quant is not None:
-            scale, zero_point, axis = self._parameters(tensor.dtype, tensor.quant)
-            value = self.add("QuantizeLinear", value, scale, zero_point, **axis)
+            value = self.stored(value, tensor)
         elif value not in self.fresh:  # it has a name already, or is needed under its own
             value = self.add("Identity", value)
         outputs = self.fresh.pop(value).output

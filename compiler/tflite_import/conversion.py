@@ -20,10 +20,12 @@ from onnx.shape_inference import infer_shapes
 
 from tinyc.compiler.errors import CompileError, unsupported_operators
 from tinyc.compiler.onnx_import.foreign import guarded
+from tinyc.compiler.onnx_import.states import DOMAIN, STATE, bodies
 from tinyc.compiler.tflite_import.building import OnnxGraph
 from tinyc.compiler.tflite_import.lite_model import LiteModel, LiteOperator, LiteTensor
 from tinyc.compiler.tflite_import.operators import READERS
 from tinyc.compiler.tflite_import.reading import NUMPY_TYPES, read_model
+from tinyc.compiler.tflite_import.variables import end_variables
 
 OPSET, IR_VERSION = 21, 10
 NAME = "tflite"
@@ -38,9 +40,10 @@ def onnx_of(content: bytes, where: str) -> onnx.ModelProto:
     """
     lite = read_model(content, where)
     _check_operators(lite.operators)
-    graph = OnnxGraph(_names(lite))
+    graph = OnnxGraph(_names(lite), bodies=lite.bodies)
     for operator in lite.operators:
         _convert(graph, operator)
+    end_variables(graph)
     written = {t for operator in lite.operators for t in operator.outputs}
     for output in lite.outputs:
         if output not in written:  # an input or a constant
@@ -50,14 +53,21 @@ def onnx_of(content: bytes, where: str) -> onnx.ModelProto:
         make_graph(
             graph.nodes,
             NAME,
-            [_declared(t) for t in lite.inputs],
-            [_declared(t) for t in lite.outputs],
+            [*(_declared(t) for t in lite.inputs), *(_state(graph, s) for s, _ in graph.states)],
+            [*(_declared(t) for t in lite.outputs),
+             *(_state(graph, s, after) for s, after in graph.states)],
             list(graph.constants.values()),
-            value_info=[_declared(t) for t in sorted(inner, key=attrgetter("name")) if t.shape],
+            value_info=[_declared(t) for t in sorted(inner, key=attrgetter("name"))
+                        if t.shape and t.dtype != "resource"],
         ),
         opset_imports=[make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
-    )
+    )  # fmt: skip
+    for before, after in graph.states:
+        model.metadata_props.add(key=f"{STATE}{before}", value=after)
+    if any(node.domain == DOMAIN for node in graph.nodes):
+        model.opset_import.append(make_opsetid(DOMAIN, 1))
+        model.functions.extend(bodies(OPSET))
     guarded(  # against the shapes and types that the file says
         lambda: infer_shapes(model, check_type=True, strict_mode=True, data_prop=True),
         "bad-model",
@@ -97,6 +107,12 @@ def _convert(graph: OnnxGraph, operator: LiteOperator) -> None:
     values = results if isinstance(results, tuple) else (results,)
     for tensor, value in zip(operator.outputs, values, strict=False):
         graph.define(tensor, value)
+
+
+def _state(graph: OnnxGraph, before: str, name: str = "") -> onnx.ValueInfoProto:
+    """A state as an input, or as the output `name`."""
+    first = graph.constants[before]
+    return make_tensor_value_info(name or before, first.data_type, first.dims)
 
 
 def _declared(tensor: LiteTensor) -> onnx.ValueInfoProto:

@@ -7,7 +7,7 @@ from typing import NoReturn
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array, QParams, Shape
 
-Option = int | float | tuple[int, ...]
+Option = int | float | str | tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,6 +88,11 @@ class LiteOperator:
             self.malformed(f"the option '{name}' is missing")
         return float(value)
 
+    def text(self, name: str) -> str:
+        """An option that is a text; "" when it is missing."""
+        value = self.options.get(name, "")
+        return value if isinstance(value, str) else ""
+
     def _option(self, name: str, default: float | None) -> Option | None:
         return self.options.get(name) if self.options else default
 
@@ -122,8 +127,12 @@ class LiteOperator:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LiteModel:
-    """operators are those that the outputs depend on, in execution order."""
+    """operators are those that the outputs and the variables depend on, in execution order.
+
+    bodies  the operators of the other subgraphs, by number
+    """
 
     inputs: tuple[LiteTensor, ...]
     outputs: tuple[LiteTensor, ...]
     operators: tuple[LiteOperator, ...]
+    bodies: Mapping[int, tuple[LiteOperator, ...]]

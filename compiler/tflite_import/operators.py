@@ -1,6 +1,13 @@
 """The operators of TensorFlow Lite that are read, by their names in the schema."""
 
-from tinyc.compiler.tflite_import import movement, pointwise, recurrent, spatial
+from tinyc.compiler.tflite_import import (
+    memory,
+    movement,
+    pointwise,
+    recurrent,
+    spatial,
+    variables,
+)
 from tinyc.compiler.tflite_import.building import Reader
 
 READERS: dict[str, Reader] = {
@@ -9,10 +16,12 @@ READERS: dict[str, Reader] = {
     "ADD_N": pointwise.read_add_n,
     "ARG_MAX": pointwise.extreme_position("ArgMax"),
     "ARG_MIN": pointwise.extreme_position("ArgMin"),
+    "ASSIGN_VARIABLE": variables.read_assign,
     "AVERAGE_POOL_2D": spatial.pool("AveragePool"),
     "BATCH_MATMUL": pointwise.read_batch_matmul,
     "BATCH_TO_SPACE_ND": movement.read_batch_to_space,
     "BROADCAST_TO": movement.read_broadcast_to,
+    "CALL_ONCE": variables.read_call_once,
     "CAST": pointwise.read_cast,
     "CEIL": pointwise.unary("Ceil"),
     "CONCATENATION": movement.read_concatenation,
@@ -78,6 +87,7 @@ READERS: dict[str, Reader] = {
     "RELU6": pointwise.clip(0.0, 6.0),
     "RELU_0_TO_1": pointwise.clip(0.0, 1.0),
     "RELU_N1_TO_1": pointwise.clip(-1.0, 1.0),
+    "READ_VARIABLE": variables.read_read,
     "RESHAPE": movement.read_reshape,
     "RESIZE_BILINEAR": spatial.resize("linear"),
     "RESIZE_NEAREST_NEIGHBOR": spatial.resize("nearest"),
@@ -102,6 +112,7 @@ READERS: dict[str, Reader] = {
     "STRIDED_SLICE": movement.read_strided_slice,
     "SUB": pointwise.binary("Sub"),
     "SUM": pointwise.reduction("ReduceSum"),
+    "SVDF": memory.read_svdf,
     "TANH": pointwise.unary("Tanh"),
     "TILE": movement.read_tile,
     "TOPK_V2": movement.read_top_k,
@@ -109,5 +120,6 @@ READERS: dict[str, Reader] = {
     "TRANSPOSE_CONV": spatial.read_transpose_conv,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": recurrent.read_lstm,
     "UNPACK": movement.read_unpack,
+    "VAR_HANDLE": variables.read_handle,
     "ZEROS_LIKE": movement.read_zeros_like,
 }

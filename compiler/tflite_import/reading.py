@@ -20,7 +20,7 @@ NO_FIELD = "^GetRootAs|BufferHasIdentifier$|AsNumpy$|Length$|IsNone$"  # of acce
 
 
 def read_model(content: bytes, where: str) -> LiteModel:
-    """The first subgraph of the model; the others belong to control flow.
+    """The first subgraph of the model, and those that give variables their first values.
 
     Raises CompileError("bad-model"), also for whatever the schema's accessors raise.
     """
@@ -33,8 +33,23 @@ def _model(content: bytes) -> LiteModel:
     root = tflite.Model.GetRootAs(content, 0)
     if root.Version() != SCHEMA_VERSION or not root.SubgraphsLength():
         raise ValueError(f"no graph of schema version {SCHEMA_VERSION}")
-    graph = root.Subgraphs(0)
     kinds = [_kind(root.OperatorCodes(i)) for i in _within(content, root.OperatorCodesLength())]
+    tensors, operators = _subgraph(content, root, root.Subgraphs(0), kinds)
+    graph = root.Subgraphs(0)
+    inputs = tuple(tensors[i] for i in _indices(graph.InputsAsNumpy()))
+    outputs = tuple(tensors[i] for i in _indices(graph.OutputsAsNumpy()))
+    called = {o.integer("init_subgraph_index", 0) for o in operators if o.kind == "CALL_ONCE"}
+    bodies = {
+        i: _subgraph(content, root, root.Subgraphs(i), kinds)[1]
+        for i in sorted(called)
+        if 0 < i < root.SubgraphsLength()
+    }
+    return LiteModel(inputs, tuple(dict.fromkeys(outputs)), _live(operators, outputs), bodies)
+
+
+def _subgraph(
+    content: bytes, root: Any, graph: Any, kinds: list[str]
+) -> tuple[tuple[LiteTensor, ...], tuple[LiteOperator, ...]]:
     names: set[str] = set()
     tensors = tuple(
         _tensor(content, root, graph.Tensors(i), i, names)
@@ -44,9 +59,7 @@ def _model(content: bytes) -> LiteModel:
         _operator(graph.Operators(i), i, kinds, tensors)
         for i in _within(content, graph.OperatorsLength())
     )
-    inputs = tuple(tensors[i] for i in _indices(graph.InputsAsNumpy()))
-    outputs = tuple(tensors[i] for i in _indices(graph.OutputsAsNumpy()))
-    return LiteModel(inputs, tuple(dict.fromkeys(outputs)), _live(operators, outputs))
+    return tensors, operators
 
 
 def _within(content: bytes, count: int) -> range:
@@ -173,7 +186,7 @@ def _options(table: Any) -> Mapping[str, Option]:
 
 
 def _fields(options: Any) -> dict[str, Option]:
-    """Every number and every vector of numbers of a table.
+    """Every number, text and vector of numbers of a table.
 
     The accessors of a vector `A` are A, AAsNumpy, ALength and AIsNone.
     """
@@ -186,6 +199,8 @@ def _fields(options: Any) -> dict[str, Option]:
                 found[_snake(name)] = _indices(getattr(options, f"{name}AsNumpy")())
         elif not re.search(NO_FIELD, name):
             value = getattr(options, name)()
+            if isinstance(value, bytes):
+                found[_snake(name)] = _text(value)
             if isinstance(value, int | float):
                 found[_snake(name)] = value
     return found
@@ -199,10 +214,10 @@ def _snake(name: str) -> str:
 def _live(
     operators: tuple[LiteOperator, ...], outputs: Iterable[LiteTensor]
 ) -> tuple[LiteOperator, ...]:
-    """The operators that the outputs depend on."""
+    """The operators that the outputs depend on, and what is assigned to variables."""
     needed, live = set(outputs), []
     for operator in reversed(operators):
-        if needed.intersection(operator.outputs):
+        if operator.kind in EFFECTS or needed.intersection(operator.outputs):
             needed.update(t for t in operator.inputs if t is not None)
             live.append(operator)
     return tuple(reversed(live))
@@ -219,4 +234,5 @@ TYPES = {v: n.lower() for v, n in _names(tflite.TensorType).items()}
 NUMPY_TYPES = frozenset(
     "bool int8 uint8 int16 uint16 int32 uint32 int64 uint64 float16 float32 float64".split()
 )
+EFFECTS = ("ASSIGN_VARIABLE", "CALL_ONCE")  # operators without outputs
 QUANTIZED = ("int8", "uint8", "int16", "int32")  # types whose scales are meant

@@ -1,4 +1,7 @@
-"""UNIDIRECTIONAL_SEQUENCE_LSTM -> LSTM that starts from a state of zeros in every run."""
+"""UNIDIRECTIONAL_SEQUENCE_LSTM -> LSTM; one of a single step goes on from where the last run ended.
+
+Of several steps it takes a whole sequence in a run, which begins with zeros.
+"""
 
 import numpy as np
 
@@ -10,6 +13,7 @@ from tinyc.compiler.tflite_import.lite_model import LiteOperator, LiteTensor
 OF_INPUT, OF_STATE, BIAS = (1, 4, 2, 3), (5, 8, 6, 7), (12, 15, 13, 14)
 PEEPHOLES = (9, 11, 10)  # input, output, forget
 PROJECTION, NORMALIZATION = (16, 17), (20, 21, 22, 23)
+STATES = (18, 19)  # output and cell
 TANH = 4
 # What the converter from Keras writes, whose layer has no clip: a cell of 10 is far in saturation.
 USUAL_CLIP = 10.0
@@ -30,14 +34,28 @@ def read_lstm(graph: OnnxGraph, op: LiteOperator) -> str:
     if 0 < clip < min(USUAL_CLIP, x.shape[0 if time_major else 1]):
         op.refuse(f"an LSTM that clips its cell at {clip} is not supported")
     bias = _real_gates(op, BIAS)
-    y, *_ = graph.add_several(
+    states = _states(graph, op, x.shape[1 if time_major else 0], bias.size // 4)
+    y, *after = graph.add_several(
         "LSTM", 3, _steps_first(graph, graph.real(x), time_major),
         _weights(graph, op, OF_INPUT), _weights(graph, op, OF_STATE),
-        graph.constant([[*bias, *np.zeros_like(bias)]], "float32"), "", "", "",
+        graph.constant([[*bias, *np.zeros_like(bias)]], "float32"), "", *(states or ("", "")),
         *_peepholes(graph, op), hidden_size=bias.size // 4,
     )  # fmt: skip
+    for before, now in zip(states, after, strict=False):
+        graph.remember(before, now)
     y = graph.add("Squeeze", y, graph.constant([1]))
     return _steps_first(graph, y, time_major)
+
+
+def _states(graph: OnnxGraph, op: LiteOperator, batch: int, hidden: int) -> tuple[str, ...]:
+    """The states of an LSTM of one step before the run, output and cell; none of several steps."""
+    x, tensors = op.input(0), [op.optional(place) for place in STATES]
+    if x.shape[0 if op.integer("time_major") else 1] > 1:
+        return ()
+    if any(t is None or not t.variable for t in tensors):
+        op.refuse("an LSTM of one step without variable tensors is not supported")
+    zeros = np.zeros((1, batch, hidden), np.float32)
+    return tuple(graph.state(t.name, zeros) for t in tensors if t is not None)
 
 
 def _steps_first(graph: OnnxGraph, value: str, time_major: bool) -> str:
