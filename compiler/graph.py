@@ -236,8 +236,10 @@ def verify(graph: Graph) -> None:
             defined.add(name)
     position = {node.name: i for i, node in enumerate(graph.nodes)}
     for state in graph.states:
-        last = position[graph.producers[state.after].name]
-        early = all(position[n.name] <= last for n in graph.readers[state.before])
+        writer = graph.producer(state.after)
+        last = position[writer.name] if writer else len(position)
+        readers = [n for n in graph.readers[state.before] if n.op != "Keep"]  # copied in time
+        early = all(position[n.name] <= last for n in readers)
         assert early, f"'{state.before}' is written over before it is read"
     for name in graph.outputs:
         assert name in defined, f"graph output '{name}' is never written"

@@ -101,6 +101,13 @@ def read_graph(model: Path, target: Target, options: Options = DEFAULTS) -> Grap
     if options.tree_features == "int16":
         graph = rank_tree_features(graph, target)
         dump.write("rank_tree_features", graph)
+    if graph.states and (options.stream or options.io == "rows"):
+        raise CompileError(
+            "wrong-option",
+            "the model remembers tensors from run to run: its input comes whole, a step a run",
+            f"option {'stream' if options.stream else 'io'}",
+            "compile it without --stream and --io rows",
+        )
     if options.stream:
         graph = stream_graph(graph, options.stream)
         dump.write("stream_graph", graph)

@@ -80,7 +80,27 @@ def materialize_outputs(graph: Graph) -> Graph:
             taken.add(roots[name])
         else:
             graph = _with_copy(graph, position)
-    return graph
+    return _keep_last(graph)
+
+
+def _keep_last(graph: Graph) -> Graph:
+    """What is kept for the next run is written when nobody reads what lies there any more.
+
+    One state that becomes another one is copied before any of them is written over.
+    """
+    roots = roots_of(graph)
+    last = [n for n in graph.nodes if n.op == "Keep" and n.output in graph.remembered]
+    copies: list[Node] = []
+    kept, new = [], []
+    for node in last:
+        x = graph.tensors[node.inputs[0]]
+        if roots[x.name] in graph.remembered:
+            copy = replace(x, name=_unused(f"{x.name}_copy", graph))
+            copies.append(Node(f"copy of {x.name}", "Keep", (x.name,), (copy.name,)))
+            new.append(copy)
+            node = replace(node, inputs=(copy.name,))
+        kept.append(node)
+    return graph.with_nodes([*(n for n in graph.nodes if n not in last), *copies, *kept], new)
 
 
 def _with_copy(graph: Graph, position: int) -> Graph:

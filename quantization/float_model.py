@@ -15,6 +15,7 @@ from tinyc.compiler.graph import Array, Shape
 from tinyc.compiler.onnx_import.foreign import guarded
 from tinyc.compiler.onnx_import.inputs import read_inputs
 from tinyc.compiler.onnx_import.loading import load_model
+from tinyc.compiler.onnx_import.states import has_states
 from tinyc.quantization.runtime import session_of
 
 LEAST_OPSET = 13  # the first in which DequantizeLinear has an axis
@@ -135,6 +136,13 @@ def read_float_model(
             "bad-model", "its functions cannot be inlined", where,
         )  # fmt: skip
     _refuse_quantized(proto, where)
+    if has_states(proto):
+        raise CompileError(
+            "unsupported-op",
+            "a model that remembers tensors from run to run cannot be changed",
+            where,
+            "quantize or prune it before it is converted to TensorFlow Lite",
+        )
     inputs, _ = read_inputs(proto.graph, input_shapes, dims)
     proto = _with_shapes(proto, {tensor.name: tensor.shape for tensor in inputs})
     version = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 0)

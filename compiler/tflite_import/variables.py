@@ -45,8 +45,14 @@ def read_read(graph: OnnxGraph, op: LiteOperator) -> str:
 
 
 def read_assign(graph: OnnxGraph, op: LiteOperator) -> tuple[str, ...]:
-    key = _known(op, graph.handles, op.input(0))
-    graph.variables[key].now = graph.value(op.input(1))
+    variable, value = graph.variables[_known(op, graph.handles, op.input(0))], op.input(1)
+    first = variable.initial
+    if first is not None and (first.shape, first.dtype) != (value.shape, value.dtype):
+        op.refuse(
+            f"a variable that is {first.dtype}{list(first.shape)} at first, then "
+            f"{value.dtype}{list(value.shape)}, is not supported"
+        )
+    variable.now = graph.value(value)
     return ()
 
 
