@@ -431,7 +431,8 @@ class Written:
     results: dict[str, Array]
 
 
-def written(cases: Sequence[Case], quantized: bool = False) -> Written:
+def written(cases: Sequence[Case], stored: str = "") -> Written:
+    """stored: the type of activations, "int8" or "int16"; "": floats."""
     tensors: list[T] = []
     operations, sample, results = [], {}, {}
     for number, case in enumerate(cases):
@@ -439,14 +440,14 @@ def written(cases: Sequence[Case], quantized: bool = False) -> Written:
         given = case.values or tuple(values_of(case.dtype, shape, rng) for shape in case.shapes)
         own = [T(f"x{i}", v.shape, str(v.dtype), v) for i, v in enumerate(given)]
         parts = [*own, *case.constants]
-        if quantized:
-            parts = quantized_parts(case.kind, parts)
+        if stored:
+            parts = quantized_parts(case.kind, parts, stored)
         parts = [replace(t, name=f"c{number}_{t.name}") for t in parts]
         activations = parts[: len(given)]
         sample |= {t.name: t.data for t in activations if t.data is not None}
         ordered = [None if i is None else parts[i] for i in case.order or range(len(parts))]
         found = case.means(*(None if t is None else reals(t) for t in ordered))
-        made = [result(f"c{number}_y{i}", np.asarray(v), case, quantized)
+        made = [result(f"c{number}_y{i}", np.asarray(v), case, stored)
                 for i, v in enumerate(found if isinstance(found, tuple | list) else (found,))]  # fmt: skip
         results |= {t.name: v for t, v in made}
         tensors += [replace(t, data=None) for t in activations]
@@ -467,11 +468,11 @@ STATEFUL = {  # tests/test_tflite_states.py has them
     "ASSIGN_VARIABLE", "CALL_ONCE", "READ_VARIABLE", "SVDF", "VAR_HANDLE",
 }  # fmt: skip
 OF_ONE_SCALE = ("MAXIMUM", "MINIMUM")  # as TensorFlow Lite demands for them
-COMMON = 0.02, 5
+COMMON = {"int8": (0.02, 5), "int16": (0.0001, 0)}
 
 
-def quantized_parts(kind: str, parts: list[T]) -> list[T]:
-    """The same in 8 bits, with weights that have a scale for each output channel."""
+def quantized_parts(kind: str, parts: list[T], dtype: str) -> list[T]:
+    """The same in 8 or 16 bits, with weights of 8 that have a scale for each output channel."""
     stored = []
     for part in parts:
         data, axis = part.data, {"CONV_2D": 0, "TRANSPOSE_CONV": 0, "DEPTHWISE_CONV_2D": 3}
@@ -487,24 +488,29 @@ def quantized_parts(kind: str, parts: list[T]) -> list[T]:
         elif part.name == "b":
             scale = np.float32(stored[0].scale[0]) * np.array(stored[1].scale, np.float32)
             scale = np.broadcast_to(scale, data.shape)
-            values = np.rint(data / scale).astype(np.int32)
-            stored.append(replace(part, data=values, dtype="int32", scale=tuple(scale.tolist())))
+            wide = "int64" if dtype == "int16" else "int32"
+            values = np.rint(data / scale).astype(wide)
+            stored.append(replace(part, data=values, dtype=wide, scale=tuple(scale.tolist())))
         else:
-            scale, zero = COMMON if kind in OF_ONE_SCALE else scale_of(data)
-            stored.append(replace(part, data=steps(data, scale, zero), dtype="int8",
+            own = "int8" if part.name == "w" else dtype
+            scale, zero = COMMON[own] if kind in OF_ONE_SCALE else scale_of(data, own)
+            stored.append(replace(part, data=steps(data, scale, zero, own), dtype=own,
                                   scale=(scale,), zero=(zero,)))  # fmt: skip
     return stored
 
 
-def scale_of(values: Array) -> tuple[float, int]:
-    """A scale and a zero point for int8 that reach over the values."""
+def scale_of(values: Array, dtype: str) -> tuple[float, int]:
+    """A scale and a zero point that reach over the values; of int16 it is 0."""
+    if dtype == "int16":
+        return float(np.float32(np.abs(values).max(initial=0) / 32767 or 1.0)), 0
     low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
     scale = float(np.float32((high - low) / 255 or 1.0))
     return scale, int(np.clip(np.rint(-128 - low / scale), -128, 127))
 
 
-def steps(values: Array, scale: float, zero: int) -> Array:
-    return np.asarray(np.clip(np.rint(values / scale) + zero, -128, 127), np.int8)
+def steps(values: Array, scale: float, zero: int, dtype: str) -> Array:
+    limits = np.iinfo(dtype)
+    return np.asarray(np.clip(np.rint(values / scale) + zero, limits.min, limits.max), dtype)
 
 
 def reals(tensor: T) -> Array:
@@ -518,19 +524,19 @@ def reals(tensor: T) -> Array:
     return (tensor.data.astype(np.int64) - tensor.zero[0]) * scale
 
 
-def result(name: str, values: Array, case: Case, quantized: bool) -> tuple[T, Array]:
+def result(name: str, values: Array, case: Case, dtype: str) -> tuple[T, Array]:
     if values.dtype.kind != "f":
         return T(name, values.shape, str(values.dtype)), values
-    if not quantized:
+    if not dtype:
         return T(name, values.shape, "float32"), values
-    scale, zero = COMMON if case.kind in OF_ONE_SCALE else scale_of(values)
-    stored = T(name, values.shape, "int8", scale=(scale,), zero=(zero,))
-    return stored, steps(values, scale, zero)
+    scale, zero = COMMON[dtype] if case.kind in OF_ONE_SCALE else scale_of(values, dtype)
+    stored = T(name, values.shape, dtype, scale=(scale,), zero=(zero,))
+    return stored, steps(values, scale, zero, dtype)
 
 
 def assert_close(case: str, found: Array, wanted: Array) -> None:
     assert found.shape == wanted.shape, case
-    if wanted.dtype == np.int8:
+    if wanted.dtype in (np.int8, np.int16):
         assert np.abs(found.astype(int) - wanted).max(initial=0) <= 1, case
     elif wanted.dtype.kind == "f":
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5, err_msg=case)
@@ -542,11 +548,11 @@ def test_every_operator_has_a_case() -> None:
     assert {case.kind for case in CASES} | STATEFUL == set(READERS)
 
 
-@pytest.mark.parametrize("quantized", [False, True], ids=["float", "int8"])
-def test_operators_mean_what_numpy_computes(quantized: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stored", ["", "int8"])  # onnxruntime has no ArgMax and pools of int16
+def test_operators_mean_what_numpy_computes(stored: str, tmp_path: Path) -> None:
     """The reading alone: onnxruntime computes the ONNX form of all operators in one file."""
-    cases = [c for c in CASES if c.quantized or not quantized]
-    file, path = written(cases, quantized), tmp_path / "m.tflite"
+    cases = [c for c in CASES if c.quantized or not stored]
+    file, path = written(cases, stored), tmp_path / "m.tflite"
     path.write_bytes(file.content)
 
     found = run_onnxruntime(load_model(path), file.sample)
@@ -555,11 +561,11 @@ def test_operators_mean_what_numpy_computes(quantized: bool, tmp_path: Path) -> 
         assert_close(f"{cases[int(name[1 : name.index('_')])].kind} {name}", found[name], wanted)
 
 
-@pytest.mark.parametrize("quantized", [False, True], ids=["float", "int8"])
+@pytest.mark.parametrize("stored", ["", "int8", "int16"])
 @pytest.mark.parametrize("target", ["host", pytest.param("cortex-m4", marks=pytest.mark.slow)])
-def test_operators_compute_what_numpy_does(quantized: bool, target: str, tmp_path: Path) -> None:
-    cases = [c for c in CASES if c.quantized or not quantized]
-    file, path = written(cases, quantized), tmp_path / "m.tflite"
+def test_operators_compute_what_numpy_does(stored: str, target: str, tmp_path: Path) -> None:
+    cases = [c for c in CASES if c.quantized or not stored]
+    file, path = written(cases, stored), tmp_path / "m.tflite"
     path.write_bytes(file.content)
 
     (found,) = run_c(optimized(read_onnx(path)), [file.sample], target)
@@ -579,7 +585,7 @@ FLOAT_STAYS = frozenset(["CONCATENATION", "UNIDIRECTIONAL_SEQUENCE_LSTM"])
 )  # fmt: skip
 def test_a_quantized_operator_leaves_no_float(case: Case, tmp_path: Path) -> None:
     path = tmp_path / "m.tflite"
-    path.write_bytes(written([case], quantized=True).content)
+    path.write_bytes(written([case], "int8").content)
 
     graph = optimized(read_onnx(path))
 
@@ -697,18 +703,6 @@ def test_unknown_operators_are_named_all_at_once(tmp_path: Path) -> None:
     )
 
 
-def test_activations_of_16_bits_are_refused(tmp_path: Path) -> None:
-    tensors = [T("x", (1, 3), "int16", scale=(0.1,)), T("y", (1, 3), "int16", scale=(0.1,))]
-
-    error = refusal(tmp_path, tensors, Operation("TANH", ("x",), ("y",)))
-
-    assert str(error) == (
-        "error[unsupported-type]: quantized activations of 16 bits are not supported\n"
-        "  --> tensor 'x' of node 'TANH_0' (TANH)\n"
-        "  help: convert the model with 8-bit activations"
-    )
-
-
 def test_strings_are_refused(tmp_path: Path) -> None:
     error = refusal(tmp_path, [T("x", (3,), "string"), T("y", (3,))],
                     Operation("CAST", ("x",), ("y",)))  # fmt: skip
@@ -747,7 +741,7 @@ def test_a_truncated_file_is_refused(part: float, tmp_path: Path) -> None:
 
 def test_every_verb_takes_a_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     case = next(c for c in CASES if c.kind == "FULLY_CONNECTED")
-    file, path, data = written([case], quantized=True), tmp_path / "m.tflite", tmp_path / "d.npz"
+    file, path, data = written([case], "int8"), tmp_path / "m.tflite", tmp_path / "d.npz"
     path.write_bytes(file.content)
     np.savez(data, **{n: x[None] for n, x in file.sample.items()})
     verbs = (

@@ -381,3 +381,47 @@ def test_int8_outside_leaves_the_state_alone(tmp_path: Path) -> None:
 
     assert [str(p.dtype) for p in artifact.report.inputs] == ["int8"]
     assert artifact.report.state_bytes == 6 * 8 * 2
+
+
+def keyword_model(folder: Path, sizes: Sequence[tuple[int, int, int]], inputs: int = 40) -> Path:
+    """SVDF layers (units, rank, memory) of int8 with states of int16 between 16-bit ends.
+
+    As the example of keywords that TensorFlow Lite for microcontrollers measures itself by.
+    """
+    tensors = [T("x", (1, inputs), "int16", scale=(0.001,)),
+               T("s0", (1, inputs), "int8", scale=(0.1,))]  # fmt: skip
+    operations = [Operation("QUANTIZE", ("x",), ("s0",))]
+    for number, (units, rank, memory) in enumerate(sizes):
+        layer = Svdf(inputs, units, memory, rank, state="int16", activation=RELU)
+        parts, svdf = svdf_parts(layer)
+        names = {t.name: f"{t.name}{number}" for t in parts}
+        names |= {"x": f"s{number}", "y": f"s{number + 1}"}
+        tensors += [replace(t, name=names[t.name]) for t in parts if t.name != "x"]
+        inner = tuple(names[n] for n in svdf.inputs)
+        operations.append(replace(svdf, inputs=inner, outputs=(names["y"],)))
+        inputs = units
+    w = generator().integers(-127, 128, (12, inputs)).astype(np.int8)
+    b = np.zeros(12, np.int32)
+    tensors += [
+        T("w", w.shape, "int8", w, (0.004,)),
+        T("b", (12,), "int32", b, (0.00016,)),
+        T("scores", (1, 12), "int8", None, (0.1,)),
+        T("y", (1, 12), "int16", None, (1 / 65536,), (-32768,)),
+    ]
+    last = f"s{len(sizes)}"
+    operations += [
+        Operation("FULLY_CONNECTED", (last, "w", "b"), ("scores",), "FullyConnectedOptions"),
+        Operation("SOFTMAX", ("scores",), ("y",), "SoftmaxOptions", {"Beta": 1.0}),
+    ]
+    return written(folder, tensors, *operations)
+
+
+def test_a_model_of_keywords_gives_the_same_bytes_everywhere(tmp_path: Path) -> None:
+    graph = read_onnx(keyword_model(tmp_path, [(16, 1, 8), (12, 2, 10)]))
+    x = np.random.default_rng(8).integers(-9000, 9000, (RUNS, 1, 40)).astype(np.int16)
+
+    host, core = (run_in_a_row(graph, list(x), target) for target in ("host", "cortex-m4"))
+
+    np.testing.assert_array_equal(host, core)
+    assert np.unique(host).size > 20
+    assert len(graph.states) == 2

@@ -97,6 +97,8 @@ class OnnxGraph:
 
     def real(self, tensor: LiteTensor) -> str:
         """The reals that the tensor stands for; plain numbers are themselves."""
+        if tensor.dtype == "int64" and tensor.quant is not None:  # a bias beside 16 bits
+            return self.constant(_bias_reals(tensor), "float32")
         stored = self.value(tensor)
         if tensor.quant is None:
             return stored
@@ -191,6 +193,15 @@ class OnnxGraph:
                 f"tensor '{name}' {list(data.shape)}",
             )
         self.constants[name] = from_array(np.asarray(data), name)
+
+
+def _bias_reals(tensor: LiteTensor) -> Array:
+    if tensor.data is None or tensor.quant is None or any(tensor.quant.zero_point):
+        raise CompileError(
+            "unsupported-type", "quantized int64 is supported for biases only",
+            f"tensor '{tensor.name}'",
+        )  # fmt: skip
+    return np.asarray(tensor.data * np.array(tensor.quant.scale))
 
 
 ACTIVATIONS: tuple[

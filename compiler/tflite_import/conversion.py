@@ -92,16 +92,6 @@ def _check_operators(operators: tuple[LiteOperator, ...]) -> None:
 
 
 def _convert(graph: OnnxGraph, operator: LiteOperator) -> None:
-    for tensor in (*operator.inputs, *operator.outputs):
-        if tensor is None or tensor.data is not None or tensor.variable:
-            continue
-        if tensor.dtype == "int16" and tensor.quant is not None:
-            raise CompileError(
-                "unsupported-type",
-                "quantized activations of 16 bits are not supported",
-                f"tensor '{tensor.name}' of {operator.where}",
-                "convert the model with 8-bit activations",
-            )
     graph.operator, graph.fresh = operator.name, {}
     results = READERS[operator.kind](graph, operator)
     values = results if isinstance(results, tuple) else (results,)

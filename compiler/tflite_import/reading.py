@@ -235,4 +235,4 @@ NUMPY_TYPES = frozenset(
     "bool int8 uint8 int16 uint16 int32 uint32 int64 uint64 float16 float32 float64".split()
 )
 EFFECTS = ("ASSIGN_VARIABLE", "CALL_ONCE")  # operators without outputs
-QUANTIZED = ("int8", "uint8", "int16", "int32")  # types whose scales are meant
+QUANTIZED = ("int8", "uint8", "int16", "int32", "int64")  # types whose scales are meant
