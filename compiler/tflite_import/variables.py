@@ -47,7 +47,7 @@ def read_read(graph: OnnxGraph, op: LiteOperator) -> str:
 def read_assign(graph: OnnxGraph, op: LiteOperator) -> tuple[str, ...]:
     variable, value = graph.variables[_known(op, graph.handles, op.input(0))], op.input(1)
     first = variable.initial
-    if first is not None and (first.shape, first.dtype) != (value.shape, value.dtype):
+    if first is not None and (first.shape, first.dtype.name) != (value.shape, value.dtype):
         op.refuse(
             f"a variable that is {first.dtype}{list(first.shape)} at first, then "
             f"{value.dtype}{list(value.shape)}, is not supported"
