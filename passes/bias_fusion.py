@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from tinyc.compiler.graph import Array, Graph, Node, QParams, Shape, Tensor, read_only
+from tinyc.compiler.ops.block_dense import BEFORE_BIAS, BlockDenseAttrs
 from tinyc.compiler.ops.clamp import NO_CLAMP
 from tinyc.compiler.ops.conv2d import Conv2DAttrs
 from tinyc.compiler.ops.conv_nd import ConvNDAttrs
@@ -17,7 +18,7 @@ from tinyc.compiler.ops.elementwise import BinaryAttrs
 from tinyc.passes.rewrite import fresh_node, fresh_tensor, joined_origin, replace_nodes, rewrite
 from tinyc.targets import Target
 
-LAYERS = (Conv2DAttrs, ConvNDAttrs, DepthwiseConv2DAttrs, DenseAttrs)
+LAYERS = (BlockDenseAttrs, Conv2DAttrs, ConvNDAttrs, DepthwiseConv2DAttrs, DenseAttrs)
 
 
 def fuse_biases(graph: Graph, target: Target) -> Graph:
@@ -51,12 +52,17 @@ def _fuse(graph: Graph, add: Node) -> Graph | None:
         tensors, nodes, name = bias
         fused = replace(
             layer,
-            inputs=(*layer.inputs[:2], name),
+            inputs=(*layer.inputs[: _before_bias(layer)], name),
             outputs=add.outputs,
             origin=joined_origin(layer, add),
         )
         return replace_nodes(graph, [layer, add], [*nodes, fused], tensors)
     return None
+
+
+def _before_bias(layer: Node) -> int:
+    """The number of inputs that come before the bias."""
+    return BEFORE_BIAS if isinstance(layer.attrs, BlockDenseAttrs) else 2
 
 
 def _bias(
@@ -72,7 +78,11 @@ def _bias(
         return None
     if producer is None:
         return _float_bias(graph, layer, stored, values)
-    if producer.op != "Dequantize" or len(layer.inputs) > 2 or stored.quant is None:
+    if (
+        producer.op != "Dequantize"
+        or len(layer.inputs) > _before_bias(layer)
+        or stored.quant is None
+    ):
         return None
     quant = stored.quant
     if quant.axis is not None:
@@ -91,8 +101,9 @@ def _bias(
 def _float_bias(
     graph: Graph, layer: Node, stored: Tensor, values: Array
 ) -> tuple[list[Tensor], list[Node], str] | None:
-    if len(layer.inputs) > 2:
-        first = graph.constant(layer.inputs[2])
+    at = _before_bias(layer)
+    if len(layer.inputs) > at:
+        first = graph.constant(layer.inputs[at])
         if first is None:
             return None
         values = read_only(first + values, stored.dtype)

@@ -253,6 +253,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("ArgReduce", "Hardmax", "Softmax"), _along_axis),
     **dict.fromkeys(("AveragePool2D", "Conv2D", "DepthwiseConv2D", "MaxPool2D"), spatial),
     **dict.fromkeys(("Cast", "Dequantize", "Quantize", "Unary"), _elementwise),
+    "BlockDense": _dense,
     "Concat": _concat,
     "Dense": _dense,
     "MatMul": _matmul,

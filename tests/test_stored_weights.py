@@ -185,7 +185,7 @@ def test_the_c_of_floats_computes_what_onnxruntime_does(
 
 
 def check_floats(case: str, target: str, on: str, folder: Path) -> None:
-    model = REAL[case]()
+    model = {**REAL, **BLOCKED}[case]()
     graph = optimized(read_model(model, folder))
     inputs = inputs_for(graph, "random")
 
@@ -204,7 +204,9 @@ def test_the_core_unpacks_integers(case: str, target: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("target", ["cortex-m4", "rv32imc"])
-@pytest.mark.parametrize("case", ["conv of int4", "dense of int8", "conv of float16"])
+@pytest.mark.parametrize(
+    "case", ["conv of int4", "dense of int8", "conv of float16", "4 bits", "uint8, bias"]
+)
 def test_the_core_converts_weights(case: str, target: str, tmp_path: Path) -> None:
     check_floats(case, target, target, tmp_path)
 
@@ -220,3 +222,101 @@ def test_flash_holds_weights_as_the_model_stores_them(case: str, bits: int, tmp_
     (table,) = (c for k in program.kernels.values() for c in k.constants if c.role == "weights")
     channels, products = 7, 99
     assert table.array.nbytes * 8 <= channels * (products + 7) * bits
+
+
+def blocked(
+    dtype: str, axis: int, block: int, zeros: bool, n: int = 9, k: int = 64, bias: bool = False,
+    gemm: bool = False,
+) -> Callable[[], onnx.ModelProto]:  # fmt: skip
+    """A product by weights that DequantizeLinear gives a scale for each block of."""
+
+    def build() -> onnx.ModelProto:
+        rng = np.random.default_rng(6)
+        low, high = (int(f(ml_dtypes.iinfo(dtype))) for f in (lambda i: i.min, lambda i: i.max))
+        shape, count = ((k, n), (k // block, n)) if axis == 0 else ((n, k), (n, k // block))
+        constants: dict[str, Array] = {
+            "w": rng.integers(low, high + 1, shape).astype(dtype),
+            "scale": rng.uniform(0.01, 0.1, count).astype(np.float32),
+        }
+        if zeros:
+            constants["zero"] = rng.integers(low, high + 1, count).astype(dtype)
+        dequantize = onnx.helper.make_node(
+            "DequantizeLinear", [*constants], ["wide"], axis=axis, block_size=block
+        )
+        constants["b"] = rng.normal(size=n).astype(np.float32)
+        product = "Gemm" if gemm else "MatMul"
+        operands = ["x", "wide", *(["b"] if gemm and bias else [])]
+        transposed = {"transB": 1} if axis == 1 else {}
+        nodes = [dequantize, onnx.helper.make_node(product, operands, ["r"], **transposed)]
+        if bias and not gemm:
+            nodes.append(onnx.helper.make_node("Add", ["r", "b"], ["s"]))
+        nodes.append(onnx.helper.make_node("Relu", [nodes[-1].output[0]], ["y"]))
+        kinds = {"x": ("float32", (3, k))}, {"y": ("float32", (3, n))}
+        return onnx_model(nodes, *kinds, constants, OPSET)
+
+    return build
+
+
+def few_bits(bits: int, n: int, k: int, block: int, zeros: bool) -> Callable[[], onnx.ModelProto]:
+    """onnxruntime's own operator; the last block of a row may not be full."""
+
+    def build() -> onnx.ModelProto:
+        rng, blocks = np.random.default_rng(7), -(-k // block)
+        constants: dict[str, Array] = {
+            "w": rng.integers(0, 256, (n, blocks, block * bits // 8)).astype(np.uint8),
+            "s": rng.uniform(0.01, 0.1, n * blocks).astype(np.float32),
+        }
+        if zeros:
+            width = -(-blocks * bits // 8)
+            constants["z"] = rng.integers(0, 256, n * width).astype(np.uint8)
+        node = onnx.helper.make_node(
+            "MatMulNBits", ["x", *constants], ["y"], domain="com.microsoft",
+            N=n, K=k, bits=bits, block_size=block,
+        )  # fmt: skip
+        kinds = {"x": ("float32", (2, k))}, {"y": ("float32", (2, n))}
+        return onnx_model([node], *kinds, constants, domains=["com.microsoft"])
+
+    return build
+
+
+BLOCKED: dict[str, Callable[[], onnx.ModelProto]] = {
+    "int4": blocked("int4", 0, 16, zeros=False),
+    "uint4, zero points, bias": blocked("uint4", 0, 32, zeros=True, bias=True),
+    "uint4, no zero points": blocked("uint4", 0, 64, zeros=False),
+    "int8": blocked("int8", 0, 16, zeros=True),
+    "uint8, bias": blocked("uint8", 0, 32, zeros=True, bias=True),
+    "gemm, bias": blocked("uint4", 1, 16, zeros=True, bias=True, gemm=True),
+    "gemm of columns": blocked("int4", 0, 16, zeros=True, gemm=True),
+    "4 bits": few_bits(4, 6, 128, 32, zeros=True),
+    "4 bits, a block that is not full": few_bits(4, 6, 75, 16, zeros=True),
+    "4 bits, no zero points": few_bits(4, 5, 32, 16, zeros=False),
+    "2 bits": few_bits(2, 6, 64, 32, zeros=False),
+    "8 bits": few_bits(8, 6, 50, 16, zeros=True),
+}
+
+
+@pytest.mark.parametrize("target", ["host", "cortex-m4"])
+@pytest.mark.parametrize("case", BLOCKED)
+def test_blocks_of_weights_stay_stored(case: str, target: str, tmp_path: Path) -> None:
+    graph = optimized(read_model(BLOCKED[case](), tmp_path))
+
+    assert [n.op for n in graph.nodes] == ["BlockDense"]
+    check_floats(case, target, "host", tmp_path)
+
+
+@pytest.mark.parametrize(("case", "bits"), [("int4", 4), ("4 bits", 4), ("int8", 8)])
+def test_flash_holds_blocks_as_the_model_stores_them(case: str, bits: int, tmp_path: Path) -> None:
+    graph = optimized(read_model(BLOCKED[case](), tmp_path))
+
+    program = plan_program(graph, load_target("cortex-m4"))
+
+    (kernel,) = program.kernels.values()
+    table = next(c.array for c in kernel.constants if c.role == "weights")
+    assert table.nbytes * 8 == graph.tensors[graph.nodes[0].inputs[1]].elements * bits
+
+
+def test_blocks_that_no_kernel_reads_are_floats(tmp_path: Path) -> None:
+    """Blocks of four."""
+    graph = optimized(read_model(blocked("int4", 0, 4, zeros=True)(), tmp_path))
+
+    assert [n.op for n in graph.nodes] == ["Dense"]

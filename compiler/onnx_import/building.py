@@ -9,6 +9,7 @@ import onnx
 
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array, DType, Node, QParams, Shape, Tensor, constant, elements
+from tinyc.compiler.onnx_import.blocks import Blocks
 from tinyc.compiler.onnx_import.foreign import guarded
 from tinyc.compiler.onnx_import.loading import MOST_ELEMENTS
 from tinyc.compiler.onnx_import.model_node import ModelNode
@@ -42,6 +43,7 @@ class Builder:
     which no more is known; reserved: names not to take.
 
     producers and readers give positions in `nodes`, by tensor; bound: tensors that are values;
+    blocks: of constants of floats that are stored with a scale for each block, the stored form;
     notes: what the user should know, one sentence each; prefix: of the names in the body of a
     node, "" outside; declared: shapes of values, as the model has them; names: texts that the
     integers of a tensor (or the columns of scores) stand for; narrow: the limits of values that
@@ -59,6 +61,7 @@ class Builder:
     node_names: set[str] = field(default_factory=set)
     bound: set[str] = field(default_factory=set)
     narrow: dict[str, tuple[int, int]] = field(default_factory=dict)
+    blocks: dict[str, Blocks] = field(default_factory=dict)
     elements: int = 0
     notes: list[str] = field(default_factory=list)
     prefix: str = ""

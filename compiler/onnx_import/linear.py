@@ -3,8 +3,10 @@
 import numpy as np
 
 from tinyc.compiler.graph import DType, QParams, Tensor
+from tinyc.compiler.onnx_import.blocks import Blocks
 from tinyc.compiler.onnx_import.building import Builder
 from tinyc.compiler.onnx_import.model_node import ModelNode
+from tinyc.compiler.ops.block_dense import BlockDenseAttrs
 from tinyc.compiler.ops.dense import DenseAttrs
 from tinyc.compiler.ops.matmul import OWN_TYPE, MatMulAttrs
 from tinyc.compiler.ops.transpose import TransposeAttrs
@@ -21,6 +23,9 @@ def matrix_product(build: Builder, node: ModelNode, a: Tensor, b: Tensor) -> Ten
     if a.shape[-1] != b.shape[-2 if len(b.shape) > 1 else 0]:
         node.malformed(f"{list(a.shape)} and {list(b.shape)} do not fit together")
     matrix = a if len(a.shape) > 1 else build.reshaped(node, a, (1, *a.shape))
+    blocks = build.blocks.get(b.name)
+    if blocks is not None and blocks.axis == 0 and a.dtype == DType.FLOAT32:
+        return block_product(build, node, a, blocks)
     constant = len(b.shape) <= 2 and a.dtype not in OWN_TYPE
     weights = _weights(build, node, b, transposed=False) if constant else None
     if weights is not None:
@@ -31,6 +36,22 @@ def matrix_product(build: Builder, node: ModelNode, a: Tensor, b: Tensor) -> Ten
         y = build.add(node, "MatMul", (matrix, other), MatMulAttrs())
     rows = y.shape[:-2] if len(a.shape) == 1 else y.shape[:-1]
     return build.reshaped(node, y, rows if len(b.shape) == 1 else (*rows, y.shape[-1]))
+
+
+def block_product(build: Builder, node: ModelNode, a: Tensor, blocks: Blocks) -> Tensor:
+    """a [..., k] by weights [n, k] that stay stored as they are."""
+    matrix = a if len(a.shape) > 1 else build.reshaped(node, a, (1, *a.shape))
+    dtype = DType.UINT4 if blocks.bits == 4 else DType.UINT8
+    parts = (
+        ("weights", blocks.weights, dtype), ("scales", blocks.scales, DType.FLOAT32),
+        ("zeros", blocks.zeros, DType.UINT8),
+    )  # fmt: skip
+    constants = (
+        build.constant(f"{node.name}/{name}", data.astype(kind.value), kind)
+        for name, data, kind in parts
+    )
+    y = build.add(node, "BlockDense", (matrix, *constants), BlockDenseAttrs(blocks.block))
+    return build.reshaped(node, y, (*a.shape[:-1], y.shape[-1]))
 
 
 def _check_batches(node: ModelNode, a: Tensor, b: Tensor) -> None:
@@ -83,8 +104,11 @@ def general_product(
         a = build.layout(node, "Transpose", a, TransposeAttrs((1, 0)))
     if a.shape[1] != b.shape[1 if transposed else 0]:
         node.malformed(f"{list(a.shape)} and {list(b.shape)} do not fit together")
+    blocks = build.blocks.get(b.name) if alpha == 1 and a.dtype == DType.FLOAT32 else None
     weights = None if a.dtype in OWN_TYPE else _weights(build, node, b, transposed, alpha)
-    if weights is None:
+    if blocks is not None and blocks.axis == int(transposed):
+        y = block_product(build, node, a, blocks)
+    elif weights is None:
         b = build.layout(node, "Transpose", b, TransposeAttrs((1, 0))) if transposed else b
         y = _scaled(build, node, build.add(node, "MatMul", (a, b), MatMulAttrs()), alpha)
     else:

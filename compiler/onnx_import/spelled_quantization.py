@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinyc.compiler.graph import DType, Shape, Tensor
+from tinyc.compiler.onnx_import.blocks import Blocks, blocks_of
 from tinyc.compiler.onnx_import.building import Builder, positive_axis
 from tinyc.compiler.onnx_import.model_node import ModelNode
 from tinyc.compiler.ops.cast import CastAttrs
@@ -34,7 +35,22 @@ def spelled_dequantize(build: Builder, node: ModelNode, x: Tensor, scale_at: int
     y = cast(build, node, spread.x, DType.FLOAT32)
     if spread.zero is not None:
         y = _calculated(build, node, "Sub", y, spread.zero)
-    return build.reshaped(node, _calculated(build, node, "Mul", y, spread.scale), x.shape)
+    y = build.reshaped(node, _calculated(build, node, "Mul", y, spread.scale), x.shape)
+    blocks = _blocks(build, node, x, scale_at) if y.data is not None else None
+    if blocks is not None:
+        build.blocks[y.name] = blocks
+    return y
+
+
+def _blocks(build: Builder, node: ModelNode, x: Tensor, scale_at: int) -> Blocks | None:
+    """The stored form of weights that have a scale for each block."""
+    scale, zero = build.operand(node, scale_at), build.optional(node, scale_at + 1)
+    block = node.integer("block_size", 0)
+    if not block or x.data is None or scale.data is None or len(scale.shape) != 2:
+        return None
+    limits = build.narrow.get(node.inputs[scale_at - 1], x.dtype.limits)
+    axis = positive_axis(node, node.integer("axis", 1), len(x.shape))
+    return blocks_of(x.data, scale.data, None if zero is None else zero.data, block, axis, limits)
 
 
 def spelled_quantize(

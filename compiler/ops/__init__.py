@@ -3,6 +3,7 @@
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.ops.arg_reduce import ARG_REDUCE, HARDMAX
 from tinyc.compiler.ops.bit_cast import BIT_CAST
+from tinyc.compiler.ops.block_dense import BLOCK_DENSE
 from tinyc.compiler.ops.cast import CAST
 from tinyc.compiler.ops.class_label import CLASS_LABEL
 from tinyc.compiler.ops.class_loss import CLASS_LOSS
@@ -71,6 +72,7 @@ OPS: dict[str, Op] = {
         ARG_WINDOW,
         AVERAGE_POOL,
         BIT_CAST,
+        BLOCK_DENSE,
         CAST,
         CLASS_LABEL,
         CLASS_LOSS,
