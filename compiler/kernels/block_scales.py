@@ -5,6 +5,8 @@ costs nothing. Eight values of 4 bits lie in a word, the first in the lowest bit
 are bytes. A block begins with a word of its own; what it adds up is multiplied by its scale once.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,110 +21,178 @@ from tinyc.targets import Target
 
 GROUP = 8  # values of a turn of the microkernels
 
-_NIBBLE = "(float)(((int32_t)(v << {shift}) >> 28) - zero)"
-_BYTE = "(float)(w[{i}] - zero)"
+_NIBBLE = "(float)(((int32_t)({word} << {shift}) >> 28) - {zero})"
+_BYTE = "(float)({word}[{i}] - {zero})"
 
 
-def _turn(value: str) -> str:
-    """Two sums take turns, so that none waits for the other."""
-    return "\n".join(
-        f"    sum{i % 2} += x[{i}] * {value.format(i=i, shift=28 - 4 * i)};" for i in range(GROUP)
-    )
+def _turn(value: str, rows: tuple[str, str]) -> str:
+    """The products of eight values of x with two rows of weights."""
+    lines = []
+    for i in range(GROUP):
+        lines.append(f"    const float x{i} = x[{i}];")
+        for row, word in enumerate(rows):
+            term = value.format(i=i, shift=28 - 4 * i, word=word, zero=f"zero{row}")
+            lines.append(f"    sum{row} += x{i} * {term};")
+    return "\n".join(lines)
 
 
 NIBBLES = Microkernel(
     "tinyc_sum_nibbles",
     f"""\
-/* The sum of x[i] * (w[i] - zero) of `count` values, eight weights of 4 bits a word. */
-static float tinyc_sum_nibbles(const float *x, const uint32_t *w, int32_t count, int32_t zero) {{
+/* sums[r] is the sum of x[i] * (r[i] - zero of r) of `count` values, eight of r in a word. */
+static void tinyc_sum_nibbles(const float *x, const uint32_t *row0, const uint32_t *row1,
+    int32_t count, int32_t zero0, int32_t zero1, float *sums) {{
   float sum0 = 0.0f;
   float sum1 = 0.0f;
   for (int32_t left = count / 8; left > 0; --left) {{
-    const uint32_t v = *w++;
-{_turn(_NIBBLE)}
+    const uint32_t v = *row0++;
+    const uint32_t w = *row1++;
+{_turn(_NIBBLE, ("v", "w"))}
     x += 8;
   }}
   if (count % 8 > 0) {{
-    uint32_t v = *w;
+    uint32_t v = *row0;
+    uint32_t w = *row1;
     for (int32_t i = 0; i < count % 8; ++i) {{
-      sum0 += x[i] * (float)(((int32_t)(v << 28) >> 28) - zero);
+      sum0 += x[i] * (float)(((int32_t)(v << 28) >> 28) - zero0);
+      sum1 += x[i] * (float)(((int32_t)(w << 28) >> 28) - zero1);
       v >>= 4;
+      w >>= 4;
     }}
   }}
-  return sum0 + sum1;
+  sums[0] = sum0;
+  sums[1] = sum1;
 }}
 """,
 )
 BYTES = Microkernel(
     "tinyc_sum_bytes",
     f"""\
-/* The sum of x[i] * (w[i] - zero) of `count` values. */
-static float tinyc_sum_bytes(const float *x, const int8_t *w, int32_t count, int32_t zero) {{
+/* sums[r] is the sum of x[i] * (r[i] - zero of r) of `count` values. */
+static void tinyc_sum_bytes(const float *x, const int8_t *row0, const int8_t *row1,
+    int32_t count, int32_t zero0, int32_t zero1, float *sums) {{
   float sum0 = 0.0f;
   float sum1 = 0.0f;
   for (int32_t left = count / 8; left > 0; --left) {{
-{_turn(_BYTE)}
+{_turn(_BYTE, ("row0", "row1"))}
     x += 8;
-    w += 8;
+    row0 += 8;
+    row1 += 8;
   }}
   for (int32_t i = 0; i < count % 8; ++i) {{
-    sum0 += x[i] * (float)(w[i] - zero);
+    sum0 += x[i] * (float)(row0[i] - zero0);
+    sum1 += x[i] * (float)(row1[i] - zero1);
   }}
-  return sum0 + sum1;
+  sums[0] = sum0;
+  sums[1] = sum1;
 }}
 """,
 )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Layer:
+    """A call's buffers, and what is known of its weights.
+
+    tables  by role: "weights", "scales", "zeros" unless all are `zero`, "bias" if there is one
+    pitch   elements of the table of weights for a block
+    """
+
+    call: Call
+    tables: Mapping[str, Any]
+    zero: int
+    pitch: int
+    function: Microkernel
+    source: Any
+    result: Any
+    acc: Any
+    sums: Any
+
+
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
-    x, y, attrs = call.inputs[0], call.output, call.attrs
+    x, y, block = call.inputs[0], call.output, call.attrs.block
     few = call.inputs[1].dtype in FOUR_BITS
-    half = 8 if few else 128
-    points = _data(call.inputs[3]).astype(np.int16) - half
-    constants = [_packed(_data(call.inputs[1]), attrs.block, few)]
+    points = _data(call.inputs[3]).astype(np.int16) - (8 if few else 128)
+    constants = [_packed(_data(call.inputs[1]), block, few)]
     constants.append(Constant("scales", read_only(_data(call.inputs[2]).reshape(-1))))
     if np.ptp(points):
         constants.append(Constant("zeros", read_only(points.reshape(-1), "int8")))
     constants += [Constant("bias", _data(bias)) for bias in call.inputs[4:]]
-    source, result = loops.buffer("x", x.elements, x.dtype), loops.buffer("y", y.elements, y.dtype)
-    tables = {c.role: loops.buffer(c.role, c.array.size, str(c.array.dtype)) for c in constants}
-    (n, k), blocks = call.inputs[1].shape, call.inputs[2].shape[1]
-    pitch = attrs.block // GROUP if few else attrs.block
-    acc, function = loops.local("acc", "float32"), NIBBLES if few else BYTES
-
-    def take(r: Any, c: Any, b: Any, count: int) -> list[Any]:
-        at = c * blocks + b
-        total = loops.call(
-            function.name, loops.pointer(source, r * k + b * attrs.block),
-            loops.pointer(tables["weights"], at * pitch), loops.const(count),
-            loops.load(tables["zeros"], at, "int32") if "zeros" in tables
-            else loops.const(int(points.item(0))), dtype="float32",
-        )  # fmt: skip
-        return [loops.store(acc, 0, loops.load(acc, 0) + total * loops.load(tables["scales"], at))]
-
-    def channel(r: Any, c: Any) -> list[Any]:
-        whole, rest = divmod(k, attrs.block)
-        last = take(r, c, loops.const(whole), rest) if rest else []
-        zero = loops.const(0.0, "float32")
-        first = loops.load(tables["bias"], c) if "bias" in tables else zero
-        return [
-            *loops.declare(acc),
-            loops.store(acc, 0, first),
-            *([loops.loop("b", whole, lambda b: take(r, c, b, attrs.block))] if whole else []),
-            *last,
-            loops.store(result, r * n + c, clamp_float(loops.load(acc, 0), attrs.clamp)),
-        ]
-
-    rows = x.elements // k
-    body = [loops.loop("r", rows, lambda r: [loops.loop("c", n, lambda c: channel(r, c))])]
+    layer = Layer(
+        call,
+        {c.role: loops.buffer(c.role, c.array.size, str(c.array.dtype)) for c in constants},
+        int(points.item(0)),
+        block // GROUP if few else block,
+        NIBBLES if few else BYTES,
+        loops.buffer("x", x.elements, x.dtype),
+        loops.buffer("y", y.elements, y.dtype),
+        loops.local("acc", "float32", 2),
+        loops.local("sums", "float32", 2),
+    )
+    rows = x.elements // call.inputs[1].shape[1]
     return Kernel(
         "dense_blocks_of_scales",
-        loops.function([source, result, *tables.values()], body),
+        loops.function(
+            [layer.source, layer.result, *layer.tables.values()],
+            [loops.loop("r", rows, lambda r: _row(layer, r))],
+        ),
         constants=tuple(constants),
-        microkernels=(function,),
+        microkernels=(layer.function,),
         float_code=True,
-        note=f"{4 if few else 8}-bit weights, a scale for {attrs.block}",
+        note=f"{4 if few else 8}-bit weights, a scale for {block}",
     )
+
+
+def _row(layer: Layer, r: Any) -> list[Any]:
+    """Two channels at a time share what is loaded of x; a last one alone is both of them."""
+    pairs, odd = divmod(layer.call.inputs[1].shape[0], 2)
+    lines = loops.declare(layer.acc, layer.sums)
+    if pairs:
+        lines.append(loops.loop("p", pairs, lambda p: _channels(layer, r, p * 2, 2)))
+    if odd:
+        lines += _channels(layer, r, loops.const(pairs * 2), 1)
+    return lines
+
+
+def _channels(layer: Layer, r: Any, first: Any, count: int) -> list[Any]:
+    (n, k), block = layer.call.inputs[1].shape, layer.call.attrs.block
+    whole, rest = divmod(k, block)
+    lines = [
+        loops.store(layer.acc, i, _table_value(layer, "bias", first + i)) for i in range(count)
+    ]
+    if whole:
+        lines.append(loops.loop("b", whole, lambda b: _block(layer, r, first, b, (count, block))))
+    if rest:
+        lines += _block(layer, r, first, loops.const(whole), (count, rest))
+    clamp = layer.call.attrs.clamp
+    return lines + [
+        loops.store(layer.result, r * n + first + i, clamp_float(loops.load(layer.acc, i), clamp))
+        for i in range(count)
+    ]
+
+
+def _block(layer: Layer, r: Any, first: Any, b: Any, size: tuple[int, int]) -> list[Any]:
+    """`size` channels and values of block `b`, added to what there is."""
+    (_, k), blocks = layer.call.inputs[1].shape, layer.call.inputs[2].shape[1]
+    count, values = size
+    places = [(first + i % count) * blocks + b for i in range(2)]
+    weights = [loops.pointer(layer.tables["weights"], at * layer.pitch) for at in places]
+    zeros = [_table_value(layer, "zeros", at) for at in places]
+    x = loops.pointer(layer.source, r * k + b * layer.call.attrs.block)
+    arguments = (x, *weights, loops.const(values), *zeros, loops.pointer(layer.sums))
+    return [loops.run(layer.function.name, *arguments)] + [
+        loops.store(layer.acc, i, loops.load(layer.acc, i)
+                    + loops.load(layer.sums, i) * loops.load(layer.tables["scales"], places[i]))
+        for i in range(count)
+    ]  # fmt: skip
+
+
+def _table_value(layer: Layer, role: str, at: Any) -> Any:
+    """A zero point or bias; what it is where there is no table of them."""
+    dtype, constant = ("int32", layer.zero) if role == "zeros" else ("float32", 0.0)
+    if role not in layer.tables:
+        return loops.const(constant, dtype)
+    return loops.load(layer.tables[role], at, dtype)
 
 
 def _data(tensor: Tensor) -> Array:
