@@ -12,7 +12,7 @@ from tests.harness import onnx_model, optimized, read_model, run_c, run_onnxrunt
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array, Graph
 from tinyc.compiler.interpreter import run
-from tinyc.compiler.onnx_import import reading
+from tinyc.compiler.onnx_import import reading, relax_road
 
 RNG = np.random.default_rng(11)
 
@@ -100,4 +100,18 @@ def test_what_relax_does_not_know_is_refused(
     monkeypatch.setitem(NODES, "sum", node("CumSum", {"x": floats(4)}, {"axis": np.array(0)}))
     with pytest.raises(CompileError) as error:
         by_relax("sum", tmp_path, monkeypatch)
+    assert error.value.code == "unsupported-op"
+
+
+def test_what_onnx_has_no_evaluator_of_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is lowered that could not be held against anything."""
+    inputs = {"x": floats(1, 2, 5, 5), "rois": floats(2, 5)}
+    monkeypatch.setitem(NODES, "roi", node("MaxRoiPool", inputs, pooled_shape=[2, 2]))
+    monkeypatch.setattr(relax_road, "lowered_program", lambda model: pytest.fail("it was lowered"))
+
+    with pytest.raises(CompileError) as error:
+        by_relax("roi", tmp_path, monkeypatch)
+
     assert error.value.code == "unsupported-op"

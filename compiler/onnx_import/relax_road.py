@@ -20,6 +20,7 @@ from tinyc.compiler.ops.op import Type
 from tinyc.compiler.ops.tensor_program import (
     TensorProgramAttrs,
     evaluated,
+    evaluator_of,
     executed,
     lowered_program,
 )
@@ -124,6 +125,7 @@ def _output_types(node: ModelNode, model: onnx.ModelProto) -> dict[str, Type]:
 
 def _check(model: bytes, inputs: Sequence[Tensor], outputs: Sequence[Type]) -> None:
     """Raises when the program cannot be printed, or differs from ONNX's evaluator."""
+    evaluator_of(model)  # is there one? To ask costs nothing beside what follows
     lowered = lowered_program(model)
     body_lines(Kernel("trial", lowered.function))
     agreed = 0
