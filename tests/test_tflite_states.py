@@ -14,7 +14,7 @@ from tests.tflite_files import Operation, T, tflite_file
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array, Graph
 from tinyc.compiler.onnx_import.reading import read_onnx
-from tinyc.compiler.pipeline import Options
+from tinyc.compiler.options import Options
 from tinyc.compiler.planning import plan_program
 from tinyc.compiler.verification import verify_model
 from tinyc.targets import load_target
