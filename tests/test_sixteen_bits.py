@@ -115,6 +115,9 @@ CASES: dict[str, Callable[[], onnx.ModelProto]] = {
     "from int8": simple("Identity", [(1, 256)], (1, 256), [Q(0.05, 3)], Q16(0.0003)),
     "relu": simple("Relu", [(1, 300)], (1, 300), [X], Q16(0.0001)),
     "sigmoid of int8": simple("Sigmoid", [(1, 256)], (1, 256), [Q(0.05, 3)], Q16(1 / 32768)),
+    "softmax of int8": simple("Softmax", [(3, 12)], (3, 12), [Q(0.1, 4)], Q16(2.0**-16, -32768)),
+    "softmax of int8, steep": simple("Softmax", [(1, 64)], (1, 64), [Q(1.5, 0)],
+                                     U16(2.0**-16, 0)),
     "concat": simple("Concat", [(1, 2, 3), (1, 4, 3)], (1, 6, 3), [X, X], X, axis=1),
     "transpose": simple("Transpose", [(2, 3, 4)], (4, 2, 3), [X], X, perm=[2, 0, 1]),
 }  # fmt: skip

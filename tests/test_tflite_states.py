@@ -418,6 +418,7 @@ def keyword_model(folder: Path, sizes: Sequence[tuple[int, int, int]], inputs: i
 
 def test_a_model_of_keywords_gives_the_same_bytes_everywhere(tmp_path: Path) -> None:
     graph = read_onnx(keyword_model(tmp_path, [(16, 1, 8), (12, 2, 10)]))
+    assert not any(t.dtype.is_float for t in optimized(graph).tensors.values())
     x = np.random.default_rng(8).integers(-9000, 9000, (RUNS, 1, 40)).astype(np.int16)
 
     host, core = (run_in_a_row(graph, list(x), target) for target in ("host", "cortex-m4"))
