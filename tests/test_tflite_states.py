@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 import tinyc
-from tests.harness import optimized, run_planned
+from tests.harness import onnx_model, optimized, run_planned
 from tests.tflite_files import Operation, T, tflite_file
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array, Graph
@@ -426,3 +427,37 @@ def test_a_model_of_keywords_gives_the_same_bytes_everywhere(tmp_path: Path) -> 
     np.testing.assert_array_equal(host, core)
     assert np.unique(host).size > 20
     assert len(graph.states) == 2
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"nothing": "y"}, "a state needs an input, its initializer, and an output"),
+        ({"s": "nothing"}, "a state needs an input, its initializer, and an output"),
+        ({"s": "z", "t": "z"}, "two states are the same"),
+        ({"s": "y"}, "it is float32[2] before a call and float32[3] after it"),
+        ({}, ""),
+    ],
+)
+def test_states_of_an_onnx_file_are_checked(
+    entries: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    """The form that a file is read as is ONNX, which may come from anywhere."""
+    nodes = [onnx.helper.make_node("Neg", ["x"], ["y"]),
+             onnx.helper.make_node("Add", ["s", "t"], ["z"])]  # fmt: skip
+    kinds = {"x": ("float32", (3,)), "s": ("float32", (2,)), "t": ("float32", (2,))}
+    first = {name: np.zeros(2, np.float32) for name in "st"}
+    model = onnx_model(
+        nodes, kinds, {"y": ("float32", (3,)), "z": ("float32", (2,))}, first, opset=21
+    )
+    for before, after in entries.items():
+        model.metadata_props.add(key=f"tinyc.state.{before}", value=after)
+    model.metadata_props.add(key="other", value="text")
+    content = model.SerializeToString().replace(b"other", b"\xff\xfe\xfd\xfc\xfb")
+    path = tmp_path / "m.onnx"
+    path.write_bytes(content)
+
+    if message:
+        assert refusal(path) == message
+    else:
+        assert not read_onnx(path).states

@@ -5,7 +5,7 @@ next ones, and an entry of the metadata, "tinyc.state.<input>": "<output>". Two 
 domain "tinyc" have bodies of ONNX operators for whoever does not know them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import onnx
@@ -32,7 +32,14 @@ class Remembered:
 
 
 def has_states(model: onnx.ModelProto) -> bool:
-    return any(entry.key.startswith(STATE) for entry in model.metadata_props)
+    return any(True for _ in _entries(model))
+
+
+def _entries(model: onnx.ModelProto) -> Iterator[tuple[str, str]]:
+    """Pairs of an input and an output; protobuf gives bytes for what is no UTF-8."""
+    for entry in model.metadata_props:
+        if isinstance(entry.key, str) and entry.key.startswith(STATE):
+            yield entry.key.removeprefix(STATE), entry.value
 
 
 def remembered(model: onnx.ModelProto) -> tuple[Remembered, ...]:
@@ -43,10 +50,7 @@ def remembered(model: onnx.ModelProto) -> tuple[Remembered, ...]:
     initial = {t.name: t for t in model.graph.initializer}
     inputs, outputs = ({v.name for v in side} for side in (model.graph.input, model.graph.output))
     found = []
-    for entry in model.metadata_props:
-        before, after = entry.key.removeprefix(STATE), entry.value
-        if before == entry.key:
-            continue
+    for before, after in _entries(model):
         where = f"state '{before}'"
         if before not in initial or before not in inputs or after not in outputs:
             raise CompileError(
