@@ -1,9 +1,7 @@
-"""What packed weights with a scale for each block save, and cost: `python -m bench.blocks`.
-
-One product of a row by a matrix on the Cortex-M4: MatMulNBits of 4 bits, and the same in floats.
-"""
+"""What packed weights with a scale for each block save, and cost."""
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,23 +16,25 @@ TARGET = "cortex-m4"
 SHAPES = ((64, 256, 32), (128, 512, 32), (128, 512, 128))  # outputs, inputs, values of a block
 
 
-def main() -> None:
+def blocks_section() -> Iterator[str]:
+    yield "\n## Weights with a scale for each block, packed (MatMulNBits of 4 bits)\n"
+    yield f"One row of floats by a matrix on {TARGET}; beside it, the same weights as floats.\n"
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for shape in SHAPES:
-            for name, model in (("floats", expanded(*shape)), ("4 bits", packed(*shape))):
-                path = Path(folder) / "m.onnx"
-                onnx.save(model, str(path))
-                n, k, block = shape
+        path = Path(folder) / "m.onnx"
+        for n, k, block in SHAPES:
+            for name, made in (("floats", expanded), ("4 bits", packed)):
+                onnx.save(made(n, k, block), str(path))
                 rows.append((f"{k} -> {n}", block, name, *measured(path, k)))
-    print(table("product | block | weights | tables B | code B | cycles", rows))
+    yield table("product | block | weights | tables B | code B | cycles", rows)
 
 
-def measured(path: Path, inputs: int) -> tuple[int, int, int | None]:
+def measured(path: Path, inputs: int) -> tuple[str, ...]:
     artifact = tinyc.compile(path, TARGET)
     x = np.random.default_rng(1).normal(size=(1, 1, inputs)).astype(np.float32)
     result = tinyc.run(artifact, {"x": x})
-    return artifact.report.weights_bytes, result.text_bytes, result.cycles
+    sizes = (artifact.report.weights_bytes, result.text_bytes, result.cycles or 0)
+    return tuple(f"{size:,}" for size in sizes)
 
 
 def weights(n: int, k: int, block: int) -> tuple[Array, Array]:
@@ -71,7 +71,3 @@ def model(node: onnx.NodeProto, n: int, k: int, constants: dict[str, Array]) -> 
     graph = make_graph([node], "g", ports[:1], ports[1:], tensors)
     domains = [make_opsetid("", 17), make_opsetid("com.microsoft", 1)]
     return make_model(graph, opset_imports=domains, ir_version=10)
-
-
-if __name__ == "__main__":
-    main()

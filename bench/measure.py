@@ -11,6 +11,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from bench.answers import answer_sections
+from bench.blocks import blocks_section
 from bench.conformance import conformance_section
 from bench.costs import cost_sections, float_section
 from bench.models import BY_NAME, ROOT, SHARED
@@ -49,6 +50,7 @@ SECTIONS: Mapping[str, Callable[[Executor], Iterator[str]]] = {
     "times": lambda pool: time_section(),
     "weights": lambda pool: weights_section(),
     "trees": lambda pool: trees_section(),
+    "blocks": lambda pool: blocks_section(),
     "plans": lambda pool: plans_section(),
     "conformance": conformance_section,
     "quantize": lambda pool: quantize_section(),
