@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import flatbuffers
 import numpy as np
 import tflite
 
-from tinyc.compiler.graph import Array
+from tinyc.compiler.graph import Array, Graph
+from tinyc.compiler.onnx_import.reading import read_onnx
 
 TYPES = {
     "float32": tflite.TensorType.FLOAT32, "float16": tflite.TensorType.FLOAT16,
@@ -172,3 +174,10 @@ def _table(b: flatbuffers.Builder, name: str, **fields: Any) -> int:
         if value is not None:
             getattr(tflite, f"{name}Add{key}")(b, value)
     return int(getattr(tflite, f"{name}End")(b))
+
+
+def graph_of(folder: Path, tensors: Sequence[T], *operations: Operation) -> Graph:
+    """The imported graph of a model from `x` to `y`."""
+    path = folder / "m.tflite"
+    path.write_bytes(tflite_file(tensors, operations, ["x"], ["y"]))
+    return read_onnx(path)
