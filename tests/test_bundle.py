@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,11 @@ from tinyc.targets.runner import run_program
 EXAMPLE = Path(__file__).parent.parent / "examples" / "digits"
 PAIR = (EXAMPLE / "digits_cnn_int8_qdq_ort.onnx", EXAMPLE / "digits_cnn.onnx")
 NAMES = ("quick", "exact")
+
+
+@cache
+def pair_of_one_arena() -> Bundle:
+    return tinyc.compile_bundle(PAIR, "cortex-m4", names=NAMES, share_arena=True)
 
 
 def samples(artifact: Artifact, seed: int) -> dict[str, Array]:
@@ -139,7 +145,7 @@ def test_real_models_take_turns_on_one_arena(io: Io) -> None:
 
 
 def test_the_shared_arena_is_as_large_as_the_largest() -> None:
-    bundle = tinyc.compile_bundle(PAIR, "cortex-m4", names=NAMES, share_arena=True)
+    bundle = pair_of_one_arena()
     apart = tinyc.compile_bundle(PAIR, "cortex-m4", names=NAMES)
 
     sizes = [a.report.arena_bytes for a in bundle.artifacts]
@@ -149,7 +155,7 @@ def test_the_shared_arena_is_as_large_as_the_largest() -> None:
 
 
 def test_each_model_is_what_it_is_alone() -> None:
-    bundle = tinyc.compile_bundle(PAIR, "cortex-m4", names=NAMES, share_arena=True)
+    bundle = pair_of_one_arena()
 
     for model, name in zip(PAIR, NAMES, strict=True):
         alone = dict(tinyc.compile(model, "cortex-m4", name=name).files)
@@ -161,7 +167,7 @@ def test_the_shared_header_is_cpp11(tmp_path: Path) -> None:
     compiler = shutil.which("g++")
     if compiler is None:
         pytest.skip("g++ is not installed")
-    bundle = tinyc.compile_bundle(PAIR, "cortex-m4", names=NAMES, share_arena=True)
+    bundle = pair_of_one_arena()
     bundle.write(tmp_path)
     use = """\
 #include "tinyc_arena.h"

@@ -50,7 +50,16 @@ def assert_close(found: Array, wanted: Array) -> None:
     np.testing.assert_allclose(found, wanted, 0, 2e-6 * max(np.abs(wanted).max(), 1e-9))
 
 
-@pytest.mark.parametrize("kind", ["real", "onesided", "complex", "inverse", "inverse onesided"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "real",
+        pytest.param("onesided", marks=pytest.mark.slow),
+        "complex",
+        "inverse",
+        "inverse onesided",
+    ],
+)
 def test_transforms_of_all_lengths(kind: str, tmp_path: Path) -> None:
     """One program has all lengths."""
     inverse, onesided = "inverse" in kind, "onesided" in kind
@@ -88,7 +97,7 @@ CASES: dict[str, tuple[tuple[int, ...], int, int | None, dict[str, int]]] = {
 }
 
 
-@pytest.mark.parametrize("target", ["host", "cortex-m4"])
+@pytest.mark.parametrize("target", [pytest.param("host", marks=pytest.mark.slow), "cortex-m4"])
 def test_axes_and_lengths(target: str, tmp_path: Path) -> None:
     inputs, nodes, constants = {}, [], {}
     for i, (shape, axis, length, attributes) in enumerate(CASES.values()):

@@ -23,8 +23,8 @@ def check(seed: int, count: int, kind: str = "onnx") -> None:
     assert result["peak_bytes"] < 2 << 30
 
 
-def test_a_hundred_mutants_are_refused_or_compiled() -> None:
-    check(seed=0, count=100)
+def test_mutants_are_refused_or_compiled() -> None:
+    check(seed=0, count=40)
 
 
 @pytest.mark.slow

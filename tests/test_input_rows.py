@@ -43,6 +43,7 @@ from tinyc.passes.memory_check import check_plan
 from tinyc.targets import load_target
 from tinyc.targets.toolchain import find_compiler, run_compiler
 
+DIGITS = Path(__file__).parent.parent / "examples" / "digits" / "digits_cnn_int8_qdq_ort.onnx"
 TARGETS = ["host", "cortex-m4", "cortex-m0plus", "rv32imc"]
 
 
@@ -265,7 +266,7 @@ def test_an_input_without_the_shape_of_rows_is_taken_where_a_reshape_gives_it(
     np.testing.assert_allclose(computed["y"], run(graph, inputs)["y"], 1e-5, 1e-5)
 
 
-@pytest.mark.parametrize("target", ["host", "cortex-m4"])
+@pytest.mark.parametrize("target", [pytest.param("host", marks=pytest.mark.slow), "cortex-m4"])
 def test_weights_that_are_not_linked_are_arguments(target: str) -> None:
     graph = push_rows(SHAPES["3x3"], load_target(target))
     linked = emit_artifact(planned(graph, target))
@@ -288,13 +289,13 @@ def test_an_arena_that_is_shared_says_how_long_a_model_has_it() -> None:
     assert "From begin to finish of a model nothing else may use the arena" in header
 
 
-@pytest.mark.parametrize("io_dtype", ["model", "int8"])
+@pytest.mark.parametrize("io_dtype", [pytest.param("model", marks=pytest.mark.slow), "int8"])
 def test_a_model_with_a_quantize_at_the_input_takes_rows(io_dtype: str) -> None:
-    model = Path(__file__).parent.parent / "examples" / "digits" / "digits_cnn_int8_qdq_ort.onnx"
-    whole = tinyc.compile(model, "cortex-m4", io="arena", io_dtype=io_dtype)
-    x = profiled_inputs(read_graph(model, HOST, Options(io_dtype=io_dtype)), whole.report.inputs, 0)
+    whole = tinyc.compile(DIGITS, "cortex-m4", io="arena", io_dtype=io_dtype)
+    graph = read_graph(DIGITS, HOST, Options(io_dtype=io_dtype))
+    x = profiled_inputs(graph, whole.report.inputs, 0)
 
-    rows = tinyc.compile(model, "cortex-m4", io="rows", io_dtype=io_dtype)
+    rows = tinyc.compile(DIGITS, "cortex-m4", io="rows", io_dtype=io_dtype)
 
     expected, computed = (tinyc.run(a, x).outputs for a in (whole, rows))
     for name, values in expected.items():
@@ -344,12 +345,9 @@ def test_visual_wake_words_by_rows(target: str) -> None:
         assert rows.report.arena_bytes <= 14_336
 
 
-@NEEDS_MODELS
 @pytest.mark.parametrize("target", ["cortex-m4", "rv32imc"])
 def test_a_profile_tells_the_rows_from_the_layers(target: str) -> None:
-    model = SHARED / "models" / "dscnn_kws_int8_qdq.onnx"
-
-    profile = tinyc.profile(model, target, io="rows")
+    profile = tinyc.profile(DIGITS, target, io="rows")
 
     assert profile.layers[0].op == "InputRows" and profile.layers[0].cycles > 0
     assert sum(layer.cycles for layer in profile.layers) > 0.98 * profile.cycles

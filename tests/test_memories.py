@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,7 @@ def test_the_targets_file_may_say_how_slow_a_memory_is(tmp_path: Path) -> None:
         load_target(str(path))
 
 
+@cache
 def digits(memory: str, target: str = "cortex-m4", **options: str) -> Artifact:
     return tinyc.compile(MODEL, target, memory=memory, name="digits", **options)  # type: ignore
 
@@ -141,7 +143,9 @@ def test_a_memory_that_is_not_needed_is_no_argument() -> None:
 
 
 def test_the_same_memories_give_the_same_files() -> None:
-    assert digits(f"{TWO},flash=1M:wait=5").files == digits(f"{TWO},flash=1M:wait=5").files
+    memory = f"{TWO},flash=1M:wait=5"
+
+    assert digits.__wrapped__(memory).files == digits(memory).files
 
 
 def test_the_memory_that_is_too_small_is_named(capsys) -> None:
@@ -157,7 +161,7 @@ def test_the_memory_that_is_too_small_is_named(capsys) -> None:
     assert fits.report.memories[1].arena_bytes <= int(need)
 
 
-@pytest.mark.parametrize("weights", ["c", "incbin"])
+@pytest.mark.parametrize("weights", [pytest.param("c", marks=pytest.mark.slow), "incbin"])
 def test_tables_are_copied_to_memory_that_is_faster(weights: str) -> None:
     plain = digits("", weights=weights)
     copied = digits("sram=6K,flash=1M:wait=5", weights=weights)

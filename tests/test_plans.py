@@ -176,6 +176,7 @@ def test_report_html_has_a_row_for_every_layer(tmp_path: Path) -> None:
 
 
 @NEEDS_MODELS
+@pytest.mark.slow
 def test_the_front_of_keyword_spotting() -> None:
     plans = tinyc.plan(BY_NAME["dscnn_kws_int8_qdq"].path, "cortex-m4", io="arena")
 

@@ -141,13 +141,14 @@ def test_every_layer_runs_its_own_function() -> None:
         assert layer.function in {symbol.partition(".")[0] for symbol in call}
 
 
-def test_only_winograd_which_multiplies_less_beats_the_limit_of_a_core() -> None:
-    for core in CORES:
-        layers = [x for x in tinyc.profile(MODEL, core).layers if x.limit_share is not None]
-        assert len(layers) == 4
-        for layer in layers:
-            most = 4 if "winograd" in layer.kernel else 1  # F(4x4,3x3): 36 products for 144
-            assert layer.limit_share is not None and 0 < layer.limit_share < most
+@pytest.mark.parametrize("core", CORES)
+def test_only_winograd_which_multiplies_less_beats_the_limit_of_a_core(core: str) -> None:
+    layers = [x for x in tinyc.profile(MODEL, core).layers if x.limit_share is not None]
+
+    assert len(layers) == 4
+    for layer in layers:
+        most = 4 if "winograd" in layer.kernel else 1  # F(4x4,3x3): 36 products for 144
+        assert layer.limit_share is not None and 0 < layer.limit_share < most
 
 
 def test_random_data_covers_the_range_of_the_input() -> None:

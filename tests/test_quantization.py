@@ -131,7 +131,7 @@ def test_compile_quantizes_in_one_step() -> None:
 
 
 def test_same_samples_give_the_same_bytes() -> None:
-    samples = {"x": digits()[0][:24]}
+    samples = {"x": digits()[0][:12]}
 
     first, second = (tinyc.quantize(MODEL, samples).model for _ in range(2))
 
@@ -387,7 +387,7 @@ def test_few_samples_are_warned_of_and_get_more_room() -> None:
 def test_the_command_writes_model_page_and_json(capsys, tmp_path: Path) -> None:
     out, page = tmp_path / "q.onnx", tmp_path / "q.html"
     data = tmp_path / "calib.npz"
-    np.savez(data, x=digits()[0][:40], y=digits()[1][:40])
+    np.savez(data, x=digits()[0][:20], y=digits()[1][:20])
     arguments = ["quantize", str(MODEL), "--data", str(data), "-o", str(out), "--html", str(page)]
 
     assert main([*arguments, "--no-equalize"]) == 0

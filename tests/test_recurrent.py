@@ -107,7 +107,12 @@ def assert_close(got: dict[str, Array], expected: dict[str, Array]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("constant", "target"), [(True, "host"), (False, "host"), (True, "cortex-m4")]
+    ("constant", "target"),
+    [
+        pytest.param(True, "host", marks=pytest.mark.slow),
+        pytest.param(False, "host", marks=pytest.mark.slow),
+        (True, "cortex-m4"),
+    ],
 )
 def test_recurrent_operators_agree_with_onnxruntime(
     constant: bool, target: str, tmp_path: Path
@@ -232,7 +237,7 @@ def test_stored_weights_stay_stored(name: str, tmp_path: Path) -> None:
     assert kinds["w"] == kinds["r"] == STORED[name][2]
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float64"])
+@pytest.mark.parametrize("dtype", [pytest.param("float16", marks=pytest.mark.slow), "float64"])
 def test_other_reals_are_computed_as_floats(dtype: str, tmp_path: Path) -> None:
     model, data = model_of({"gru": CASES["gru, all operands"]}, constant=False)
     halves = {

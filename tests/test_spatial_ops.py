@@ -283,7 +283,9 @@ def quantized_model() -> onnx.ModelProto:
     return _with_outputs(onnx_model(nodes, inputs, {}, constants, 20), list(QUANTIZED))
 
 
-@pytest.mark.parametrize("target", ["host", "cortex-m4", "cortex-m0plus"])
+@pytest.mark.parametrize(
+    "target", [pytest.param("host", marks=pytest.mark.slow), "cortex-m4", "cortex-m0plus"]
+)
 def test_quantized_operators_compute_their_meaning(target: str, tmp_path: Path) -> None:
     model = quantized_model()
     graph = optimized(read_model(model, tmp_path))

@@ -192,12 +192,12 @@ def test_features_tell_schedules_and_sizes_apart(tmp_path: Path) -> None:
 def test_tuning_keeps_records_and_the_next_run_goes_on_from_them(tmp_path: Path) -> None:
     graph, file = graph_of("conv 1x1", tmp_path), tmp_path / "r.jsonl"
 
-    first = tuned(graph, file)
-    again = tuned(graph, file, known=tuple(read_records(file)))
-    more = tuned(graph, file, trials=6, known=tuple(read_records(file)))
+    first = tuned(graph, file, trials=2)
+    again = tuned(graph, file, trials=2, known=tuple(read_records(file)))
+    more = tuned(graph, file, trials=3, known=tuple(read_records(file)))
 
-    assert first.measured == len(first.workloads) * 4 and again.measured == 0
-    assert more.measured == 2 * len(first.workloads)
+    assert first.measured == len(first.workloads) * 2 and again.measured == 0
+    assert more.measured == len(first.workloads)
     assert again.workloads == first.workloads
     assert tuned(graph, file, trials=2, known=tuple(read_records(file))).measured == 0
     assert all(t.best.cycles <= t.rule for t in first.workloads)
@@ -205,14 +205,15 @@ def test_tuning_keeps_records_and_the_next_run_goes_on_from_them(tmp_path: Path)
 
 def test_another_kernel_is_measured_again(tmp_path: Path) -> None:
     graph, file = graph_of("conv 1x1", tmp_path), tmp_path / "r.jsonl"
-    first = tuned(graph, file)
+    first = tuned(graph, file, trials=2)
 
     changed = tuple(replace(r, kernel="another") for r in read_records(file))
 
-    assert tuned(graph, file, known=changed).measured == first.measured
+    assert tuned(graph, file, trials=2, known=changed).measured == first.measured
 
 
-def test_an_interrupt_keeps_what_was_measured(tmp_path: Path) -> None:
+def test_an_interrupt_keeps_what_was_measured(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("tinyc.autotune.tuner.BATCH", 2)
     graph, file, interrupted = graph_of("conv 1x1", tmp_path), tmp_path / "r.jsonl", list[int]()
 
     def watch(progress: Progress) -> None:
@@ -220,7 +221,7 @@ def test_an_interrupt_keeps_what_was_measured(tmp_path: Path) -> None:
             interrupted.append(progress.trials)
             signal.raise_signal(signal.SIGINT)
 
-    tuning = tune_graph(graph, M4, Here(), file, (), Budget(36, in_flight=1), watch)
+    tuning = tune_graph(graph, M4, Here(), file, (), Budget(6, in_flight=1), watch)
 
     assert not tuning.complete and 0 < tuning.measured == len(list(read_records(file)))
 

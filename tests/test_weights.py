@@ -46,7 +46,7 @@ def answers(artifact: Artifact) -> bytes:
 @pytest.mark.parametrize(
     ("target", "weights", "io"),
     [
-        ("host", "incbin", "caller"), ("host", "bin", "arena"), ("host", "bin", "caller"),
+        ("host", "incbin", "caller"), pytest.param("host", "bin", "arena", marks=pytest.mark.slow), ("host", "bin", "caller"),
         ("cortex-m4", "incbin", "arena"), ("cortex-m4", "bin", "caller"),
         ("cortex-m0plus", "bin", "arena"), ("rv32imc", "incbin", "caller"),
     ],
