@@ -13,6 +13,7 @@ from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.artifact import Artifact
 from tinyc.compiler.cprint import C_TYPES
 from tinyc.compiler.graph import Array, DType, Graph, QParams, Tensor, constant
+from tinyc.compiler.interpreter import run
 from tinyc.compiler.onnx_import.reading import read_onnx
 from tinyc.compiler.pipeline import emit_artifact
 from tinyc.compiler.planning import plan_program
@@ -47,6 +48,17 @@ def run_c(
     """
     program = plan_program(graph, load_target(target), schedules=schedules, streams=streams)
     return run_planned(program, samples, on or target)
+
+
+def assert_c_computes_the_meaning(
+    graph: Graph, samples: list[dict[str, Array]], target: str, on: str
+) -> None:
+    """The C for `target`, run on another, gives the bytes of the reference, for all outputs."""
+    computed = run_c(graph, samples, target, on)
+
+    for inputs, outputs in zip(samples, computed, strict=True):
+        for name, meant in run(graph, inputs).items():
+            np.testing.assert_array_equal(outputs[name], meant, err_msg=name)
 
 
 def run_planned(

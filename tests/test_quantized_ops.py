@@ -13,7 +13,13 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.harness import optimized, random_values, read_model, run_c, run_onnxruntime
+from tests.harness import (
+    assert_c_computes_the_meaning,
+    optimized,
+    random_values,
+    read_model,
+    run_onnxruntime,
+)
 from tests.qdq import Q, Weights, qdq_model, random_weights
 from tinyc.compiler.graph import Array, Graph
 from tinyc.compiler.interpreter import run
@@ -183,11 +189,7 @@ def check(case: str, target: str, on: str, folder: Path) -> None:
     """The C for `target`, run on another, gives the bytes of the reference."""
     graph = optimized(read_model(CASES[case](), folder))
     samples = [inputs_for(graph, kind) for kind in ("random", "extremes")]
-
-    computed = run_c(graph, samples, target, on)
-
-    for inputs, outputs in zip(samples, computed, strict=True):
-        np.testing.assert_array_equal(outputs["y"], run(graph, inputs)["y"])
+    assert_c_computes_the_meaning(graph, samples, target, on)
 
 
 @pytest.mark.parametrize("target", ["host", "cortex-m4"])

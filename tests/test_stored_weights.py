@@ -12,7 +12,14 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.harness import onnx_model, optimized, read_model, run_c, run_onnxruntime
+from tests.harness import (
+    assert_c_computes_the_meaning,
+    onnx_model,
+    optimized,
+    read_model,
+    run_c,
+    run_onnxruntime,
+)
 from tests.qdq import Q, Weights, qdq_model
 from tinyc.compiler.graph import Array, DType, Graph
 from tinyc.compiler.interpreter import run
@@ -169,11 +176,7 @@ def test_the_c_of_integers_computes_the_meaning(case: str, target: str, tmp_path
 def check_integers(case: str, target: str, on: str, folder: Path) -> None:
     graph = optimized(read_model(INTEGER[case](), folder))
     samples = [inputs_for(graph, kind) for kind in ("random", "extremes")]
-
-    computed = run_c(graph, samples, target, on)
-
-    for inputs, outputs in zip(samples, computed, strict=True):
-        np.testing.assert_array_equal(outputs["y"], run(graph, inputs)["y"])
+    assert_c_computes_the_meaning(graph, samples, target, on)
 
 
 @pytest.mark.parametrize("target", ["host", "cortex-m4"])

@@ -46,7 +46,8 @@ def answers(artifact: Artifact) -> bytes:
 @pytest.mark.parametrize(
     ("target", "weights", "io"),
     [
-        ("host", "incbin", "caller"), pytest.param("host", "bin", "arena", marks=pytest.mark.slow), ("host", "bin", "caller"),
+        ("host", "incbin", "caller"), ("host", "bin", "caller"),
+        pytest.param("host", "bin", "arena", marks=pytest.mark.slow),
         ("cortex-m4", "incbin", "arena"), ("cortex-m4", "bin", "caller"),
         ("cortex-m0plus", "bin", "arena"), ("rv32imc", "incbin", "caller"),
     ],
