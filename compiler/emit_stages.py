@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from tinyc.compiler.c_expressions import Expression, either, largest, smallest
 from tinyc.compiler.ops.op import Window
 from tinyc.compiler.program import Program
 from tinyc.passes.stages import Need, Stage, Streamed
@@ -119,90 +120,65 @@ class _Printer:
                 yield self.condition(need)
 
     def condition(self, need: Need) -> str:
-        there = self.names.rows(need.writer)
+        there = self.rows(need.writer)
         writer = self.run.calls[need.writer]
         if need.window is None or not need.writer_row_bytes:
             return f"{there} == {writer.rows}"
-        wanted = self.end(need.reader)
-        wanted = _shifted(_times(wanted, need.window.stride), need.window.last(0))
+        wanted = self.end(need.reader) * need.window.stride + need.window.last(0)
         if need.window.last(self.run.calls[need.reader].rows) > need.rows:
-            wanted = f"tinyc_min({wanted}, {need.rows})"
+            wanted = smallest(wanted, need.rows)
         mine, its = need.reader_row_bytes, need.writer_row_bytes
         if its % mine == 0:
-            return f"{_times(there, its // mine)} >= {wanted}"
-        return f"{_times(there, its)} >= {_times(wanted, mine)}"
+            return f"{there * (its // mine)} >= {wanted}"
+        return f"{there * its} >= {wanted * mine}"
 
-    def end(self, place: int) -> str:
+    def rows(self, place: int) -> Expression:
+        """The rows that a layer has computed."""
+        return Expression(self.names.rows(place))
+
+    def end(self, place: int) -> Expression:
         """The rows of a layer after its next call."""
         unit, rows = self.run.units[place], self.run.calls[place].rows
-        after = f"{self.names.rows(place)} + {min(unit, rows)}"
-        return f"tinyc_min({after}, {rows})" if rows % unit else after
+        after = self.rows(place) + min(unit, rows)
+        return smallest(after, rows) if rows % unit else after
 
     def turn(self, place: int, call: Call) -> Iterator[str]:
         """The call of a layer, its counter, and the windows that slide with it."""
-        step, rows = self.run.calls[place], self.names.rows(place)
+        step, rows = self.run.calls[place], self.rows(place)
         slides = self.program.plan.slides
         yield from (self.slide(n) for n in step.writes if slides.get(n) == "late")
         begin, end = rows, self.end(place)
         if self.stage.upwards:
-            begin, end = f"{step.rows} - {_inner(end)}", f"{step.rows} - {rows}"
-        yield call(self.stage.steps[place], begin, end)
+            begin, end = step.rows - end, step.rows - rows
+        yield call(self.stage.steps[place], str(begin), str(end))
         yield f"{rows} = {self.end(place)};"
         yield from (self.slide(n) for n in step.reads if slides.get(n) == "early")
 
     def slide(self, storage: str) -> str:
         """What is left of a tensor moves to the beginning of its window."""
         writer = next(p for p, step in enumerate(self.run.calls) if storage in step.writes)
-        there = _times(self.names.rows(writer), self.run.row_bytes(writer, storage))
+        there = self.rows(writer) * self.run.row_bytes(writer, storage)
         if self.run.calls[writer].accumulates:
-            there = str(self.run.bytes[storage])
+            there = Expression(str(self.run.bytes[storage]))
         oldest = [
             self.oldest(place, step, storage)
             for place, step in enumerate(self.run.calls)
             if storage in step.reads
         ]
         first, window = self.names.first(storage), f"(uint8_t *){self.names.pointers[storage]}"
-        arguments = f"{first}, {_least(oldest)}, {there}, {self.program.target.alignment}"
+        arguments = f"{first}, {smallest(*oldest)}, {there}, {self.program.target.alignment}"
         if self.stage.upwards:
             window = f"&({window})[{self.program.plan.windows[storage]}]"
             return f"{first} = tinyc_slide_up({window}, {arguments});"
         return f"{first} = tinyc_slide({window}, {arguments});"
 
-    def oldest(self, place: int, step: Step, storage: str) -> str:
+    def oldest(self, place: int, step: Step, storage: str) -> Expression:
         """The first byte that the next rows of a layer read; all are gone after its last ones."""
         size, rows, windows = self.run.bytes[storage], step.input_rows.get(storage, 1), step.windows
-        done = f"{self.names.rows(place)} < {step.rows}"
-        firsts = [self.first_row(place, window) for window in windows.get(storage, ())] or ["0"]
-        first = _times(_least(firsts), size // rows) if firsts != ["0"] else "0"
-        return f"(({done}) ? {first} : {size})"
+        firsts = [self.first_row(place, window) for window in windows.get(storage, ())]
+        first = smallest(*firsts) * (size // rows) if firsts else Expression("0")
+        return either(f"{self.rows(place)} < {step.rows}", first, size)
 
-    def first_row(self, place: int, window: Window) -> str:
-        row = _shifted(_times(self.names.rows(place), window.stride), window.first(0))
-        return f"tinyc_max({row}, 0)" if window.before > 0 else row
-
-
-def _times(value: str, factor: int) -> str:
-    if factor == 1:
-        return value
-    simple = value.removeprefix("state->").isidentifier()
-    alone = simple or (value.startswith("tinyc_") and value.endswith(")"))
-    return f"{value} * {factor}" if alone else f"({value}) * {factor}"
-
-
-def _inner(value: str) -> str:
-    """`value` as a part of a sum."""
-    return f"({value})" if " " in value and not value.startswith("tinyc_") else value
-
-
-def _shifted(value: str, offset: int) -> str:
-    if offset == 0:
-        return value
-    return f"{value} {'-' if offset < 0 else '+'} {abs(offset)}"
-
-
-def _least(values: list[str]) -> str:
-    """The smallest of several expressions."""
-    text = values[0]
-    for value in values[1:]:
-        text = f"tinyc_min({text}, {value})"
-    return text
+    def first_row(self, place: int, window: Window) -> Expression:
+        row = self.rows(place) * window.stride + window.first(0)
+        return largest(row, 0) if window.before > 0 else row
