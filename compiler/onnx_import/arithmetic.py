@@ -70,7 +70,7 @@ def read_pow(build: Builder, node: ModelNode) -> Tensor:
 def read_cast(build: Builder, node: ModelNode) -> Tensor:
     """Integers that stand for texts stay integers."""
     x = build.operand(node, 0)
-    if x.name in build.names and node.integer("to", 0) == onnx.TensorProto.STRING:
+    if x.name in build.beside.texts and node.integer("to", 0) == onnx.TensorProto.STRING:
         return x
     dtype = onnx_element_type(node.integer("to", 0), node.where)
     return cast(build, node, build.operand(node, 0), dtype)

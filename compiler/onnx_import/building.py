@@ -13,6 +13,7 @@ from tinyc.compiler.onnx_import.blocks import Blocks
 from tinyc.compiler.onnx_import.foreign import guarded
 from tinyc.compiler.onnx_import.loading import MOST_ELEMENTS
 from tinyc.compiler.onnx_import.model_node import ModelNode
+from tinyc.compiler.onnx_import.values import Beside, TensorList, Value, numbered
 from tinyc.compiler.ops import OPS
 from tinyc.compiler.ops.elementwise import BinaryAttrs
 from tinyc.compiler.ops.op import Call
@@ -27,35 +28,23 @@ MEANINGLESS = (  # the same with and without QParams
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class TensorList:
-    """A sequence: as many tensors as are known at compile time."""
-
-    items: tuple[Tensor, ...]
-
-
-Value = Tensor | TensorList
-
-
 @dataclass(slots=True)
 class Builder:
-    """values, sequences: the tensors that values of the model became; lengths: of sequences of
-    which no more is known; reserved: names not to take.
+    """values: the tensors that values of the model became; beside: what those became that are no
+    tensors; reserved: names not to take.
 
     producers and readers give positions in `nodes`, by tensor; bound: tensors that are values;
     blocks: of constants of floats that are stored with a scale for each block, the stored form;
     notes: what the user should know, one sentence each; prefix: of the names in the body of a
-    node, "" outside; declared: shapes of values, as the model has them; names: texts that the
-    integers of a tensor (or the columns of scores) stand for; narrow: the limits of values that
-    have fewer bits in the model than a whole byte.
+    node, "" outside; declared: shapes of values, as the model has them; narrow: the limits of
+    values that have fewer bits in the model than a whole byte.
     """
 
     reserved: frozenset[str]
     tensors: dict[str, Tensor] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     values: dict[str, str] = field(default_factory=dict)
-    sequences: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    lengths: dict[str, int] = field(default_factory=dict)
+    beside: Beside = field(default_factory=Beside)
     producers: dict[str, int] = field(default_factory=dict)
     readers: dict[str, list[int]] = field(default_factory=dict)
     node_names: set[str] = field(default_factory=set)
@@ -66,7 +55,6 @@ class Builder:
     notes: list[str] = field(default_factory=list)
     prefix: str = ""
     declared: Mapping[str, Shape] = field(default_factory=dict)
-    names: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def copy(self) -> "Builder":
         """The graph as it is now, to come back to."""
@@ -75,13 +63,12 @@ class Builder:
             tensors=dict(self.tensors),
             nodes=list(self.nodes),
             values=dict(self.values),
-            sequences=dict(self.sequences),
+            beside=self.beside.copy(),
             producers=dict(self.producers),
             readers={name: list(nodes) for name, nodes in self.readers.items()},
             node_names=set(self.node_names),
             bound=set(self.bound),
             notes=list(self.notes),
-            names=dict(self.names),
         )
 
     def become(self, other: "Builder") -> None:
@@ -100,29 +87,18 @@ class Builder:
         if index >= len(node.inputs) or not node.inputs[index]:
             return None
         if node.inputs[index] not in self.values:
-            self._check_known(node, node.inputs[index])
+            self.beside.check_known(node, node.inputs[index])
             node.malformed(f"it reads '{node.inputs[index]}' before that is written")
         return self.tensors[self.values[node.inputs[index]]]
 
     def sequence(self, node: ModelNode, index: int) -> tuple[Tensor, ...]:
         """A required input that is a sequence."""
-        name = node.inputs[index] if index < len(node.inputs) else ""
-        if name not in self.sequences:
-            self._check_known(node, name)
-            node.malformed(f"input {index} is no sequence")
-        return tuple(self.tensors[item] for item in self.sequences[name])
-
-    def _check_known(self, node: ModelNode, name: str) -> None:
-        if name in self.lengths:
-            node.refuse(
-                f"the shapes of the tensors in '{name}' are known at run time only",
-                "export the model with constant sizes to split to",
-            )
+        return tuple(self.tensors[item] for item in self.beside.items_of(node, index))
 
     def value(self, name: str) -> Value:
         """What a value of the model became."""
-        if name in self.sequences:
-            return TensorList(tuple(self.tensors[item] for item in self.sequences[name]))
+        if name in self.beside.sequences:
+            return TensorList(tuple(self.tensors[item] for item in self.beside.sequences[name]))
         return self.tensors[self.values[name]]
 
     def unused_name(self, name: str) -> str:
@@ -157,44 +133,40 @@ class Builder:
         quant: QParams | None = None,
     ) -> Tensor:
         """Append a node of one output; `dtype` where the operator cannot infer it."""
-        (output,) = self.add_all(node, op, inputs, attrs, dtype, quant)
-        return output
-
-    def add_all(
-        self,
-        node: ModelNode,
-        op: str,
-        inputs: tuple[Tensor, ...],
-        attrs: object = None,
-        dtype: DType | None = None,
-        quant: QParams | None = None,
-    ) -> tuple[Tensor, ...]:
-        """Append a node; `dtype` and `quant` are those of its only output."""
-        name = self._node_name(node.name)
-        plain = tuple(replace(t, quant=None) for t in inputs)  # the model's own types are meant
-        try:
-            types = OPS[op].infer(plain, attrs)
-        except CompileError as error:
-            raise replace(error, where=f"{node.where}, {error.where}") from error
+        ((shape, inferred),) = _types_of(node, op, inputs, attrs)
         if op in KEEP_STORED:
             quant = inputs[0].quant
-        if all(0 in shape for shape, _ in types):  # nothing to compute
+        output = Tensor(node.name, shape, dtype or inferred, None, quant)
+        return self._append(node, op, inputs, attrs, output)[0]
+
+    def add_all(
+        self, node: ModelNode, op: str, inputs: tuple[Tensor, ...], attrs: object
+    ) -> tuple[Tensor, ...]:
+        """Append a node of several outputs, each as the operator infers it."""
+        types = _types_of(node, op, inputs, attrs)
+        outputs = (Tensor(node.name, shape, dtype) for shape, dtype in types)
+        return self._append(node, op, inputs, attrs, *outputs)
+
+    def _append(
+        self, node: ModelNode, op: str, inputs: tuple[Tensor, ...], attrs: object, *outputs: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Append a node, and its outputs by names of their own."""
+        name = self._node_name(node.name)
+        if all(0 in y.shape for y in outputs):  # nothing to compute
             return tuple(
-                self.constant(node.name, np.zeros(shape), dtype or inferred, quant)
-                for shape, inferred in types
+                self.constant(y.name, np.zeros(y.shape), y.dtype, y.quant) for y in outputs
             )
-        outputs = []
-        for shape, inferred in types:
-            if min(shape, default=1) < 0:
-                node.malformed(f"its output has the shape {list(shape)}")
-            output = Tensor(self.unused_name(name), shape, dtype or inferred, None, quant)
-            outputs.append(self.hold(output))
-            self.producers[output.name] = len(self.nodes)
+        held = []
+        for output in outputs:
+            if min(output.shape, default=1) < 0:
+                node.malformed(f"its output has the shape {list(output.shape)}")
+            held.append(self.hold(replace(output, name=self.unused_name(output.name))))
+            self.producers[held[-1].name] = len(self.nodes)
         for tensor in inputs:
             self.readers.setdefault(tensor.name, []).append(len(self.nodes))
-        names = (tuple(t.name for t in inputs), tuple(t.name for t in outputs))
+        names = (tuple(t.name for t in inputs), tuple(t.name for t in held))
         self.nodes.append(Node(name, op, *names, attrs, (node.name,)))
-        return tuple(outputs)
+        return tuple(held)
 
     def binary(self, node: ModelNode, op: str, a: Tensor, b: Tensor) -> Tensor:
         """Append an operator of two operands that must broadcast."""
@@ -206,12 +178,10 @@ class Builder:
 
     def hold_texts(self, value: str, texts: Array) -> None:
         """A constant of texts becomes one of their positions among the different ones."""
-        names = tuple(dict.fromkeys(str(t) for t in texts.reshape(-1).tolist()))
-        place = {name: i for i, name in enumerate(names)}
-        positions = np.array([place[str(t)] for t in texts.reshape(-1).tolist()], np.int64)
-        tensor = self.constant(value, positions.reshape(texts.shape), DType.INT64)
+        names, positions = numbered(texts)
+        tensor = self.constant(value, positions, DType.INT64)
         self.values[value] = tensor.name
-        self.names[tensor.name] = names
+        self.beside.texts[tensor.name] = names
 
     def layout(self, node: ModelNode, op: str, x: Tensor, attrs: object) -> Tensor:
         """Append a node that the model does not have: a change of layout."""
@@ -228,8 +198,8 @@ class Builder:
     def bind(self, value: str, tensor: Value) -> None:
         """Say that `tensor` is the model's `value`; it takes the name when it is the first."""
         if isinstance(tensor, TensorList):
-            self.sequences[value] = tuple(item.name for item in tensor.items)
-            self.bound.update(self.sequences[value])
+            self.beside.sequences[value] = tuple(item.name for item in tensor.items)
+            self.bound.update(self.beside.sequences[value])
             return
         name = self.unused_name(f"{self.prefix}{value}") if self.prefix else value
         at = self.producers.get(tensor.name)
@@ -238,8 +208,8 @@ class Builder:
             del self.tensors[old], self.producers[old]
             tensor = replace(tensor, name=name)
             self.tensors[name], self.producers[name] = tensor, at
-            if old in self.names:
-                self.names[name] = self.names.pop(old)
+            if old in self.beside.texts:
+                self.beside.texts[name] = self.beside.texts.pop(old)
             outputs = (name if o == old else o for o in self.nodes[at].outputs)
             self.nodes[at] = replace(self.nodes[at], outputs=tuple(outputs))
         self.values[value] = tensor.name
@@ -304,6 +274,17 @@ class Builder:
             free, number = f"{name}_{number}", number + 1
         self.node_names.add(free)
         return free
+
+
+def _types_of(
+    node: ModelNode, op: str, inputs: tuple[Tensor, ...], attrs: object
+) -> tuple[tuple[Shape, DType], ...]:
+    """Of the outputs, as the operator infers them."""
+    plain = tuple(replace(t, quant=None) for t in inputs)  # the model's own types are meant
+    try:
+        return OPS[op].infer(plain, attrs)
+    except CompileError as error:
+        raise replace(error, where=f"{node.where}, {error.where}") from error
 
 
 def _evaluate(op: str, x: Tensor, output: Tensor, attrs: object) -> Array:

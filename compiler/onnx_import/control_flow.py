@@ -6,15 +6,10 @@ import numpy as np
 import onnx
 
 from tinyc.compiler.graph import DType, Shape, Tensor
-from tinyc.compiler.onnx_import.building import (
-    Builder,
-    TensorList,
-    Value,
-    onnx_element_type,
-    positive_axis,
-)
+from tinyc.compiler.onnx_import.building import Builder, onnx_element_type, positive_axis
 from tinyc.compiler.onnx_import.model_node import ModelNode
 from tinyc.compiler.onnx_import.movement import joined
+from tinyc.compiler.onnx_import.values import TensorList, Value
 from tinyc.compiler.ops.reshape import ReshapeAttrs
 from tinyc.compiler.ops.slice import SliceAttrs
 
@@ -98,7 +93,7 @@ def read_loop(build: Builder, node: ModelNode, read_body: ReadBody) -> Values:
     true = build.constant(f"{node.name}/true", True, DType.BOOL)
     goes_on = true if given is None else _flag(build, node, given)
     carried = tuple(
-        build.value(name) if name in build.sequences else build.operand(node, i)
+        build.value(name) if name in build.beside.sequences else build.operand(node, i)
         for i, name in enumerate(node.inputs[2:], 2)
     )
     scans: list[list[Tensor]] = [[] for _ in range(len(body.output) - 1 - len(carried))]

@@ -73,8 +73,8 @@ def read_array_feature_extractor(build: Builder, node: ModelNode) -> Tensor:
         attrs = LookUpAttrs(tuple(range(len(values))), tuple(values), values[0], x.dtype)
         flat = build.reshaped(node, chosen, (1, chosen.elements))
         y = build.add(node, "LookUp", (flat,), attrs)
-        if x.name in build.names:
-            build.names[y.name] = build.names[x.name]
+        if x.name in build.beside.texts:
+            build.beside.texts[y.name] = build.beside.texts[x.name]
         return y
     if chosen.data is None:
         x = x if len(x.shape) > 1 else build.reshaped(node, x, (1, *x.shape))

@@ -15,7 +15,7 @@ def read_label_encoder(build: Builder, node: ModelNode) -> Tensor:
         node.malformed(f"{len(keys)} keys, {len(values)} values")
     kind, default = _default(node, values)
     if isinstance(keys[0], str):
-        known = build.names.get(x.name, ())
+        known = build.beside.texts.get(x.name, ())
         if not known:
             node.refuse("keys that are texts are not supported", "give numbers to the model")
         place: dict[float | str, int] = {name: i for i, name in enumerate(known)}
@@ -31,7 +31,7 @@ def read_label_encoder(build: Builder, node: ModelNode) -> Tensor:
     )  # fmt: skip
     y = build.add(node, "LookUp", (x,), attrs)
     if names:
-        build.names[y.name] = names
+        build.beside.texts[y.name] = names
     return y
 
 
@@ -81,7 +81,7 @@ def read_zip_map(build: Builder, node: ModelNode) -> Tensor:
         map(str, node.integers("classlabels_int64s") or ())
     )
     y = build.reshaped(node, x, x.shape)
-    build.names[y.name] = names
+    build.beside.texts[y.name] = names
     build.notes.append(
         f"node '{node.name}': instead of a map, its output is the tensor {list(x.shape)}; "
         f"its columns are: {', '.join(names)}"

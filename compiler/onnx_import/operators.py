@@ -32,8 +32,9 @@ from tinyc.compiler.onnx_import import (
     trees,
     weight_only,
 )
-from tinyc.compiler.onnx_import.building import Builder, Value
+from tinyc.compiler.onnx_import.building import Builder
 from tinyc.compiler.onnx_import.model_node import ModelNode
+from tinyc.compiler.onnx_import.values import Value
 
 Reader = Callable[[Builder, ModelNode], Value | tuple[Value, ...]]
 

@@ -12,7 +12,7 @@ from tinyc.compiler.errors import CompileError, unsupported_operators
 from tinyc.compiler.graph import Array, DType, Graph, Node, Shape, Tensor, constant, verify
 from tinyc.compiler.names import short_names
 from tinyc.compiler.onnx_import import folding, relax_road
-from tinyc.compiler.onnx_import.building import KEEP_STORED, Builder, Value, element_type
+from tinyc.compiler.onnx_import.building import KEEP_STORED, Builder, element_type
 from tinyc.compiler.onnx_import.control_flow import CONTROL_FLOW
 from tinyc.compiler.onnx_import.functions import inline_functions, inlined_operator
 from tinyc.compiler.onnx_import.inputs import read_inputs
@@ -25,6 +25,7 @@ from tinyc.compiler.onnx_import.model_node import (
 )
 from tinyc.compiler.onnx_import.operators import FOLDABLE, READERS
 from tinyc.compiler.onnx_import.states import remembered, with_states, without_initializers
+from tinyc.compiler.onnx_import.values import Value
 from tinyc.compiler.onnx_import.widening import read_typed
 from tinyc.compiler.ops.reshape import ReshapeAttrs
 
@@ -74,7 +75,7 @@ def read_onnx(
         tuple(build.nodes),
         build.tensors,
         (*notes, *build.notes, *_type_notes(build)),
-        {o: build.names[o] for o in outputs if o in build.names},
+        {o: build.beside.texts[o] for o in outputs if o in build.beside.texts},
         inlined={n.name: inlined_operator(n.proto) for n in nodes if inlined_operator(n.proto)},
     )
     graph = with_states(graph.with_nodes(build.nodes), states)
@@ -179,8 +180,8 @@ def _read_node(build: Builder, node: ModelNode, versions: Versions) -> None:
         if value:
             if node.op in MOVE_TEXTS and isinstance(tensor, Tensor):
                 first = build.operand(node, 0).name
-                if first in build.names:
-                    build.names[tensor.name] = build.names[first]
+                if first in build.beside.texts:
+                    build.beside.texts[tensor.name] = build.beside.texts[first]
             build.bind(value, tensor)
 
 
@@ -190,11 +191,11 @@ def _check_texts(build: Builder, node: ModelNode) -> None:
     tensors = [
         tensor
         for name in node.inputs
-        for tensor in build.sequences.get(name, (build.values.get(name, ""),))
+        for tensor in build.beside.sequences.get(name, (build.values.get(name, ""),))
     ]
     of_run = [t for t in tensors if t and build.tensors[t].dtype == DType.TEXT]
     if (of_run and node.op not in TAKE_TEXTS_OF_RUN) or (
-        node.op not in TAKE_TEXTS and any(t in build.names for t in tensors)
+        node.op not in TAKE_TEXTS and any(t in build.beside.texts for t in tensors)
     ):
         node.refuse("computing with texts is not supported", "give numbers to the model")
 
@@ -253,14 +254,14 @@ def _read_body(
     inputs: Sequence[Value],
 ) -> tuple[Value, ...]:
     """The outputs of a body of a node; it sees the values around it. See `control_flow`."""
-    around = build.values, build.sequences, build.prefix
-    build.values, build.sequences = dict(build.values), dict(build.sequences)
+    around = build.values, build.beside.sequences, build.prefix
+    build.values, build.beside.sequences = dict(build.values), dict(build.beside.sequences)
     build.prefix = prefix
     for info, value in zip(graph.input, inputs, strict=False):
         if isinstance(value, Tensor):
             build.bound.add(value.name)
             build.values[info.name] = value.name
-            build.sequences.pop(info.name, None)
+            build.beside.sequences.pop(info.name, None)
         else:
             build.bind(info.name, value)
     nodes = tuple(replace(n, name=f"{prefix}{n.name}") for n in _live_nodes(graph, versions))
@@ -268,11 +269,13 @@ def _read_body(
     _hold_initializers(build, graph, nodes)
     for node in nodes:
         _read_node(build, node, versions)
-    missing = [o.name for o in graph.output if o.name not in {**build.values, **build.sequences}]
+    missing = [
+        o.name for o in graph.output if o.name not in {**build.values, **build.beside.sequences}
+    ]
     if missing:
         raise CompileError("bad-model", "no node writes this output", f"output '{missing[0]}'")
     for output in graph.output:  # each has texts of its own that its integers stand for
-        if build.values.get(output.name) in build.names:
+        if build.values.get(output.name) in build.beside.texts:
             raise CompileError(
                 "unsupported-op",
                 "a body that gives known texts is not supported",
@@ -280,7 +283,7 @@ def _read_body(
                 "give numbers to the model",
             )
     outputs = tuple(build.value(o.name) for o in graph.output)
-    build.values, build.sequences, build.prefix = around
+    build.values, build.beside.sequences, build.prefix = around
     return outputs
 
 
@@ -290,13 +293,15 @@ def _constants(build: Builder, node: ModelNode) -> set[str]:
     return {
         name
         for name, tensor in tensors.items()
-        if tensor.data is not None and tensor.dtype != DType.TEXT and tensor.name not in build.names
+        if tensor.data is not None
+        and tensor.dtype != DType.TEXT
+        and tensor.name not in build.beside.texts
     }
 
 
 def _keep_name(build: Builder, output: str) -> None:
     """The graph's output `output` is a tensor of that name."""
-    if output in build.sequences or output in build.lengths:
+    if output in build.beside.sequences or output in build.beside.lengths:
         raise CompileError(
             "unsupported-type", "the output is no tensor", f"output '{output}'",
             "give back the tensors of the sequence",
@@ -308,8 +313,8 @@ def _keep_name(build: Builder, output: str) -> None:
         return
     named = replace(tensor, name=output)
     build.tensors[output] = named
-    if tensor.name in build.names:
-        build.names[output] = build.names[tensor.name]
+    if tensor.name in build.beside.texts:
+        build.beside.texts[output] = build.beside.texts[tensor.name]
     if tensor.data is None:
         attrs = ReshapeAttrs(tensor.shape)
         build.nodes.append(Node(f"{output} as output", "Reshape", (tensor.name,), (output,), attrs))

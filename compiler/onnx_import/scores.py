@@ -60,7 +60,7 @@ def label_of(
 def named(build: Builder, node: ModelNode, label: Tensor, names: tuple[str, ...]) -> Tensor:
     """`label`, of classes with `names` their positions, which the user is told."""
     if names:
-        build.names[label.name] = names
+        build.beside.texts[label.name] = names
         build.notes.append(
             f"node '{node.name}': instead of a text, the label is the position of the class: "
             + ", ".join(f"{i} '{name}'" for i, name in enumerate(names))

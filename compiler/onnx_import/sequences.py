@@ -4,10 +4,11 @@ import numpy as np
 
 from tinyc.compiler.graph import DType, Tensor
 from tinyc.compiler.onnx_import.arguments import constant_integers, constant_values
-from tinyc.compiler.onnx_import.building import Builder, TensorList, positive_axis
+from tinyc.compiler.onnx_import.building import Builder, positive_axis
 from tinyc.compiler.onnx_import.model_node import ModelNode
 from tinyc.compiler.onnx_import.movement import joined, sliced_along
 from tinyc.compiler.onnx_import.shapes import reshape
+from tinyc.compiler.onnx_import.values import TensorList
 from tinyc.compiler.ops.indexing import IndexMap
 
 
@@ -67,8 +68,8 @@ def _lifted(build: Builder, node: ModelNode, x: Tensor, axis: int = 0) -> Tensor
 
 
 def read_length(build: Builder, node: ModelNode) -> Tensor:
-    known = node.inputs and node.inputs[0] in build.sequences
-    length = None if known else build.lengths.get("".join(node.inputs[:1]))
+    known = node.inputs and node.inputs[0] in build.beside.sequences
+    length = None if known else build.beside.lengths.get("".join(node.inputs[:1]))
     if length is None:
         length = len(build.sequence(node, 0))
     return build.constant(f"{node.name}/length", length, DType.INT64)
@@ -92,7 +93,7 @@ def read_split_to(build: Builder, node: ModelNode) -> TensorList | tuple[()]:
     """Of sizes that the run decides only their number is known, which SequenceLength asks for."""
     x, sizes_of_run = build.operand(node, 0), build.optional(node, 1)
     if sizes_of_run is not None and len(sizes_of_run.shape) == 1 and sizes_of_run.data is None:
-        build.lengths[node.outputs[0]] = sizes_of_run.elements
+        build.beside.lengths[node.outputs[0]] = sizes_of_run.elements
         return ()
     split = constant_values(build, node, 1)
     axis = positive_axis(node, node.integer("axis", 0), len(x.shape))

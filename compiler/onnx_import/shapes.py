@@ -6,13 +6,14 @@ import numpy as np
 
 from tinyc.compiler.graph import DType, Shape, Tensor, elements
 from tinyc.compiler.onnx_import.arguments import axes_of, constant_shape
-from tinyc.compiler.onnx_import.building import Builder, TensorList, positive_axes
+from tinyc.compiler.onnx_import.building import Builder, positive_axes
 from tinyc.compiler.onnx_import.model_node import ModelNode
+from tinyc.compiler.onnx_import.values import TensorList
 from tinyc.compiler.ops.reshape import ReshapeAttrs
 
 
 def read_identity(build: Builder, node: ModelNode) -> Tensor | TensorList:
-    if node.inputs and node.inputs[0] in build.sequences:
+    if node.inputs and node.inputs[0] in build.beside.sequences:
         return TensorList(build.sequence(node, 0))
     return build.operand(node, 0)
 

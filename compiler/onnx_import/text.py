@@ -112,8 +112,8 @@ def read_string_concat(build: Builder, node: ModelNode) -> Tensor:
 def _texts(build: Builder, node: ModelNode, index: int) -> Tensor:
     """An operand as texts; constants are held as positions among their different ones."""
     x = build.operand(node, index)
-    if x.name in build.names and x.data is not None:
-        texts = np.array(build.names[x.name], object)[x.data]
+    if x.name in build.beside.texts and x.data is not None:
+        texts = np.array(build.beside.texts[x.name], object)[x.data]
         return build.constant(f"{x.name}/texts", stored_texts(texts, node.where), DType.TEXT)
     if x.dtype != DType.TEXT:
         node.refuse("only texts of the model's inputs and constants are supported")

@@ -9,9 +9,10 @@ import onnx
 
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import DType, Tensor
-from tinyc.compiler.onnx_import.building import Builder, Value
+from tinyc.compiler.onnx_import.building import Builder
 from tinyc.compiler.onnx_import.casting import cast
 from tinyc.compiler.onnx_import.model_node import ModelNode
+from tinyc.compiler.onnx_import.values import Value
 from tinyc.compiler.ops.binary_functions import FUNCTIONS
 from tinyc.compiler.ops.element_types import HALVES
 
