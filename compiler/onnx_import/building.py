@@ -160,7 +160,7 @@ class Builder:
         for output in outputs:
             if min(output.shape, default=1) < 0:
                 node.malformed(f"its output has the shape {list(output.shape)}")
-            held.append(self.hold(replace(output, name=self.unused_name(output.name))))
+            held.append(self.hold(replace(output, name=self.unused_name(name))))
             self.producers[held[-1].name] = len(self.nodes)
         for tensor in inputs:
             self.readers.setdefault(tensor.name, []).append(len(self.nodes))
