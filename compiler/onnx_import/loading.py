@@ -77,6 +77,8 @@ def _parse(path: Path) -> onnx.ModelProto:
     where, model = f"file '{path}'", onnx.ModelProto()
     if path.is_dir():
         raise CompileError("not-onnx", "this is a folder, not an ONNX file", where, NOT_ONNX)
+    if path.is_char_device():
+        raise CompileError("not-onnx", "this is a device, not an ONNX file", where, NOT_ONNX)
     try:
         if path.stat().st_size >= MOST_BYTES:
             raise CompileError("not-onnx", "the file is larger than 2 GiB", where, NOT_ONNX)
