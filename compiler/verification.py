@@ -267,11 +267,9 @@ def _reference_value(
             value = theirs.get(name)
             if value is None or value.size != ours.size or value.dtype != ours.dtype:
                 continue
-            if value.ndim == 4 and value.shape != ours.shape:
-                value = value.transpose(0, 2, 3, 1)
-            if value.ndim == 3 and ours.ndim == 4:
-                value = value.transpose(0, 2, 1)
-            return value.reshape(ours.shape)
+            turned = value.transpose(0, *range(2, value.ndim), 1) if value.ndim in (3, 4) else value
+            layouts = (value.reshape(ours.shape), turned.reshape(ours.shape))
+            return min(layouts, key=lambda found: _largest(ours, found))
     return None
 
 
