@@ -76,6 +76,10 @@ def read_records(path: Path) -> Iterator[Record]:
 
     Raises CompileError("bad-records") when a line is not a record.
     """
+    if path.exists() and not path.is_file():
+        raise CompileError(
+            "bad-records", "records are a file", f"{path}", "name a file of your own by --records"
+        )
     try:
         text = path.read_text("utf-8") if path.exists() else ""
     except (OSError, UnicodeDecodeError) as error:

@@ -13,7 +13,8 @@ def add_float_model(parser: ArgumentParser) -> None:
 def add_samples(parser: ArgumentParser, more: str = "") -> None:
     parser.add_argument(
         "--data", type=Path, required=True, metavar="PATH",
-        help="samples: an .npz file, or a folder of .npy files or images; labels as 'y'" + more,
+        help="samples: an .npz or .npy file, or a folder of .npy files or images; labels as 'y'"
+        + more,
     )  # fmt: skip
 
 

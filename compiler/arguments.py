@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Mapping
+from typing import NoReturn
 
 from rich_argparse import RawDescriptionRichHelpFormatter
 
@@ -14,6 +15,7 @@ from tinyc.compiler.arguments_compile import (
     add_verify,
 )
 from tinyc.compiler.arguments_quantize import add_prune, add_quantize
+from tinyc.compiler.json_text import json_text
 
 Verb = Callable[[argparse.Namespace], int]  # runs a verb; the exit status
 EXAMPLES = """\
@@ -31,9 +33,21 @@ examples:
 """
 
 
-def make_parser(run: Mapping[str, Verb]) -> argparse.ArgumentParser:
-    """The parser of the whole command; `args.verb` becomes the function of the verb in `run`."""
-    parser = argparse.ArgumentParser(
+class _JsonParser(argparse.ArgumentParser):
+    """Says what is wrong in JSON too."""
+
+    def error(self, message: str) -> NoReturn:
+        fields = {"code": "wrong-usage", "message": message, "where": self.prog}
+        print(json_text({"error": {**fields, "help": f"see `{self.prog} --help`"}}))
+        super().error(message)
+
+
+def make_parser(run: Mapping[str, Verb], in_json: bool = False) -> argparse.ArgumentParser:
+    """The parser of the whole command; `args.verb` becomes the function of the verb in `run`.
+
+    in_json  whether wrong usage is said in JSON
+    """
+    parser = (_JsonParser if in_json else argparse.ArgumentParser)(
         prog="tinyc",
         description="Compile ONNX and TensorFlow Lite models to plain C for microcontrollers.",
         epilog=EXAMPLES,

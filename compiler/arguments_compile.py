@@ -11,7 +11,7 @@ from tinyc.compiler.argument_groups import (
     add_reading,
     add_sample_limit,
 )
-from tinyc.compiler.argument_texts import frequency, minutes, positive
+from tinyc.compiler.argument_texts import count, frequency, minutes, positive
 
 
 def add_compile(parser: ArgumentParser) -> None:
@@ -78,7 +78,7 @@ def add_profile(parser: ArgumentParser) -> None:
         help="arrays named like the inputs; the first sample counts (default: random data)",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of the random data (default: 0)"
+        "--seed", type=count, default=0, metavar="N", help="of the random data (default: 0)"
     )
     parser.add_argument(
         "--clock",

@@ -1,6 +1,5 @@
 """What a compilation leaves behind: files, the model's interface, and the report."""
 
-import json
 import os
 import shutil
 import tempfile
@@ -11,6 +10,7 @@ from typing import Literal
 
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import DType, QParams, Shape
+from tinyc.compiler.json_text import json_text
 from tinyc.targets.firmware import Io, Weights
 from tinyc.targets.toolchain import Files, encoded
 
@@ -173,7 +173,7 @@ class Report:
     first_calls: int = 0
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=2) + "\n"
+        return json_text(asdict(self)) + "\n"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """Several models for one firmware: their files side by side, and an arena that they share."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from tinyc.autotune.records import known_records
 from tinyc.compiler.artifact import Artifact, Memory, Report, write_files
 from tinyc.compiler.emit_arena import ARENA, arena_header
 from tinyc.compiler.errors import CompileError
+from tinyc.compiler.json_text import json_text
 from tinyc.compiler.onnx_import.inputs import dim_names, input_names
 from tinyc.compiler.onnx_import.loading import load_model
 from tinyc.compiler.options import DEFAULTS, Options
@@ -40,7 +40,7 @@ class BundleReport:
     memories: tuple[Memory, ...]
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=2) + "\n"
+        return json_text(asdict(self)) + "\n"
 
 
 @dataclass(frozen=True, slots=True)

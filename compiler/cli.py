@@ -1,23 +1,26 @@
 """The `tinyc` command: parse, call, print; nothing else."""
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from tinyc.compiler.arguments import Verb, make_parser
 from tinyc.compiler.errors import CompileError
+from tinyc.compiler.json_text import json_text
 
 if TYPE_CHECKING:  # the verbs load what they need: `tinyc --help` stays quick
     from tinyc.compiler.options import Options
 
 
+Value = TypeVar("Value")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Exit status: 0 done, 1 the model was refused or answers differ, 2 wrong usage (argparse)."""
-    parser = make_parser(VERBS)
-    args = parser.parse_args(argv)
+    arguments = sys.argv[1:] if argv is None else argv
+    args = make_parser(VERBS, in_json="--json" in arguments).parse_args(arguments)
     try:
         verb: Verb = args.verb
         return verb(args)
@@ -25,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
         if args.json:
             fields = {"code": error.code, "message": error.message}
             fields |= {"where": error.where, "help": error.help}
-            print(json.dumps({"error": fields}, indent=2))
+            print(json_text({"error": fields}))
         else:
             print(error, file=sys.stderr)
         return 1
@@ -35,6 +38,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _compile(args: argparse.Namespace) -> int:
+    if args.max_loss is not None and args.quantize is None:
+        raise CompileError(
+            "wrong-option", "there is nothing to lose without quantizing", "--max-loss",
+            "give samples with --quantize, or leave --max-loss out",
+        )  # fmt: skip
     if len(args.models) > 1 or len(args.name) > 1 or args.share_arena:
         return _compile_bundle(args)
     from tinyc.compiler.pipeline import compile_model
@@ -72,6 +80,12 @@ def _compile_bundle(args: argparse.Namespace) -> int:
             "wrong-option", "several models are not quantized at once", "--quantize",
             "quantize each with `tinyc quantize`, and compile the results",
         )  # fmt: skip
+    for option in ("html", "check_memory"):
+        if getattr(args, option):
+            raise CompileError(
+                "wrong-option", "several models have no such report together",
+                f"--{option.replace('_', '-')}", "compile each model alone for it",
+            )  # fmt: skip
     from tinyc.compiler.bundle import compile_bundle
     from tinyc.compiler.show import show_bundle, show_written
     from tinyc.targets import load_target
@@ -203,8 +217,8 @@ def _quantize(args: argparse.Namespace) -> int:
             equalize=args.equalize,
             correct_bias=args.bias_correction,
             adapt=args.adaptive_rounding,
-            input_shapes=dict(args.input_shape),
-            dims=dict(args.dim),
+            input_shapes=_once(args.input_shape, "--input-shape"),
+            dims=_once(args.dim, "--dim"),
             images=args.images,
             max_loss=args.max_loss,
             max_ram=args.max_ram,
@@ -234,10 +248,10 @@ def _prune(args: argparse.Namespace) -> int:
             args.data,
             args.target,
             max_loss=args.max_loss,
-            augment=[a for a in args.augment or ["mix"] if a != "none"],
+            augment=_augmentations(args.augment or ["mix"]),
             epochs=args.epochs,
-            input_shapes=dict(args.input_shape),
-            dims=dict(args.dim),
+            input_shapes=_once(args.input_shape, "--input-shape"),
+            dims=_once(args.dim, "--dim"),
             images=args.images,
             watch=watch,
         )
@@ -275,11 +289,32 @@ def _tell(
 ) -> int:
     """What came of a verb: its fields as JSON, or as `shows` print it; the exit status 0."""
     if args.json:
-        print(json.dumps(fields(), indent=2))
+        print(json_text(fields()))
     else:
         for show in shows:
             show()
     return 0
+
+
+def _augmentations(names: list[str]) -> list[str]:
+    if "none" in names and set(names) != {"none"}:
+        raise CompileError(
+            "wrong-option", "none is asked for together with others",
+            f"--augment {' '.join(names)}", "leave out none, or the others",
+        )  # fmt: skip
+    return [name for name in names if name != "none"]
+
+
+def _once(pairs: list[tuple[str, Value]], option: str) -> dict[str, Value]:
+    """What was given by name, each name with one value."""
+    found: dict[str, Value] = {}
+    for name, value in pairs:
+        if found.setdefault(name, value) != value:
+            raise CompileError(
+                "wrong-option", "two different values are given", f"{option} {name}",
+                "give one of them",
+            )  # fmt: skip
+    return found
 
 
 def _named_options(args: argparse.Namespace) -> "Options":
@@ -299,7 +334,8 @@ def _reading_options(args: argparse.Namespace) -> "Options":
     """What a verb that reads a model, and compiles nothing, has."""
     from tinyc.compiler.options import Options
 
-    shapes, dims = dict(args.input_shape), dict(args.dim)
+    shapes = _once(args.input_shape, "--input-shape")
+    dims = _once(args.dim, "--dim")
     return Options(
         io_dtype=args.io_dtype, input_shapes=shapes, dims=dims, dump=args.dump, stream=args.stream,
         tree_features=args.tree_features,

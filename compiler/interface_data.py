@@ -1,7 +1,7 @@
 """Samples for a model's inputs: from files, and as an interface of stored integers takes them."""
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,12 +18,15 @@ LABELS = ("y", "label", "labels")
 
 
 def load_arrays(path: str | Path) -> dict[str, Array]:
-    """The arrays of an `.npz` file.
+    """The arrays of an `.npz` file, or the one of an `.npy` file by the file's name.
 
-    Raises CompileError("bad-data") when it is not one.
+    Raises CompileError("bad-data") when it is neither.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        file = np.load(path, allow_pickle=False)
+        if isinstance(file, np.ndarray):
+            return {Path(path).stem: file}
+        with file:
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "no .npz file"
@@ -35,6 +38,27 @@ def load_arrays(path: str | Path) -> dict[str, Array]:
         ) from error
 
 
+def labels_of(
+    arrays: Mapping[str, Array], inputs: Collection[str], count: int, limit: int | None = None
+) -> Array | None:
+    """The labels of `count` samples; None where the data has none.
+
+    Raises CompileError("bad-data") when there are more or fewer.
+    """
+    name = next((k for k in LABELS if k in arrays and k not in inputs), None)
+    if name is None:
+        return None
+    labels = np.atleast_1d(arrays[name])[:limit]
+    if len(labels) != count:
+        raise CompileError(
+            "bad-data",
+            f"there are {len(labels)} labels for {count} samples",
+            f"array '{name}'",
+            "give one label for each sample, or leave them out",
+        )
+    return labels
+
+
 def choose_inputs(
     ports: tuple[Port, ...],
     arrays: Mapping[str, Array],
@@ -44,7 +68,7 @@ def choose_inputs(
 
     dtypes  what an input may have beside the port's type
     """
-    chosen = {p.name: arrays[p.name] for p in ports if p.name in arrays}
+    chosen = {p.name: np.atleast_1d(arrays[p.name]) for p in ports if p.name in arrays}
     if len(chosen) == len(ports):
         return chosen
     if len(ports) == 1:

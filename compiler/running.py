@@ -141,6 +141,8 @@ def split_samples(
             f"inputs of the model: {', '.join(repr(p.name) for p in ports)}",
             "name the arrays like the model's inputs",
         )
+    if not ports:
+        return ((),)  # what depends on nothing runs once
     columns = [_samples_of(port, inputs) for port in ports]
     counts = {len(column) for column in columns}
     if len(counts) > 1:

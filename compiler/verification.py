@@ -1,6 +1,6 @@
 """Does the compiled model answer like onnxruntime? Accuracy, deviation, and where they part."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,14 @@ from tinyc.compiler.artifact import Port
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array, DType, Graph, Node
 from tinyc.compiler.interface_data import (
-    LABELS,
     choose_inputs,
+    labels_of,
     load_arrays,
     real_samples,
     stored_samples,
 )
 from tinyc.compiler.interpreter import trace
+from tinyc.compiler.onnx_import.foreign import guarded
 from tinyc.compiler.onnx_import.loading import load_model
 from tinyc.compiler.onnx_import.states import remembered
 from tinyc.compiler.options import DEFAULTS, Options
@@ -112,7 +113,7 @@ def verify_model(
     result = run_artifact(artifact, target, taken)
     count = len(next(iter(result.outputs.values())))
     expected = reference.outputs(inputs, given, count, ports)
-    labels = next((np.asarray(arrays[k])[:limit] for k in LABELS if k in arrays), None)
+    labels = labels_of(arrays, taken, count, limit)
     first = ports[0]
     ours, theirs = (_answers(o[first.name], first) for o in (result.outputs, expected))
     deviations = tuple(_deviation(p, result.outputs[p.name], expected[p.name]) for p in ports)
@@ -154,9 +155,25 @@ def reference_session(model: onnx.ModelProto) -> Any:
     unnamed.CopyFrom(model)
     for node in unnamed.graph.node:  # several may bear one name, which onnxruntime refuses
         node.ClearField("name")
-    return onnxruntime.InferenceSession(
-        unnamed.SerializeToString(), settings, providers=["CPUExecutionProvider"]
+    content, providers = unnamed.SerializeToString(), ["CPUExecutionProvider"]
+    return _by_reference(
+        lambda: onnxruntime.InferenceSession(content, settings, providers=providers), model
     )
+
+
+def _by_reference(call: Callable[[], Any], model: onnx.ModelProto) -> Any:
+    return guarded(
+        call, "reference-failed", "onnxruntime does not run the model",
+        f"graph '{model.graph.name}'",
+    )  # fmt: skip
+
+
+def _answered(
+    session: Any, model: onnx.ModelProto, names: list[str] | None, feed: Mapping[str, Array]
+) -> list[Array]:
+    """The outputs `names`, or all of them."""
+    answers: list[Array] = _by_reference(lambda: session.run(names, dict(feed)), model)
+    return answers
 
 
 class _Reference:
@@ -180,16 +197,19 @@ class _Reference:
         The samples of a model that remembers are the runs of one sequence.
         """
         session = reference_session(self.proto)
-        names, states = [p.name for p in outputs], remembered(self.proto)
-        every = [*names, *(s.after for s in states)]
+        states = remembered(self.proto)
+        kept = [s.after for s in states]
+        all_names = dict.fromkeys(o.name for o in self.proto.graph.output)
+        names = [name for name in all_names if name not in kept]  # as the ports stand
         rows, past = [], {s.before: s.initial for s in states}
         for sample in range(count):
-            row = session.run(every, {**self._feed(inputs, arrays, sample), **past})
+            feed = {**self._feed(inputs, arrays, sample), **past}
+            row = _answered(session, self.proto, [*names, *kept], feed)
             rows.append(row[: len(names)])
             past = dict(zip(past, row[len(names) :], strict=True))
         found = (np.stack([np.asarray(row[i]) for row in rows]) for i in range(len(outputs)))
         return {
-            p.name: stored_samples(array, p, self.dtypes[p.name]).reshape(count, *_own_shape(p))
+            p.name: stored_samples(array, p, array.dtype).reshape(count, *_own_shape(p))
             for p, array in zip(outputs, found, strict=True)
         }
 
@@ -223,13 +243,15 @@ class _Reference:
         names = [o for n in exposed.graph.node for o in n.output if o and o not in known]
         exposed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
         session = reference_session(exposed)
-        values = session.run(None, dict(feed))
+        whole = {name: np.asarray(array) for name, array in feed.items()}
+        values = _answered(session, exposed, None, whole)
         return {o.name: np.asarray(v) for o, v in zip(session.get_outputs(), values, strict=True)}
 
     def _feed(
         self, ports: tuple[Port, ...], arrays: Mapping[str, Array], sample: int
     ) -> dict[str, Array]:
-        return {p.name: np.asarray(arrays[p.name]).reshape(-1, *p.shape)[sample] for p in ports}
+        columns = {p.name: np.asarray(arrays[p.name]).reshape(-1, *p.shape) for p in ports}
+        return {name: np.asarray(column[sample]) for name, column in columns.items()}
 
 
 def _own_shape(port: Port) -> tuple[int, ...]:
@@ -245,11 +267,9 @@ def _reference_value(
             value = theirs.get(name)
             if value is None or value.size != ours.size or value.dtype != ours.dtype:
                 continue
-            if value.ndim == 4 and value.shape != ours.shape:
-                value = value.transpose(0, 2, 3, 1)
-            if value.ndim == 3 and ours.ndim == 4:
-                value = value.transpose(0, 2, 1)
-            return value.reshape(ours.shape)
+            turned = value.transpose(0, *range(2, value.ndim), 1) if value.ndim in (3, 4) else value
+            layouts = (value.reshape(ours.shape), turned.reshape(ours.shape))
+            return min(layouts, key=lambda found: _largest(ours, found))
     return None
 
 

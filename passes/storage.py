@@ -215,7 +215,7 @@ def _step(graph: Graph, node: Node, kernel: Kernel, roots: Mapping[str, str]) ->
             if window is not None and name not in whole:
                 rowwise[name] = (*rowwise.get(name, ()), window)
                 input_rows[name] = tensor.shape[1]
-        gathered = roots[activations[0].name]
+        gathered = roots[activations[0].name] if activations else ""  # of constants alone
         once = [roots[t.name] for t in activations].count(gathered) == 1
         base = replace(
             base, rows=kernel.rows, band=kernel.band, windows=rowwise, input_rows=input_rows,

@@ -13,7 +13,7 @@ from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Shape
 from tinyc.quantization.costs import Limits
 from tinyc.quantization.images import Preprocessing, parse_preprocessing
-from tinyc.quantization.mixed import ANY_LOSS, Budget, mixed
+from tinyc.quantization.mixed import ANY_LOSS, Budget, check_budget, mixed
 from tinyc.quantization.options import Options
 from tinyc.quantization.page import quantization_page
 from tinyc.quantization.quantize import Quantized, Watch, quantize_model, silent
@@ -101,6 +101,7 @@ def quantized_within(
     model: Path, data: Data, options: Options, budget: Budget, watch: Watch
 ) -> tuple[Quantized, Mixture | None]:
     """The model as int8, or with the formats that a budget asks for."""
+    check_budget(budget)
     quantized = quantize_model(model, data, options, watch)
     return mixed(quantized, budget, watch) if budget.any else (quantized, None)
 

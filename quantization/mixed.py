@@ -113,16 +113,20 @@ class Search:
         return loss_of(judge, outputs, scores, self.prepared.samples.labels)
 
 
-def mixed(quantized: Quantized, budget: Budget, watch: Watch = silent) -> tuple[Quantized, Mixture]:
-    """The model with formats that keep to `budget`; as it is where int8 does.
-
-    Raises CompileError("loss-too-large") or ("over-budget").
-    """
+def check_budget(budget: Budget) -> None:
+    """Raises CompileError("wrong-option") when nobody says what the limits are of."""
     if budget.limits.any and budget.target is None:
         raise CompileError(
             "wrong-option", "limits of RAM, flash and cycles are those of a target",
             "options --max-ram, --max-flash, --max-cycles", "say which with --target",
         )  # fmt: skip
+
+
+def mixed(quantized: Quantized, budget: Budget, watch: Watch = silent) -> tuple[Quantized, Mixture]:
+    """The model with formats that keep to `budget`; as it is where int8 does.
+
+    Raises CompileError("loss-too-large") or ("over-budget").
+    """
     prepared = quantized.prepared
     model = with_opset(prepared.model, max(LEAST_OPSETS.values()))
     prepared = replace(prepared, execution=replace(prepared.execution, model=model))

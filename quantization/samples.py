@@ -9,7 +9,7 @@ import numpy as np
 
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array
-from tinyc.compiler.interface_data import LABELS, load_arrays
+from tinyc.compiler.interface_data import LABELS, labels_of, load_arrays
 from tinyc.quantization.float_model import Value
 from tinyc.quantization.images import Preprocessing, image_files, read_images
 
@@ -54,10 +54,7 @@ def read_samples(
         raise CompileError(
             "bad-data", "the inputs need as many samples each, and one at the least", str(counts)
         )
-    labels = next((np.asarray(arrays[k]) for k in LABELS if k in arrays), None)
-    if labels is not None and labels.shape[:1] != (next(iter(counts.values())),):
-        labels = None
-    return Samples(chosen, labels)
+    return Samples(chosen, labels_of(arrays, chosen, min(counts.values())))
 
 
 def sample_warnings(samples: Samples, values: Mapping[str, Array]) -> list[str]:
@@ -156,6 +153,13 @@ def _chosen(inputs: tuple[Value, ...], arrays: Mapping[str, Array]) -> dict[str,
 
 
 def _shaped(array: Array, value: Value) -> Array:
+    if array.dtype.kind not in "biuf":
+        raise CompileError(
+            "wrong-input",
+            f"the model needs {value.dtype}, the data is {array.dtype}",
+            f"input '{value.name}'",
+            "give real numbers",
+        )
     if array.size % max(_size(value.shape), 1):
         raise CompileError(
             "wrong-input",

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx.helper import make_node
 
 import tinyc
 from tinyc.compiler.cli import main
+from tinyc.compiler.graph import Node
 from tinyc.compiler.interface_data import stored_samples
 from tinyc.compiler.options import CompileOptions, Options, options_of
+from tinyc.compiler.verification import _reference_value
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "digits"
 MODEL, DATA = str(EXAMPLE / "digits_cnn_int8_qdq_ort.onnx"), str(EXAMPLE / "digits.npz")
@@ -161,3 +164,15 @@ def test_keywords_are_the_options_and_none_means_the_default() -> None:
 def test_keywords_of_another_verb_are_refused() -> None:
     with pytest.raises(TypeError, match="unexpected keyword arguments: html"):
         tinyc.plan(MODEL, "cortex-m4", html=True)  # type: ignore[call-arg]
+
+
+def test_layouts_of_one_shape_are_told_apart() -> None:
+    """Where parting is looked for: as many channels as rows and columns."""
+    theirs = np.arange(64, dtype=np.float32).reshape(1, 4, 4, 4)
+    ours = theirs.transpose(0, 2, 3, 1).copy()
+    made = make_node("Conv", ["x", "w"], ["y"])
+    node = Node("conv", "Conv2D", ("x", "w"), ("y",), None, ("conv",))
+
+    found = _reference_value(node, ours, {"conv": made}, {"y": theirs})
+
+    assert found is not None and (found == ours).all()

@@ -142,3 +142,14 @@ def test_c_names_are_valid_and_unique() -> None:
     assert unique_names(["a:0", "a;0", "a 0"], ["a_0_2"]) == {
         "a:0": "a_0", "a;0": "a_0_3", "a 0": "a_0_4",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("op", "calls"), [("Softmax", ["expf"]), ("LogSoftmax", ["expf", "logf"])])
+def test_an_exponential_is_computed_once(op: str, calls: list[str], tmp_path: Path) -> None:
+    shape = ("float32", (2, 9))
+    node = make_node(op, ["x"], ["y"], axis=1)
+    onnx.save(onnx_model([node], {"x": shape}, {"y": shape}), str(tmp_path / "m.onnx"))
+
+    text = str(tinyc.compile(tmp_path / "m.onnx", "cortex-m4").files["m.c"])
+
+    assert re.findall(r"\b(?:exp|log)f(?=\()", text) == calls

@@ -171,3 +171,65 @@ def test_concatenated_inputs_of_different_ranks(capsys, tmp_path: Path, op: str)
     assert text == (
         f"error[bad-model]: the inputs [[2, 3], [2]] do not fit together\n  --> node 'cat' ({op})\n"
     )
+
+
+def test_all_operators_of_nobody_are_named(capsys, tmp_path: Path) -> None:
+    """Also those in ONNX's own domain, where its checker would stop at the first."""
+    nodes = [
+        make_node("Foo", ["x"], ["a"], name="first"),
+        make_node("Bar", ["a"], ["b"], name="second", domain="my.own"),
+        make_node("Relu", ["b"], ["c"], name="fine"),
+        make_node("Baz", ["c"], ["y"], name="third"),
+    ]
+    shape = ("float32", (1, 3))
+    model = onnx_model(nodes, {"x": shape}, {"y": shape}, domains=["my.own"])
+
+    text = refused_model(capsys, model, tmp_path)
+
+    assert text.startswith("error[unsupported-op]: 3 nodes have operators that are not supported")
+    assert "'first' (Foo), node 'second' (Bar, domain my.own), node 'third' (Baz)" in text
+
+
+def test_circles_and_values_of_nobody_name_their_nodes(capsys, tmp_path: Path) -> None:
+    shape = ("float32", (1, 3))
+    circle = [
+        make_node("Add", ["x", "b"], ["a"], name="n1"),
+        make_node("Relu", ["a"], ["b"], name="n2"),
+    ]
+    text = refused_model(capsys, onnx_model(circle, {"x": shape}, {"b": shape}), tmp_path)
+    assert text.startswith(
+        "error[bad-model]: nodes read their own results, in a circle\n"
+        "  --> node 'n1' (Add), node 'n2' (Relu)\n"
+    )
+
+    lost = [
+        make_node("Add", ["x", "p"], ["a"], name="n1"),
+        make_node("Add", ["a", "q"], ["b"], name="n2"),
+    ]
+    text = refused_model(capsys, onnx_model(lost, {"x": shape}, {"b": shape}), tmp_path)
+    assert text == (
+        "error[bad-model]: nodes read values that nothing writes\n"
+        "  --> 'p' of node 'n1' (Add), 'q' of node 'n2' (Add)\n"
+    )
+
+
+def test_a_model_without_outputs(capsys, tmp_path: Path) -> None:
+    nodes = [make_node("Relu", ["x"], ["y"])]
+
+    text = refused_model(capsys, onnx_model(nodes, {"x": ("float32", (3,))}, {}), tmp_path)
+
+    assert text.startswith("error[bad-model]: the model has no outputs")
+
+
+def test_an_input_whose_shape_is_not_said(capsys, tmp_path: Path) -> None:
+    some = ("float32", (1,))
+    model = onnx_model([make_node("Relu", ["x"], ["y"])], {"x": some}, {"y": some})
+    for value in (model.graph.input[0], model.graph.output[0]):
+        value.type.tensor_type.ClearField("shape")
+
+    text = refused_model(capsys, model, tmp_path)
+    assert text.startswith("error[dynamic-shape]: the input has no shape\n  --> input 'x'")
+
+    path, out = tmp_path / "m.onnx", tmp_path / "out"
+    given = ["--input-shape", "x=2,3", "--target", "host", "-o", str(out)]
+    assert main(["compile", str(path), *given]) == 0

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 import onnx
 import onnx.inliner
+import onnx.parser
 
 from tinyc.compiler.onnx_import.folding import is_constant
 from tinyc.compiler.onnx_import.foreign import guarded
@@ -14,6 +15,16 @@ from tinyc.compiler.onnx_import.states import DOMAIN
 INLINED = "tinyc.inlined"  # metadata of the nodes of a body: the operator that they are part of
 # Their bodies need what is not supported either: loops of unknown length, random numbers.
 WORSE_INLINED = frozenset({"Bernoulli", "Range", "SequenceMap"})
+
+
+BODIES = {  # of operators of onnxruntime's optimizer
+    ("com.microsoft", "DynamicQuantizeMatMul"): """
+        <domain: "com.microsoft", opset_import: ["" : 17, "com.microsoft" : 1]>
+        DynamicQuantizeMatMul (a, b, b_scale, b_zero, bias) => (y) {
+          stored, scale, zero = DynamicQuantizeLinear (a)
+          y = com.microsoft.MatMulIntegerToFloat (stored, b, scale, b_scale, zero, b_zero, bias)
+        }""",
+}
 
 
 def inline_functions(model: onnx.ModelProto, known: Collection[tuple[str, str]]) -> onnx.ModelProto:
@@ -62,6 +73,8 @@ def _composed(
 
 
 def _has_body(domain: str, op: str, version: int) -> bool:
+    if (domain, op) in BODIES:
+        return True
     if op in WORSE_INLINED or not onnx.defs.has(op, version, domain):
         return False
     schema = onnx.defs.get_schema(op, version, domain)
@@ -72,7 +85,7 @@ def _inlined(model: onnx.ModelProto, composed: Collection[tuple[str, str]]) -> o
     names = sorted({op for _, op in composed})
     inlined = guarded(
         lambda: onnx.inliner.inline_selected_functions(
-            _with_types(model),  # some bodies depend on the types
+            _with_bodies(_with_types(model), composed),  # some bodies depend on the types
             sorted(composed),
             inline_schema_functions=True,
         ),
@@ -82,6 +95,16 @@ def _inlined(model: onnx.ModelProto, composed: Collection[tuple[str, str]]) -> o
     )
     _mark(model.graph.node, inlined.graph.node)
     return inlined
+
+
+def _with_bodies(model: onnx.ModelProto, composed: Collection[tuple[str, str]]) -> onnx.ModelProto:
+    """`model`, with the bodies of those of BODIES that are to be inlined, in its operator sets."""
+    for operator in sorted(BODIES.keys() & composed):
+        body = model.functions.add()
+        body.CopyFrom(onnx.parser.parse_function(BODIES[operator]))
+        del body.opset_import[:]
+        body.opset_import.extend(model.opset_import)
+    return model
 
 
 def _mark(before: Iterable[onnx.NodeProto], after: Iterable[onnx.NodeProto]) -> None:

@@ -35,6 +35,11 @@ def read_gather(build: Builder, node: ModelNode) -> Tensor:
     if not x.shape:
         node.malformed("the input has no axes")
     axis = positive_axis(node, node.integer("axis", 0), len(x.shape))
+    return gathered(build, node, x, indices, axis)
+
+
+def gathered(build: Builder, node: ModelNode, x: Tensor, indices: Tensor, axis: int) -> Tensor:
+    """Parts of `x` along `axis`, as many as there are indices."""
     _checked(node, x, indices, (axis,))
     shape = (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
     if indices.data is not None:

@@ -5,6 +5,7 @@ The file is one of ONNX, or of TensorFlow Lite, which is read as ONNX of the sam
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
@@ -12,9 +13,11 @@ from google.protobuf.message import DecodeError
 
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.onnx_import.foreign import guarded
+from tinyc.compiler.onnx_import.node_order import put_in_order
 
 MOST_ELEMENTS = 1 << 28  # of all tensors of a model together: 1 GiB of floats
 MOST_BYTES = 1 << 31  # a protobuf message cannot be larger
+FOREIGN = "foreign"  # the domain that operators of nobody have while the model is checked
 OLDEST_OPSET = 7  # the readers know every version from this one on
 NOT_ONNX = "give a model in ONNX (.onnx) or TensorFlow Lite (.tflite) format"
 TFLITE_MARK = b"TFL3"  # bytes 4 to 8 of every TensorFlow Lite file
@@ -30,14 +33,52 @@ def load_model(path: Path) -> onnx.ModelProto:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             _fetch(tensor, path.parent)
     where = f"file '{path}'"
-    guarded(lambda: onnx.checker.check_model(model), "bad-model", "the model is malformed", where)
+    put_in_order(model.graph)
+    if not model.graph.output:
+        raise CompileError("bad-model", "the model has no outputs", where, "name what it computes")
+    with _as_checked(model):
+        guarded(
+            lambda: onnx.checker.check_model(model), "bad-model", "the model is malformed", where
+        )
     return _in_known_opset(model, where)
+
+
+@contextmanager
+def _as_checked(model: onnx.ModelProto) -> Iterator[None]:
+    """While onnx's checker looks: what it minds, and the readers either know or refuse by name.
+
+    It wants shapes of inputs and outputs, and stops at the first operator that is not ONNX's.
+    """
+    values = [v.type.tensor_type for v in (*model.graph.input, *model.graph.output)]
+    shapeless = [t for t in values if t.elem_type and not t.HasField("shape")]
+    versions = {o.domain: o.version for o in model.opset_import}
+    version = versions.get("", versions.get("ai.onnx", 1))
+    foreign = [
+        node
+        for node in model.graph.node
+        if node.domain in ("", "ai.onnx") and not onnx.defs.has(node.op_type, version, "")
+    ]
+    for kind in shapeless:
+        kind.shape.SetInParent()
+    for node in foreign:
+        node.domain = FOREIGN
+    if foreign:
+        model.opset_import.add(domain=FOREIGN, version=1)
+    yield
+    for kind in shapeless:
+        kind.ClearField("shape")
+    for node in foreign:
+        node.domain = ""
+    if foreign:
+        model.opset_import.pop()
 
 
 def _parse(path: Path) -> onnx.ModelProto:
     where, model = f"file '{path}'", onnx.ModelProto()
     if path.is_dir():
         raise CompileError("not-onnx", "this is a folder, not an ONNX file", where, NOT_ONNX)
+    if path.is_char_device():
+        raise CompileError("not-onnx", "this is a device, not an ONNX file", where, NOT_ONNX)
     try:
         if path.stat().st_size >= MOST_BYTES:
             raise CompileError("not-onnx", "the file is larger than 2 GiB", where, NOT_ONNX)

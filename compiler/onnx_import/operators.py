@@ -4,8 +4,10 @@ from collections.abc import Callable
 
 from tinyc.compiler.onnx_import import (
     arithmetic,
+    attention,
     einsum,
     features,
+    fused,
     indexing,
     integer_products,
     labels,
@@ -175,6 +177,7 @@ STANDARD: dict[str, Reader] = {
     "SequenceInsert": sequences.read_insert,
     "SequenceLength": sequences.read_length,
     "Shrink": pointwise.read_shrink,
+    "SimplifiedLayerNormalization": normalizations.read_rms_normalization,  # onnxruntime's
     "Sigmoid": pointwise.unary("sigmoid"),
     "Sign": pointwise.unary("sign"),
     "Sin": pointwise.unary("sin"),
@@ -210,16 +213,26 @@ STANDARD: dict[str, Reader] = {
     "Xor": arithmetic.binary("Xor"),
 }
 
-MICROSOFT: dict[str, Reader] = {  # onnxruntime's own operators, as its quantizer writes them
+MICROSOFT: dict[str, Reader] = {  # onnxruntime's, as its quantizer and optimizer write them
+    "Attention": attention.read_attention,
+    "BiasGelu": fused.sum_of("gelu"),
     "DequantizeLinear": quantized.read_dequantize,
     "DynamicQuantizeLSTM": recurrent.read_dynamic_lstm,
+    "EmbedLayerNormalization": attention.read_embed_layer_normalization,
+    "FastGelu": fused.sum_of("gelu_tanh"),
+    "FusedConv": fused.read_fused_conv,
+    "FusedGemm": fused.read_fused_gemm,
+    "FusedMatMul": fused.read_fused_matmul,
     "Gelu": pointwise.read_gelu,
     "MatMulIntegerToFloat": integer_products.read_matmul_integer_to_float,
     "MatMulNBits": weight_only.read_matmul_few_bits,
+    "MultiHeadAttention": attention.read_multi_head_attention,
+    "NhwcMaxPool": pools.read_max_pool_of_channels_last,
     "QGemm": qlinear.read_qgemm,
     "QLinearAdd": qlinear.qlinear_binary("Add"),
     "QLinearAveragePool": qlinear.qlinear_unary(qlinear.average),
     "QLinearConcat": qlinear.read_qlinear_concat,
+    "QLinearConv": qlinear.read_qlinear_conv,
     "QLinearGlobalAveragePool": qlinear.qlinear_unary(qlinear.global_average),
     "QLinearLeakyRelu": qlinear.qlinear_unary(qlinear.function("leaky_relu", alpha=0.01)),
     "QLinearMul": qlinear.qlinear_binary("Mul"),
@@ -227,8 +240,10 @@ MICROSOFT: dict[str, Reader] = {  # onnxruntime's own operators, as its quantize
     "QLinearSoftmax": qlinear.qlinear_unary(qlinear.softmax),
     "QLinearWhere": qlinear.read_qlinear_where,
     "QuantizeLinear": quantized.read_quantize,
+    "QuickGelu": pointwise.unary("swish", alpha=1.702),
     "SkipLayerNormalization": normalizations.read_skip_layer_normalization,
     "SkipSimplifiedLayerNormalization": normalizations.read_skip_rms_normalization,
+    "Trilu": indexing.read_trilu,
 }
 
 CLASSIC: dict[str, Reader] = {  # machine learning before networks: ai.onnx.ml

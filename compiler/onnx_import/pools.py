@@ -6,7 +6,12 @@ from tinyc.compiler.graph import EIGHT_BITS, DType, Shape, Tensor, elements
 from tinyc.compiler.onnx_import.arguments import constant_integers
 from tinyc.compiler.onnx_import.building import Builder
 from tinyc.compiler.onnx_import.model_node import ModelNode
-from tinyc.compiler.onnx_import.spatial import channels_first, channels_last
+from tinyc.compiler.onnx_import.spatial import (
+    channels_first,
+    channels_last,
+    first_channels,
+    last_channels,
+)
 from tinyc.compiler.onnx_import.window import Window, steps_of, window_of
 from tinyc.compiler.ops.copying import dense_strides
 from tinyc.compiler.ops.max_unpool import MaxUnpoolAttrs
@@ -28,6 +33,11 @@ def read_max_pool(build: Builder, node: ModelNode) -> Tensor | tuple[Tensor, ...
     outer = (x.shape[1] * elements(spatial), elements(spatial))
     attrs = replace(_general(window, "max", False), steps=(*outer, *steps))
     return y, build.add(node, "ArgWindow", (x,), attrs)
+
+
+def read_max_pool_of_channels_last(build: Builder, node: ModelNode) -> Tensor:
+    x = first_channels(build, node, build.operand(node, 0))
+    return last_channels(build, node, _pool(build, node, x, _window(node, x), "max", False))
 
 
 def read_average_pool(build: Builder, node: ModelNode) -> Tensor:

@@ -19,7 +19,7 @@ from tinyc.compiler.onnx_import.quantized import (
     stored,
     with_axis,
 )
-from tinyc.compiler.onnx_import.spatial import convolution
+from tinyc.compiler.onnx_import.spatial import convolution, first_channels, last_channels
 from tinyc.compiler.onnx_import.spelled_quantization import cast
 from tinyc.compiler.ops.softmax import SoftmaxAttrs
 from tinyc.compiler.ops.unary import UnaryAttrs
@@ -31,7 +31,11 @@ def read_qlinear_conv(build: Builder, node: ModelNode) -> Tensor:
     along_outputs = with_axis(node, 0)
     x, w = real(build, node, 0), real(build, along_outputs, 3)
     bias = _bias(build, along_outputs, 8, (1, 4))
-    return stored(build, node, convolution(build, node, x, w, bias), 6)
+
+    def compute(build: Builder, node: ModelNode, x: Tensor) -> Tensor:
+        return convolution(build, node, x, w, bias)
+
+    return stored(build, node, in_its_layout(compute)(build, node, x), 6)
 
 
 def _bias(
@@ -95,15 +99,17 @@ def function(name: str, **defaults: float) -> Unary:
     return compute
 
 
-def channels_first(compute: Unary) -> Unary:
-    """A pool that may be asked for channels last, which is refused."""
+def in_its_layout(compute: Unary) -> Unary:
+    """What expects channels first, of reals whose channels are last where the node says so."""
 
-    def checked(build: Builder, node: ModelNode, x: Tensor) -> Tensor:
-        if node.integer("channels_last", 0):
-            node.refuse("channels_last is not supported")
-        return compute(build, node, x)
+    def turned(build: Builder, node: ModelNode, x: Tensor) -> Tensor:
+        if not node.integer("channels_last", 0):
+            return compute(build, node, x)
+        if len(x.shape) < 3:
+            node.malformed(f"the input {list(x.shape)} has no spatial axis")
+        return last_channels(build, node, compute(build, node, first_channels(build, node, x)))
 
-    return checked
+    return turned
 
 
 def softmax(build: Builder, node: ModelNode, x: Tensor) -> Tensor:
@@ -128,5 +134,5 @@ def read_qlinear_where(build: Builder, node: ModelNode) -> Tensor:
     return stored(build, node, choice(build, node, condition, a, b), 7)
 
 
-average = channels_first(average_pool)
-global_average = channels_first(global_average_pool)
+average = in_its_layout(average_pool)
+global_average = in_its_layout(global_average_pool)

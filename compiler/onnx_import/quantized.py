@@ -74,14 +74,12 @@ def parameters(build: Builder, node: ModelNode, x: Tensor, scale_at: int) -> QPa
     if not all(math.isfinite(v) and v > 0 for v in values):
         node.malformed("a scale is not a positive number")
     zero_points = tuple(int(v) for v in zeros.reshape(-1).tolist())
-    if len(values) == 1 and "axis" not in node.attributes:
-        return QParams(values, zero_points)  # exporters write [1] for a scalar
-    axis = positive_axis(node, node.integer("axis", 1), len(x.shape)) if scales.ndim else 0
-    if len(values) == 1 and (not x.shape or x.shape[axis] != 1 or x.data is None):
+    if len(values) == 1:  # of the whole, whatever axis is named: exporters write [1] for a scalar
         return QParams(values, zero_points)
+    axis = positive_axis(node, node.integer("axis", 1), len(x.shape))
     if not x.shape or x.shape[axis] != len(values):
         node.malformed(f"{len(values)} scales for axis {axis} of {list(x.shape)}")
-    return QParams(values, zero_points, axis if len(values) > 1 else None)
+    return QParams(values, zero_points, axis)
 
 
 def with_axis(node: ModelNode, axis: int) -> ModelNode:

@@ -1,6 +1,6 @@
 """An ONNX file -> Graph."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from tinyc.compiler.onnx_import.model_node import (
     opset_versions,
     tensor_array,
 )
+from tinyc.compiler.onnx_import.node_order import names_read
 from tinyc.compiler.onnx_import.operators import FOLDABLE, READERS
 from tinyc.compiler.onnx_import.states import remembered, with_states, without_initializers
 from tinyc.compiler.onnx_import.values import Value
@@ -94,19 +95,9 @@ def _live_nodes(graph: onnx.GraphProto, versions: Versions) -> tuple[ModelNode, 
     live = []
     for index, proto in reversed(list(enumerate(graph.node))):
         if needed.intersection(proto.output):
-            needed.update(_names_read(proto))
+            needed.update(names_read(proto))
             live.append(model_node(proto, index, versions))
     return tuple(reversed(live))
-
-
-def _names_read(proto: onnx.NodeProto) -> Iterator[str]:
-    """The values that a node reads, and the bodies that it has."""
-    yield from proto.input
-    for attribute in proto.attribute:
-        for body in (attribute.g, *attribute.graphs):
-            yield from (output.name for output in body.output)
-            for inner in body.node:
-                yield from _names_read(inner)
 
 
 def _check_operators(nodes: Iterable[ModelNode], graph: onnx.GraphProto) -> None:
@@ -146,7 +137,7 @@ def _value_names(graph: onnx.GraphProto) -> frozenset[str]:
 
 
 def _hold_initializers(build: Builder, graph: onnx.GraphProto, nodes: Iterable[ModelNode]) -> None:
-    used = {name for node in nodes for name in _names_read(node.proto)}
+    used = {name for node in nodes for name in names_read(node.proto)}
     used.update(o.name for o in graph.output)
     for proto in graph.initializer:
         if proto.name in used:

@@ -220,3 +220,14 @@ def channels_first(build: Builder, node: ModelNode, y: Tensor, rank: int) -> Ten
     perm = (0, len(y.shape) - 1, *range(1, len(y.shape) - 1))
     y = build.layout(node, "Transpose", y, TransposeAttrs(perm))
     return build.reshaped(node, y, y.shape[:rank])
+
+
+def first_channels(build: Builder, node: ModelNode, x: Tensor) -> Tensor:
+    """[N, spatial..., C] -> [N, C, spatial...]."""
+    rank = len(x.shape)
+    return build.layout(node, "Transpose", x, TransposeAttrs((0, rank - 1, *range(1, rank - 1))))
+
+
+def last_channels(build: Builder, node: ModelNode, x: Tensor) -> Tensor:
+    """[N, C, spatial...] -> [N, spatial..., C]."""
+    return build.layout(node, "Transpose", x, TransposeAttrs((0, *range(2, len(x.shape)), 1)))

@@ -62,12 +62,8 @@ def kernel_quantize(call: Call, target: Target, schedule: Schedule) -> Kernel:
     low, high = y.dtype.limits
 
     def convert(value: Any, scale: Any, zero_point: Any) -> Any:
-        # the clamp comes before the conversion: a huge float has no int32; +-65536 is beyond
-        # every stored value and zero point of 8 and 16 bits
-        steps = loops.call("rintf", value / scale, dtype="float32")
-        steps = loops.minimum(loops.maximum(steps, loops.const(-131072.0, "float32")),
-                              loops.const(131072.0, "float32"))  # fmt: skip
-        return loops.clamp(steps.astype("int32") + zero_point, low, high)
+        # tinyc_nearest stops at +-131072, beyond every stored value and zero point of 16 bits
+        return loops.clamp(loops.call("tinyc_nearest", value / scale) + zero_point, low, high)
 
     return _elementwise("quantize", call, y.quant, convert)
 

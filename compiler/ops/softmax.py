@@ -166,11 +166,22 @@ def _kernel_float(call: Call, target: Target) -> Kernel:
         def exponential(i: Any) -> Any:
             return Real(x.dtype).call("exp", shifted(i))
 
+        def added(value: Any) -> Any:
+            return loops.store(total, 0, loops.load(total, 0) + value)
+
+        def summed(i: Any) -> list[Any]:
+            if call.attrs.log:
+                return [added(exponential(i))]
+            place = at + i * stride  # the exponential waits there for the sum
+            kept = loops.store(result, place, exponential(i))
+            return [kept, added(loops.load(result, place))]
+
         def final(i: Any) -> Any:
             if call.attrs.log:
-                return shifted(i) - Real(x.dtype).call("log", loops.load(total, 0))
-            return exponential(i) / loops.load(total, 0)
+                return shifted(i) - loops.load(total, 0)
+            return loops.load(result, at + i * stride) / loops.load(total, 0)
 
+        logarithm = loops.store(total, 0, Real(x.dtype).call("log", loops.load(total, 0)))
         return [
             *loops.declare(largest, total),
             loops.store(largest, 0, loops.load(source, at)),
@@ -179,9 +190,8 @@ def _kernel_float(call: Call, target: Target) -> Kernel:
                     loops.load(largest, 0), loops.load(source, at + i * stride)))
             ], 1),
             loops.store(total, 0, loops.const(0.0, x.dtype)),
-            loops.loop("i", n, lambda i: [
-                loops.store(total, 0, loops.load(total, 0) + exponential(i))
-            ]),
+            loops.loop("i", n, summed),
+            *([logarithm] if call.attrs.log else []),
             loops.loop("i", n, lambda i: [loops.store(result, at + i * stride, final(i))]),
         ]  # fmt: skip
 

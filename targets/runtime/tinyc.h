@@ -172,6 +172,17 @@ static inline int32_t tinyc_saturate_int8(int32_t value) {
 #endif
 }
 
+/* The whole number nearest to `value`, halves to the even one: rintf, without a call. What lies
+ * beyond -2^17 to 2^17 becomes the end of that, NaN the lower one. A sum with 1.5 * 2^23 keeps no
+ * bits below one, and counts steps of one in its lowest bits. */
+static inline int32_t tinyc_nearest(float value) {
+  const float above = (value > -131072.0f) ? value : -131072.0f;
+  const float sum = ((above < 131072.0f) ? above : 131072.0f) + 12582912.0f;
+  int32_t bits;
+  memcpy(&bits, &sum, sizeof(bits));
+  return bits - INT32_C(0x4b400000);
+}
+
 /* The same integers from 16-bit halves, for cores without a long multiply.
  * m16s = m16 | s << 16 with m = m16 << (16 - s), 0 < s <= 16. */
 static inline int32_t tinyc_requantize16(int32_t acc, int32_t m16s, int32_t zero_point) {
