@@ -15,6 +15,7 @@ from tinyc.compiler.kernels import (
     gemm_blocks,
     gemm_conv,
     gemm_pairs,
+    halfword_blocks,
     halfword_products,
     lane_conv,
     packed_weights,
@@ -118,6 +119,9 @@ ALGORITHMS: Algorithms = {
         winograd_scalar.suits, winograd_scalar.kernel, winograd_scalar.space
     ),
     "lanes": Algorithm(lane_conv.suits, lane_conv.kernel, lane_conv.space),
+    "halfword-blocks": Algorithm(
+        halfword_blocks.suits, halfword_blocks.kernel, halfword_blocks.space
+    ),
     "gemm-smlad16": Algorithm(halfword_products.suits_conv, halfword_products.kernel_conv),
     "gemm-smlad": Algorithm(gemm_conv.suits_smlad, gemm_conv.kernel_smlad),
     "gemm": Algorithm(gemm_conv.suits, gemm_conv.kernel, gemm_conv.space),

@@ -1,0 +1,343 @@
+"""Conv2D of int16 values by the assembly blocks of `targets/intrinsics/arm_halfwords.py`.
+
+A block reads its windows where they lie: rows of neighbouring values. Where they leave the image
+their rows are copied into the scratch first, with the padding; rows that are no whole pairs, or
+dilated, are gathered there window by window.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinyc.autotune.schedule import Schedule
+from tinyc.compiler.graph import Array, DType, Tensor
+from tinyc.compiler.kernels.gather import gather_window
+from tinyc.compiler.ops import loops
+from tinyc.compiler.ops.accumulate import (
+    accumulator_type,
+    centred,
+    folded_bias,
+    output_requantization,
+)
+from tinyc.compiler.ops.clamp import stored_bounds
+from tinyc.compiler.ops.fixed_point import Requantization
+from tinyc.compiler.ops.kernel import Constant, Kernel, Microkernel
+from tinyc.compiler.ops.op import Call
+from tinyc.compiler.ops.residual import Addend, addend, first_stage
+from tinyc.targets import Target
+from tinyc.targets.intrinsics.arm_halfwords import (
+    COLUMNS,
+    LEAST_SHIFT,
+    STEP,
+    HalfwordBlock,
+    bounded,
+    halfword_gemm,
+    packed_stream,
+)
+
+PIXELS = (4, 3, 2, 1)
+CYCLES = {4: 1.06, 3: 1.08, 2: 1.25, 1: 1.75}  # of a product, by the pixels of a block
+TURN, SHORT_TURN = 16, 4  # steps; the end of a turn takes 6 cycles, a step 17
+FEW_PRODUCTS = 1 << 18  # of a layer with short turns
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Blocks:
+    """A convolution's sizes, buffers and functions.
+
+    gathered   windows are gathered one by one, of `window` values each
+    flat       neighbouring pixels lie behind each other over all rows
+    functions  that multiply a block, by its pixels: the widest first
+    scratch    None where all windows are read in place
+    """
+
+    call: Call
+    stage: Call
+    gathered: bool
+    window: int
+    flat: bool
+    functions: dict[int, Microkernel]
+    source: Any
+    result: Any
+    stream: Any
+    scratch: Any
+    residual: Addend | None
+
+
+def suits(call: Call, target: Target) -> bool:
+    """int16 values and symmetric int8 weights, int32 sums, one group, one image, two channels."""
+    stage = first_stage(call)
+    if call.attrs.groups != 1 or call.inputs[0].shape[0] != 1 or stage.output.shape[3] < COLUMNS:
+        return False
+    if call.output.dtype != stage.output.dtype or not suits_blocks(stage, target):
+        return False
+    return _block(call, 1, 1, False).fits
+
+
+def suits_blocks(call: Call, target: Target) -> bool:
+    """What the blocks compute, of convolutions and Dense."""
+    (x, w), y = call.inputs[:2], call.output
+    if not {"dsp", "fpu"} <= target.features or x.dtype != DType.INT16 or w.dtype != DType.INT8:
+        return False
+    if w.quant is None or any(w.quant.zero_point) or y.quant is None or y.dtype not in RESULTS:
+        return False
+    finished = accumulator_type(call) == "int32" and _finishes(output_requantization(call), y)
+    return finished and bounded(y.dtype, *stored_bounds(y, call.attrs.clamp))
+
+
+RESULTS = (DType.INT8, DType.INT16)
+
+
+def _finishes(to: Requantization, y: Tensor) -> bool:
+    if y.dtype == DType.INT8:
+        return not to.is_wide
+    return to.shifts is not None and int(to.shifts.min()) >= LEAST_SHIFT
+
+
+def space(call: Call, target: Target) -> Iterator[Schedule]:
+    """Blocks of 2 to 4 pixels, both forms of weights, turns from short code to quick loops."""
+    for rows in PIXELS[:3]:
+        for form in ("int8", "int16"):
+            for turn in (2, 4, 8, 16):
+                if _block(call, rows, turn, form == "int16").fits:
+                    yield Schedule(rows=rows, unroll=turn, weights=form)
+
+
+def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
+    (x, w), y, a, stage = call.inputs[:2], call.output, call.attrs, first_stage(call)
+    oc, kh, kw, ic = w.shape
+    wide, turn = schedule.weights == "int16", schedule.unroll or _turn(call)
+    gathered = _is_gathered(call)
+    flat = (kh, kw, *a.strides) == (1, 1, 1, 1) and not any(a.pads) and not gathered
+    pixels = _pixels(call, min(schedule.rows, y.shape[2]), turn, wide, flat)
+    sizes = dict.fromkeys((pixels, math.gcd(y.shape[2], pixels)) if flat else
+                          (p for p in (pixels, y.shape[2] % pixels) if p))  # fmt: skip
+    stream = stream_of(stage, wide)
+    window = kh * kw * ic + kh * kw * ic % STEP
+    strips = kh * ((pixels - 1) * a.strides[1] + kw) * ic if any(a.pads) else 0
+    values = pixels * window if gathered else strips
+    scratch = loops.buffer("scratch", values, x.dtype) if values else None
+    residual = addend(call, target)
+    blocks = Blocks(
+        call, stage, gathered, window, flat,
+        {p: halfword_gemm(_block(call, p, turn, wide)) for p in sizes},
+        loops.buffer("x", x.elements, x.dtype), loops.buffer("y", y.elements, y.dtype),
+        loops.buffer("stream", stream.size, "int8"), scratch, residual,
+    )  # fmt: skip
+    begin, end = loops.variable("row_begin"), loops.variable("row_end")
+    added = None if residual is None else residual.buffer
+    buffers = (blocks.source, added, blocks.result, blocks.stream, scratch)
+    return Kernel(
+        name=f"conv2d_{kh}x{kw}",
+        function=loops.function(
+            [*(b for b in buffers if b is not None), begin, end], _image(blocks, begin, end)
+        ),
+        constants=(Constant("stream", stream),),
+        scratch_bytes=values * x.dtype.size,
+        microkernels=tuple(blocks.functions.values()),
+        rows=y.shape[1],
+        band=math.lcm(y.shape[2], pixels) // y.shape[2] if flat else 1,
+        note=f"gemm {pixels}x2, assembly, 16 bits, {'int16' if wide else 'int8'} weights"
+        + ("" if residual is None else ", add"),
+    )
+
+
+def _is_gathered(call: Call) -> bool:
+    a, (_, _, kw, ic) = call.attrs, call.inputs[1].shape
+    pairs = kw * ic % STEP == 0
+    return not pairs or (kw > 1 and a.dilations[1] > 1)
+
+
+def _block(call: Call, pixels: int, turn: int, wide: bool) -> HalfwordBlock:
+    a, (_, kh, kw, ic) = call.attrs, call.inputs[1].shape
+    pitch = kh * kw * ic + kh * kw * ic % STEP if _is_gathered(call) else a.strides[1] * ic
+    return block_of(first_stage(call), pixels, pitch, turn, wide)
+
+
+def block_of(call: Call, pixels: int, pitch: int, turn: int, wide: bool) -> HalfwordBlock:
+    """The block for pixels that are `pitch` values apart; call: without a residual."""
+    y = call.output
+    assert y.quant is not None, "suits() has asked"
+    centred_results = y.dtype == DType.INT16 and y.quant.zero_point[0] == 0
+    bounds = stored_bounds(y, call.attrs.clamp)
+    return HalfwordBlock(pixels, 2 * pitch, turn, wide, y.dtype, centred_results, *bounds)
+
+
+def stream_of(stage: Call, wide: bool) -> Array:
+    """Weights of whole pairs of products and channels: of an odd number, one is computed twice."""
+    w = stage.inputs[1]
+    assert w.data is not None, "the weights are constant"
+    matrix = centred(w.data, w).reshape(w.shape[0], -1)
+    to, bias = output_requantization(stage), folded_bias(stage, matrix)
+    padded = np.pad(matrix, ((0, 0), (0, matrix.shape[1] % STEP)))
+    n = w.shape[0]
+    channels = [*range(n - n % COLUMNS), *(range(n - COLUMNS, n) if n % COLUMNS else ())]
+    multipliers = np.broadcast_to(to.multipliers, bias.shape)[channels]
+    shifts = None if to.shifts is None else np.broadcast_to(to.shifts, bias.shape)[channels]
+    return packed_stream(padded[channels], bias[channels], multipliers, shifts, wide)
+
+
+def _turn(call: Call) -> int:
+    macs = call.output.elements * call.inputs[1].elements // call.inputs[1].shape[0]
+    return TURN if macs >= FEW_PRODUCTS else SHORT_TURN
+
+
+def _pixels(call: Call, asked: int, turn: int, wide: bool, flat: bool) -> int:
+    """As asked, else those that take a row least; all within reach of offsets."""
+    width = call.output.shape[2]
+    possible = [p for p in PIXELS if p <= width and _block(call, p, turn, wide).fits] or [1]
+    if asked:
+        return next((p for p in possible if p <= asked), 1)
+
+    def cycles(pixels: int) -> float:
+        rest = width % pixels
+        return CYCLES[pixels] * (width - rest) + (CYCLES[rest] * rest if rest else 0)
+
+    return possible[0] if flat else min(possible, key=cycles)
+
+
+def _image(blocks: Blocks, begin: Any, end: Any) -> list[Any]:
+    width = blocks.call.output.shape[2]
+    if blocks.flat:
+        return _run(blocks, loops.const(0), begin * width, (end - begin) * width)
+    return [
+        loops.loop(
+            "oy",
+            end - begin,
+            lambda oy: _run(blocks, oy, loops.const(0), loops.const(width)),
+            begin,
+        )
+    ]
+
+
+def _run(blocks: Blocks, oy: Any, first: Any, count: Any) -> list[Any]:
+    """`count` neighbouring pixels, the widest blocks first."""
+    lines, done = [], loops.const(0)
+    for pixels in blocks.functions:
+        turns = loops.quotient(count - done, pixels)
+        at = first + done
+
+        def one(p: Any, pixels: int = pixels, at: Any = at) -> list[Any]:
+            return _pixel_block(blocks, oy, at + p * pixels, pixels)
+
+        lines.append(loops.loop("p", turns, one))
+        done = done + turns * pixels
+    return lines
+
+
+def _pixel_block(blocks: Blocks, oy: Any, ox: Any, pixels: int) -> list[Any]:
+    """All channels of `pixels` pixels, and the residual."""
+    if blocks.gathered:
+        lines = _gathered(blocks, oy, ox, pixels)
+    else:
+        lines = _in_rows(blocks, oy, ox, pixels)
+    if blocks.residual is None:
+        return lines
+    _, _, width, oc = blocks.call.output.shape
+    first, add = (oy * width + ox) * oc, blocks.residual
+
+    def sum_up(i: Any) -> list[Any]:
+        value = loops.load(blocks.result, first + i, "int32")
+        value = add.add(value, loops.load(add.buffer, first + i))
+        return [loops.store(blocks.result, first + i, value)]
+
+    return [*lines, loops.loop("r", pixels * oc, sum_up)]
+
+
+def _gathered(blocks: Blocks, oy: Any, ox: Any, pixels: int) -> list[Any]:
+    """A value that fills up the last pair meets a weight of zero."""
+    lines = []
+    for p in range(pixels):
+        at = loops.const(p * blocks.window)
+        zero = loops.const(0)
+        call, scratch = blocks.call, blocks.scratch
+        lines += gather_window(call, blocks.source, scratch, 0, oy, ox + p, zero, at)
+    reads = 0, 1, blocks.window // STEP
+    return [*lines, *_multiply(blocks, oy, ox, pixels, loops.pointer(blocks.scratch), reads)]
+
+
+def _in_rows(blocks: Blocks, oy: Any, ox: Any, pixels: int) -> list[Any]:
+    """From the image, or where windows leave it from a copy of their rows."""
+    a, (_, h, w, c) = blocks.call.attrs, blocks.call.inputs[0].shape
+    _, kh, kw, _ = blocks.call.inputs[1].shape
+    first_y, first_x = oy * a.strides[0] - a.pads[0], ox * a.strides[1] - a.pads[1]
+    span, steps = (pixels - 1) * a.strides[1] + kw, kw * c // STEP
+    image = loops.pointer(blocks.source, (first_y * w + first_x) * c)
+    straight = _multiply(blocks, oy, ox, pixels, image, (a.dilations[0] * w * c, kh, steps))
+    inside = [first_y >= 0] if a.pads[0] else []
+    inside += [first_y < h - (kh - 1) * a.dilations[0]] if a.pads[2] else []
+    inside += [first_x >= 0] if a.pads[1] else []
+    inside += [first_x <= w - span] if a.pads[3] else []
+    if not inside:
+        return straight
+    place = loops.pointer(blocks.scratch)
+    copied = [
+        *_copied(blocks, first_y, first_x, span),
+        *_multiply(blocks, oy, ox, pixels, place, (span * c, kh, steps)),
+    ]
+    return [loops.when(loops.every(inside), straight, copied)]
+
+
+def _copied(blocks: Blocks, first_y: Any, first_x: Any, span: int) -> list[Any]:
+    """`span` pixels of every row of the windows in the scratch, the padding as the stored zero."""
+    (x, w), a = blocks.call.inputs[:2], blocks.call.attrs
+    _, height, width, c = x.shape
+    kh = w.shape[1]
+    begin = loops.maximum(first_x, loops.const(0))
+    end = loops.minimum(first_x + span, loops.const(width))
+
+    def row(i: Any) -> list[Any]:
+        iy = first_y + i * a.dilations[0]
+        size = (end - begin) * (c * x.dtype.size)
+        to = loops.pointer(blocks.scratch, i * (span * c) + (begin - first_x) * c)
+        values = loops.pointer(blocks.source, (iy * width + begin) * c)
+        copy = loops.run("memcpy", to, values, size.astype("uint32"))
+        return [loops.when(loops.every([iy >= 0, iy < height, begin < end]), [copy])]
+
+    return [_filled(blocks, kh * span * c), loops.loop("i", kh, row)]
+
+
+def _filled(blocks: Blocks, count: int) -> Any:
+    """`count` values of the scratch become the stored zero."""
+    x = blocks.call.inputs[0]
+    stored = x.quant.zero_point[0] if x.quant else 0
+    if stored & 0xFF == stored >> 8 & 0xFF:  # both bytes are the same
+        size = loops.const(count * x.dtype.size, "uint32")
+        return loops.run("memset", loops.pointer(blocks.scratch), loops.const(stored & 0xFF), size)
+    zero = loops.const(stored, x.dtype)
+    return loops.loop("z", count, lambda z: [loops.store(blocks.scratch, z, zero)])
+
+
+def _multiply(
+    blocks: Blocks, oy: Any, ox: Any, pixels: int, x: Any, reads: tuple[int, int, int]
+) -> list[Any]:
+    """reads: values from row to row of a window, rows, steps of a row."""
+    _, _, ow, oc = blocks.stage.output.shape
+    quant = blocks.stage.output.quant
+    assert quant is not None
+    at = (oy * ow + ox) * oc
+    return channels_of(
+        blocks.functions[pixels].name, x, blocks.stream, blocks.result, at, oc,
+        (oc, *reads, quant.zero_point[0]),
+    )  # fmt: skip
+
+
+def channels_of(
+    name: str, x: Any, stream: Any, result: Any, at: Any, count: int, rest: tuple[int, ...]
+) -> list[Any]:
+    """The calls for `count` channels from result[at] on; of an odd number, the last pair's own."""
+    pairs, odd = -(-count // COLUMNS), count % COLUMNS
+    whole_bytes = int(stream.shape[0]) // pairs * (pairs - odd)
+
+    def call(channel: int, begin: int, end: Any) -> Any:
+        places = loops.pointer(stream, begin), loops.pointer(result, at + channel), end
+        return loops.run(name, x, *places, *(loops.const(v) for v in rest))
+
+    end = loops.end_pointer(stream)
+    if not odd:
+        return [call(0, 0, end)]
+    first = call(0, 0, loops.pointer(stream, whole_bytes))
+    return [first, call(count - COLUMNS, whole_bytes, end)]
