@@ -11,6 +11,8 @@ from tinyc.compiler.interpreter import run
 from tinyc.compiler.ops import OPS
 from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp
 from tinyc.compiler.ops.conv2d import ALGORITHMS, Conv2DAttrs
+from tinyc.compiler.ops.dense import ALGORITHMS as DENSE
+from tinyc.compiler.ops.dense import DenseAttrs
 from tinyc.compiler.ops.op import Call, call_of, rule_of_thumb, schedules_of
 from tinyc.compiler.ops.residual import Residual
 from tinyc.targets import load_target
@@ -144,3 +146,53 @@ def test_the_space_differs() -> None:
     call = the_call(conv(WINDOWS["shared"]))
     space = list(schedules_of(ALGORITHMS, call, load_target("cortex-m4")))
     assert len(space) == len(set(space)) and any(s.weights == "int16" for s in space)
+
+
+def dense(
+    rows: int, n: int, k: int, out: tuple[str, int] = ("int16", 0), clamp: Clamp = NO_CLAMP
+) -> Graph:
+    x = Tensor("x", (rows, k), DType.INT16, None, QParams((X_SCALE,), (-300,)))
+    scales = QParams(tuple(np.geomspace(0.0005, 0.02, n)), (0,) * n, 0)
+    values = np.random.default_rng(3).integers(-128, 128, (n, k))
+    w = constant("w", values, DType.INT8, scales)
+    b = constant("b", np.arange(n) * 99_700 - 200_000, DType.INT32)
+    step = X_SCALE * 0.02 * k**0.5 / 0.05 * (256 if out[0] == "int8" else 1)
+    y = Tensor("y", (rows, n), DType(out[0]), None, QParams((step,), (out[1],)))
+    node = Node("n", "Dense", ("x", "w", "b"), ("y",), DenseAttrs(clamp), ("n",))
+    return Graph("model", ("x",), ("y",), (node,), {t.name: t for t in (x, w, b, y)})
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 8, 19, 33])
+@pytest.mark.parametrize("k", [1, 2, 13, 64, 301])
+def test_a_row_gives_the_same_bytes(n: int, k: int) -> None:
+    graph = dense(1, n, k)
+    assert rule_of_thumb(DENSE, the_call(graph), load_target("cortex-m4")) == ALGORITHM
+    check(graph, Schedule())
+
+
+@pytest.mark.parametrize(("rows", "k"), [(3, 32), (4, 10), (9, 64), (6, 700)])
+def test_several_rows_give_the_same_bytes(rows: int, k: int) -> None:
+    check(dense(rows, 7, k), Schedule(ALGORITHM))
+
+
+@pytest.mark.parametrize("out", [("int16", 3000), ("int8", -7)])
+@pytest.mark.parametrize("clamp", [NO_CLAMP, RELU], ids=["", "relu"])
+def test_results_of_a_row(clamp: Clamp, out: tuple[str, int]) -> None:
+    check(dense(1, 10, 40, out, clamp), Schedule())
+
+
+@pytest.mark.parametrize("form", ["int8", "int16"])
+@pytest.mark.parametrize("columns", [2, 4, 6, 8])
+def test_blocks_of_a_row(columns: int, form: str) -> None:
+    turn = {2: 1, 4: 4, 6: 2, 8: 16}[columns]
+    check(dense(1, 21, 50), Schedule(ALGORITHM, columns=columns, unroll=turn, weights=form))
+
+
+@pytest.mark.parametrize("rows", [1, 8])
+def test_the_space_of_dense_differs(rows: int) -> None:
+    call = the_call(dense(rows, 20, 32))
+    space = list(schedules_of(DENSE, call, load_target("cortex-m4")))
+    assert len(space) == len(set(space))
+    for schedule in space:
+        if schedule.algorithm == ALGORITHM:
+            assert DENSE[ALGORITHM].kernel(call, load_target("cortex-m4"), schedule).constants

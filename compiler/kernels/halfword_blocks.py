@@ -10,33 +10,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.graph import Array, DType, Tensor
+from tinyc.compiler.kernels import halfword_streams
 from tinyc.compiler.kernels.gather import gather_window
+from tinyc.compiler.kernels.halfword_streams import results_of, run_channels, stream_of
 from tinyc.compiler.ops import loops
-from tinyc.compiler.ops.accumulate import (
-    accumulator_type,
-    centred,
-    folded_bias,
-    output_requantization,
-)
-from tinyc.compiler.ops.clamp import stored_bounds
-from tinyc.compiler.ops.fixed_point import Requantization
 from tinyc.compiler.ops.kernel import Constant, Kernel, Microkernel
 from tinyc.compiler.ops.op import Call
 from tinyc.compiler.ops.residual import Addend, addend, first_stage
 from tinyc.targets import Target
-from tinyc.targets.intrinsics.arm_halfwords import (
-    COLUMNS,
-    LEAST_SHIFT,
-    STEP,
-    HalfwordBlock,
-    bounded,
-    halfword_gemm,
-    packed_stream,
-)
+from tinyc.targets.intrinsics.arm_halfwords import COLUMNS, STEP, HalfwordBlock, halfword_gemm
 
 PIXELS = (4, 3, 2, 1)
 CYCLES = {4: 1.06, 3: 1.08, 2: 1.25, 1: 1.75}  # of a product, by the pixels of a block
@@ -72,29 +55,9 @@ def suits(call: Call, target: Target) -> bool:
     stage = first_stage(call)
     if call.attrs.groups != 1 or call.inputs[0].shape[0] != 1 or stage.output.shape[3] < COLUMNS:
         return False
-    if call.output.dtype != stage.output.dtype or not suits_blocks(stage, target):
+    if call.output.dtype != stage.output.dtype or not halfword_streams.suits(stage, target):
         return False
     return _block(call, 1, 1, False).fits
-
-
-def suits_blocks(call: Call, target: Target) -> bool:
-    """What the blocks compute, of convolutions and Dense."""
-    (x, w), y = call.inputs[:2], call.output
-    if not {"dsp", "fpu"} <= target.features or x.dtype != DType.INT16 or w.dtype != DType.INT8:
-        return False
-    if w.quant is None or any(w.quant.zero_point) or y.quant is None or y.dtype not in RESULTS:
-        return False
-    finished = accumulator_type(call) == "int32" and _finishes(output_requantization(call), y)
-    return finished and bounded(y.dtype, *stored_bounds(y, call.attrs.clamp))
-
-
-RESULTS = (DType.INT8, DType.INT16)
-
-
-def _finishes(to: Requantization, y: Tensor) -> bool:
-    if y.dtype == DType.INT8:
-        return not to.is_wide
-    return to.shifts is not None and int(to.shifts.min()) >= LEAST_SHIFT
 
 
 def space(call: Call, target: Target) -> Iterator[Schedule]:
@@ -108,14 +71,14 @@ def space(call: Call, target: Target) -> Iterator[Schedule]:
 
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     (x, w), y, a, stage = call.inputs[:2], call.output, call.attrs, first_stage(call)
-    oc, kh, kw, ic = w.shape
+    _, kh, kw, ic = w.shape
     wide, turn = schedule.weights == "int16", schedule.unroll or _turn(call)
     gathered = _is_gathered(call)
     flat = (kh, kw, *a.strides) == (1, 1, 1, 1) and not any(a.pads) and not gathered
     pixels = _pixels(call, min(schedule.rows, y.shape[2]), turn, wide, flat)
     sizes = dict.fromkeys((pixels, math.gcd(y.shape[2], pixels)) if flat else
                           (p for p in (pixels, y.shape[2] % pixels) if p))  # fmt: skip
-    stream = stream_of(stage, wide)
+    stream = stream_of(stage, COLUMNS, wide)
     window = kh * kw * ic + kh * kw * ic % STEP
     strips = kh * ((pixels - 1) * a.strides[1] + kw) * ic if any(a.pads) else 0
     values = pixels * window if gathered else strips
@@ -154,30 +117,7 @@ def _is_gathered(call: Call) -> bool:
 def _block(call: Call, pixels: int, turn: int, wide: bool) -> HalfwordBlock:
     a, (_, kh, kw, ic) = call.attrs, call.inputs[1].shape
     pitch = kh * kw * ic + kh * kw * ic % STEP if _is_gathered(call) else a.strides[1] * ic
-    return block_of(first_stage(call), pixels, pitch, turn, wide)
-
-
-def block_of(call: Call, pixels: int, pitch: int, turn: int, wide: bool) -> HalfwordBlock:
-    """The block for pixels that are `pitch` values apart; call: without a residual."""
-    y = call.output
-    assert y.quant is not None, "suits() has asked"
-    centred_results = y.dtype == DType.INT16 and y.quant.zero_point[0] == 0
-    bounds = stored_bounds(y, call.attrs.clamp)
-    return HalfwordBlock(pixels, 2 * pitch, turn, wide, y.dtype, centred_results, *bounds)
-
-
-def stream_of(stage: Call, wide: bool) -> Array:
-    """Weights of whole pairs of products and channels: of an odd number, one is computed twice."""
-    w = stage.inputs[1]
-    assert w.data is not None, "the weights are constant"
-    matrix = centred(w.data, w).reshape(w.shape[0], -1)
-    to, bias = output_requantization(stage), folded_bias(stage, matrix)
-    padded = np.pad(matrix, ((0, 0), (0, matrix.shape[1] % STEP)))
-    n = w.shape[0]
-    channels = [*range(n - n % COLUMNS), *(range(n - COLUMNS, n) if n % COLUMNS else ())]
-    multipliers = np.broadcast_to(to.multipliers, bias.shape)[channels]
-    shifts = None if to.shifts is None else np.broadcast_to(to.shifts, bias.shape)[channels]
-    return packed_stream(padded[channels], bias[channels], multipliers, shifts, wide)
+    return HalfwordBlock(pixels, 2 * pitch, turn, wide, results_of(first_stage(call)))
 
 
 def _turn(call: Call) -> int:
@@ -319,25 +259,7 @@ def _multiply(
     quant = blocks.stage.output.quant
     assert quant is not None
     at = (oy * ow + ox) * oc
-    return channels_of(
-        blocks.functions[pixels].name, x, blocks.stream, blocks.result, at, oc,
+    return run_channels(
+        blocks.functions[pixels].name, COLUMNS, x, blocks.stream, blocks.result, at, oc,
         (oc, *reads, quant.zero_point[0]),
     )  # fmt: skip
-
-
-def channels_of(
-    name: str, x: Any, stream: Any, result: Any, at: Any, count: int, rest: tuple[int, ...]
-) -> list[Any]:
-    """The calls for `count` channels from result[at] on; of an odd number, the last pair's own."""
-    pairs, odd = -(-count // COLUMNS), count % COLUMNS
-    whole_bytes = int(stream.shape[0]) // pairs * (pairs - odd)
-
-    def call(channel: int, begin: int, end: Any) -> Any:
-        places = loops.pointer(stream, begin), loops.pointer(result, at + channel), end
-        return loops.run(name, x, *places, *(loops.const(v) for v in rest))
-
-    end = loops.end_pointer(stream)
-    if not odd:
-        return [call(0, 0, end)]
-    first = call(0, 0, loops.pointer(stream, whole_bytes))
-    return [first, call(count - COLUMNS, whole_bytes, end)]

@@ -10,6 +10,7 @@ from tinyc.compiler.kernels import (
     float_dense,
     gemm_dense,
     gemm_pairs_dense,
+    halfword_dense,
     halfword_products,
     packed_weights,
     pair_dense,
@@ -55,6 +56,7 @@ ALGORITHMS: Algorithms = {
     "gemm-pairs": Algorithm(
         gemm_pairs_dense.suits, gemm_pairs_dense.kernel, gemm_pairs_dense.space
     ),
+    "halfword-blocks": Algorithm(halfword_dense.suits, halfword_dense.kernel, halfword_dense.space),
     "gemm-smlad16": Algorithm(halfword_products.suits_dense, halfword_products.kernel_dense),
     "gemm-smlad": Algorithm(gemm_dense.suits_smlad, gemm_dense.kernel_smlad),
     "gemm": Algorithm(gemm_dense.suits, gemm_dense.kernel, gemm_dense.space),

@@ -11,10 +11,10 @@ reads in place, from the image or from a copy with padding. A step takes two val
 Sums have 32 bits. Results of 16 bits take the wide form of ops/fixed_point.py for r >= 33, where
 the low word of the product does not matter, since nested floors compose:
 
-    floor((acc * m + 2^(r-1)) / 2^r) = floor((floor(acc * m / 2^32) + 2^(r-33)) / 2^(r-32))
+    floor((acc * m + 2^(r-1)) / 2^r) = floor((floor(floor(acc * m / 2^32) / 2^(r-33)) + 1) / 2)
 
-Stream of a pair of channels: biases; for every step its words; then multipliers for results of 8
-bits, else multiplier and r - 32 of the first channel and of the second (all int32).
+Stream of a block of channels: biases; for every step its words; then multipliers for results of 8
+bits, else multiplier and r - 33 of one channel after the other (all int32).
 """
 
 from dataclasses import dataclass
@@ -33,26 +33,86 @@ LEAST_SHIFT = 33  # r of results of 16 bits
 
 
 @dataclass(frozen=True, slots=True)
+class Results:
+    """How sums are finished.
+
+    dtype      "int8" or "int16"
+    low, high  bounds; of int16 the lower one is the type's, or 0
+    """
+
+    dtype: str
+    low: int
+    high: int
+
+    @property
+    def suffix(self) -> str:
+        if self.dtype == "int8":
+            return f"int8{bounds_suffix(self.low, self.high)}"
+        return f"int16{'_relu' if self.low == 0 else ''}{f'_to_{self.high}' * self.is_limited}"
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether results of 16 bits have an upper bound of their own."""
+        return self.dtype == "int16" and self.high < (1 << 15) - 1
+
+    @property
+    def are_known(self) -> bool:
+        """Whether there is code for these bounds."""
+        return self.dtype == "int8" or (self.low in (-(1 << 15), 0) and self.high >= 0)
+
+    @property
+    def step(self) -> int:
+        """Bytes of a result."""
+        return 1 if self.dtype == "int8" else 2
+
+    @property
+    def end_bytes(self) -> int:
+        """Of a channel behind its weights."""
+        return 4 * self.step
+
+    def c_value(self, multipliers: str) -> str:
+        """C statements: `value` from `acc[n]`."""
+        return (FINISH_8 if self.dtype == "int8" else FINISH_16).format(multipliers=multipliers)
+
+    def zero_point(self, register: str) -> list[str]:
+        """The zero point in `register` becomes what `finished` wants."""
+        if self.dtype == "int8":
+            return []
+        return [f"lsl.w {register}, {register}, #1", f"add.w {register}, {register}, #1"]
+
+    def limit(self, register: str) -> list[str]:
+        """The upper bound in `register`, where there is one."""
+        return [f"movw {register}, #{self.high}"] if self.is_limited else []
+
+    def finished(
+        self, acc: str, multiplier: str, shift: str, zero_point: str, limit: str
+    ) -> list[str]:
+        """The sum in register `acc` becomes the result; `shift` and `limit` are of 16 bits only."""
+        if self.dtype == "int8":
+            return requantized(acc, multiplier, zero_point, self.low, self.high)
+        saturate = "usat {0}, #15, {0}, asr #1" if self.low == 0 else "ssat {0}, #16, {0}, asr #1"
+        lines = [f"smmul {acc}, {acc}, {multiplier}", f"asr.w {acc}, {acc}, {shift}"]
+        lines += [f"add.w {acc}, {acc}, {zero_point}", saturate.format(acc)]
+        if self.is_limited:
+            lines += [f"cmp.w {acc}, {limit}", "it gt", f"movgt.w {acc}, {limit}"]
+        return lines
+
+
+@dataclass(frozen=True, slots=True)
 class HalfwordBlock:
     """What the text of a block depends on.
 
-    pixels       1 to 4
-    pitch        bytes from pixel to pixel of the activations
-    turn         steps written out in the loop, a power of 2
-    wide         weights are int16
-    y_dtype      of the results: "int8" or "int16"
-    centred      results have no zero point
-    low, high    bounds of the results; of int16 the lower one is the type's, or 0
+    pixels  1 to 4
+    pitch   bytes from pixel to pixel of the activations
+    turn    steps written out in the loop, a power of 2
+    wide    weights are int16
     """
 
     pixels: int
     pitch: int
     turn: int
     wide: bool
-    y_dtype: str
-    centred: bool
-    low: int
-    high: int
+    results: Results
 
     @property
     def fits(self) -> bool:
@@ -62,40 +122,26 @@ class HalfwordBlock:
     @property
     def name(self) -> str:
         form = "wide" if self.wide else "narrow"
-        return (
-            f"tinyc_gemm16_{self.pixels}x2_p{self.pitch}_{form}_u{self.turn}_{self.y_dtype}"
-            f"{'' if self.centred else 'z'}{self._bounds}"
-        )
-
-    @property
-    def _bounds(self) -> str:
-        if self.y_dtype == "int8":
-            return bounds_suffix(self.low, self.high)
-        high = "" if self.high == (1 << 15) - 1 else f"_to_{self.high}"
-        return ("_relu" if self.low == 0 else "") + high
-
-
-def bounded(y_dtype: str, low: int, high: int) -> bool:
-    """Whether the blocks know these bounds of results."""
-    return y_dtype == "int8" or (low in (-(1 << 15), 0) and high >= 0)
+        shape = f"{self.pixels}x2_p{self.pitch}_{form}_u{self.turn}"
+        return f"tinyc_gemm16_{shape}_{self.results.suffix}"
 
 
 def packed_stream(
-    weights: Array, bias: Array, multipliers: Array, shifts: Array | None, wide: bool
+    weights: Array, bias: Array, multipliers: Array, shifts: Array | None, columns: int, wide: bool
 ) -> Array:
-    """The stream of the module's text, as bytes, for an even number of channels.
+    """The stream of the module's text, as bytes, for whole blocks of `columns` channels.
 
     weights  whole numbers of int8 [channels, K], K even
     shifts   r of every channel; None: results have 8 bits
     """
-    steps = weights.reshape(weights.shape[0] // COLUMNS, COLUMNS, -1, STEP)
-    ordered = steps.transpose(0, 2, 1, 3) if wide else steps.transpose(0, 2, 3, 1)
-    finish = [multipliers] if shifts is None else [multipliers, shifts - 32]
-    ends = np.stack(finish, axis=1).reshape(steps.shape[0], -1).astype("<i4")
-    parts = []
-    for n, products in enumerate(ordered.astype("<i2" if wide else "i1")):
-        pair = bias[COLUMNS * n : COLUMNS * (n + 1)].astype("<i4")
-        parts += [pair.tobytes(), products.tobytes(), ends[n].tobytes()]
+    blocks = weights.shape[0] // columns
+    pairs = weights.reshape(blocks, columns // 2, 2, -1, STEP)  # block, pair, channel, step, value
+    ordered = pairs.transpose(0, 3, 1, 2, 4) if wide else pairs.transpose(0, 3, 1, 4, 2)
+    products = ordered.astype("<i2" if wide else "i1")
+    finish = [multipliers] if shifts is None else [multipliers, shifts - LEAST_SHIFT]
+    ends = np.stack(finish, axis=1).reshape(blocks, -1).astype("<i4")
+    starts = bias.reshape(blocks, -1).astype("<i4")
+    parts = [part[n].tobytes() for n in range(blocks) for part in (starts, products, ends)]
     return read_only(np.frombuffer(b"".join(parts), np.int8))
 
 
@@ -105,22 +151,22 @@ def halfword_gemm(block: HalfwordBlock) -> Microkernel:
         name=block.name,
         pixels=block.pixels,
         values=block.pitch // 2,
-        y_dtype=block.y_dtype,
+        y_dtype=block.results.dtype,
         naked=",\n    ".join(f"{p} __attribute__((unused))" for p in _parameters(block)),
         plain=",\n    ".join(_parameters(block)),
         assembly=quoted(_assembly(block)),
         step_bytes=8 if block.wide else 4,
         products=WIDE if block.wide else NARROW,
-        finish=FINISH_8 if block.y_dtype == "int8" else FINISH_16,
-        end_bytes=8 if block.y_dtype == "int8" else 16,
-        low=block.low,
-        high=block.high,
+        finish=block.results.c_value("w"),
+        end_bytes=2 * block.results.end_bytes,
+        low=block.results.low,
+        high=block.results.high,
     )
     return Microkernel(block.name, text, dsp("load_word", "sxtb16", "sxtb16_ror8", "smlad"))
 
 
 def _parameters(block: HalfwordBlock) -> list[str]:
-    first = ["const int16_t *x", "const int8_t *stream", f"{block.y_dtype}_t *y"]
+    first = ["const int16_t *x", "const int8_t *stream", f"{block.results.dtype}_t *y"]
     return [*first, "const int8_t *end", *(f"int32_t {name}" for name in ORDER)]
 
 
@@ -135,12 +181,12 @@ WIDE = """\
           acc[1] = tinyc_smlad(pair, tinyc_load_word(&w[4]), acc[1]);
 """
 FINISH_8 = """\
-        const int32_t m = (int32_t)tinyc_load_word(&w[4 * n]);
+        const int32_t m = (int32_t)tinyc_load_word(&{multipliers}[4 * n]);
         const int32_t value = tinyc_requantize(acc[n], m, zero_point);
 """
 FINISH_16 = """\
-        const int32_t m = (int32_t)tinyc_load_word(&w[8 * n]);
-        const int32_t r = 32 + (int32_t)tinyc_load_word(&w[(8 * n) + 4]);
+        const int32_t m = (int32_t)tinyc_load_word(&{multipliers}[8 * n]);
+        const int32_t r = 33 + (int32_t)tinyc_load_word(&{multipliers}[(8 * n) + 4]);
         const int32_t value = tinyc_requantize_wide(acc[n], m, r, zero_point);
 """
 TEXT = """\
@@ -187,17 +233,17 @@ def _assembly(block: HalfwordBlock) -> list[str]:
     """The naked function: r0 x, r1 stream, r2 y, r3 end of the stream; the others on the stack.
 
     s0 y of this pair, s1 end of the stream, s2 bytes from pixel to pixel of y, s3 where a window
-    is entered, s4 zero point, s5 end of a window's first row, s6 where the loop is entered, s7
-    rows, s8 from the end of a row to where the next is entered, s9 rows to go, s10 bytes from row
-    to row, s11 end of this row.
+    is entered, s4 the zero point for `finished`, s5 end of a window's first row, s6 where the loop
+    is entered, s7 rows, s8 from the end of a row to where the next is entered, s9 rows to go, s10
+    bytes from row to row, s11 end of this row.
     Accumulators from r4 on, weights r2 and r3, activations r12, lr and what is left.
     """
     step = _step(block, 0)
     steps = [line for u in range(block.turn) for line in _step(block, u)]
     lines = ["push.w {r4-r11, lr}", "vmov s0, r2", "vmov s1, r3"]
     lines += [f"ldr.w {r}, [sp, #{36 + 4 * i}]" for i, r in enumerate(("r4", "r5", "r6", "r7"))]
-    lines += ["ldr.w r8, [sp, #52]", "vmov s4, r8", "vmov s7, r6"]
-    lines += ["lsl.w r4, r4, #1"] if block.y_dtype == "int16" else []
+    lines += ["ldr.w r8, [sp, #52]", *block.results.zero_point("r8"), "vmov s4, r8", "vmov s7, r6"]
+    lines += ["lsl.w r4, r4, #1"] if block.results.step == 2 else []
     lines += ["vmov s2, r4", "lsl.w r5, r5, #1", "vmov s10, r5"]
     lines += [*entered("r7", block.turn, 4 * len(step), ("r8", "r9", "r10")), "vmov s6, r8"]
     lines += ["add.w r10, r0, r7, lsl #2", "vmov s5, r10", "sub.w r0, r0, r9, lsl #2"]
@@ -209,9 +255,9 @@ def _assembly(block: HalfwordBlock) -> list[str]:
     lines += [*steps, f"addw r0, r0, #{4 * block.turn}", "vmov r12, s11", "cmp.w r0, r12"]
     lines += ["bne.w 2b", "vmov r2, s8", "vmov r3, s10", "add.w r0, r0, r2", "add.w r12, r12, r3"]
     lines += ["vmov s11, r12", "vmov r12, s9", "subs.w r12, r12, #1", "bne.w 3b"]
-    lines += (_stored_8 if block.y_dtype == "int8" else _stored_16)(block)
-    lines += ["vmov lr, s0", f"add.w lr, lr, #{2 if block.y_dtype == 'int8' else 4}"]
-    lines += ["vmov s0, lr", "vmov r12, s1", "cmp.w r1, r12", "bne.w 1b", "pop.w {r4-r11, pc}"]
+    lines += _stored(block)
+    lines += ["vmov lr, s0", f"add.w lr, lr, #{2 * block.results.step}", "vmov s0, lr"]
+    lines += ["vmov r12, s1", "cmp.w r1, r12", "bne.w 1b", "pop.w {r4-r11, pc}"]
     return lines
 
 
@@ -233,39 +279,20 @@ def _step(block: HalfwordBlock, step: int) -> list[str]:
     return lines
 
 
-def _stored_8(block: HalfwordBlock) -> list[str]:
-    """The results from s0 on: r12 zero point, r0 from pixel to pixel."""
-    lines = ["ldm.w r1!, {r2, r3}", "vmov r12, s4", "vmov lr, s0", "vmov r0, s2"]
-    for p in range(block.pixels):
-        for n in range(COLUMNS):
-            acc = f"r{4 + 2 * p + n}"
-            lines += requantized(acc, f"r{2 + n}", "r12", block.low, block.high)
-            lines.append(f"strb.w {acc}, [lr, #{n}]")
-        lines.append("add.w lr, lr, r0")
-    return lines
+def _stored(block: HalfwordBlock) -> list[str]:
+    """The results from s0 on, channel by channel: r2 multiplier, r3 shift, r12 zero point.
 
-
-def _stored_16(block: HalfwordBlock) -> list[str]:
-    """The results from s0 on, channel by channel: r2 multiplier, r3 shift, r12 what rounds.
-
-    r0 is from pixel to pixel, in between the zero point; r1, when there is an upper bound, that.
+    r0 is from pixel to pixel, r1 the upper bound where there is one.
     """
-    limited = block.high < (1 << 15) - 1
-    lines: list[str] = []
+    results, lines = block.results, ["vmov r12, s4", "vmov r0, s2"]
+    store = "strb.w" if results.step == 1 else "strh.w"
     for n in range(COLUMNS):
-        lines += ["ldm.w r1!, {r2, r3}", "vmov lr, s0", "mov.w r12, #1", "lsl.w r12, r12, r3"]
-        lines += ["lsr.w r12, r12, #1", "vmov r0, s2"]
-        if limited:
-            lines += ["vmov s9, r1", f"movw r1, #{block.high}"]
+        lines += ["ldr.w r2, [r1], #4"] if results.step == 1 else ["ldm.w r1!, {r2, r3}"]
+        lines += ["vmov lr, s0"]
+        lines += ["vmov s9, r1", *results.limit("r1")] if results.is_limited else []
         for p in range(block.pixels):
             acc = f"r{4 + 2 * p + n}"
-            lines += [f"smmla {acc}, {acc}, r2, r12", f"asr.w {acc}, {acc}, r3"]
-            if not block.centred:
-                lines += ["vmov r0, s4", f"add.w {acc}, {acc}, r0", "vmov r0, s2"]
-            lines.append(f"{'usat' if block.low == 0 else 'ssat'} {acc}, "
-                         f"#{15 if block.low == 0 else 16}, {acc}")  # fmt: skip
-            if limited:
-                lines += [f"cmp.w {acc}, r1", "it gt", f"movgt.w {acc}, r1"]
-            lines += [f"strh.w {acc}, [lr, #{2 * n}]", "add.w lr, lr, r0"]
-        lines += ["vmov r1, s9"] if limited else []
+            lines += results.finished(acc, "r2", "r3", "r12", "r1")
+            lines += [f"{store} {acc}, [lr, #{results.step * n}]", "add.w lr, lr, r0"]
+        lines += ["vmov r1, s9"] if results.is_limited else []
     return lines
