@@ -106,6 +106,9 @@ def macs(call: Call) -> int:
 
 
 ALGORITHMS: Algorithms = {
+    "nibble-blocks": Algorithm(
+        gemm_blocks.suits_nibbles, gemm_blocks.kernel, gemm_blocks.space_nibbles
+    ),
     "packed": Algorithm(packed_weights.suits, packed_weights.kernel),
     "float-winograd": Algorithm(float_winograd.suits, float_winograd.kernel, float_winograd.space),
     "float-blocks": Algorithm(float_gemm.suits, float_gemm.kernel, float_gemm.space),
