@@ -109,9 +109,9 @@ ALGORITHMS: Algorithms = {
     "nibble-blocks": Algorithm(
         gemm_blocks.suits_nibbles, gemm_blocks.kernel, gemm_blocks.space_nibbles
     ),
-    "packed": Algorithm(packed_weights.suits, packed_weights.kernel),
     "float-winograd": Algorithm(float_winograd.suits, float_winograd.kernel, float_winograd.space),
     "float-blocks": Algorithm(float_gemm.suits, float_gemm.kernel, float_gemm.space),
+    "packed": Algorithm(packed_weights.suits, packed_weights.kernel),
     "gemm-pairs": Algorithm(gemm_pairs.suits, gemm_pairs.kernel, gemm_pairs.space),
     "gemm-blocks": Algorithm(gemm_blocks.suits, gemm_blocks.kernel, gemm_blocks.space),
     "row-blocks": Algorithm(gemm_blocks.suits_rows, gemm_blocks.kernel_rows, gemm_blocks.space),

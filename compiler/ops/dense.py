@@ -12,6 +12,7 @@ from tinyc.compiler.kernels import (
     gemm_pairs_dense,
     halfword_dense,
     halfword_products,
+    nibble_dense,
     packed_weights,
     pair_dense,
     running_dense,
@@ -49,8 +50,9 @@ def macs(call: Call) -> int:
 
 
 ALGORITHMS: Algorithms = {
-    "packed": Algorithm(packed_weights.suits, packed_weights.kernel),
+    "nibble-blocks": Algorithm(nibble_dense.suits, nibble_dense.kernel, nibble_dense.space),
     "float-blocks": Algorithm(float_dense.suits, float_dense.kernel, float_dense.space),
+    "packed": Algorithm(packed_weights.suits, packed_weights.kernel),
     "blocks": Algorithm(dense_blocks.suits, dense_blocks.kernel, dense_blocks.space),
     "pairs": Algorithm(pair_dense.suits, pair_dense.kernel, pair_dense.space),
     "gemm-pairs": Algorithm(

@@ -15,10 +15,10 @@ paired   weights are one word, of h0 = 256 * w0 + w1 and h2 = 256 * w2 + w3; SXT
          The last term is known beforehand and lies in the bias. Accumulators are 256 times what
          they are in the wide form, so they must fit 24 bits; and w0 = -128 needs w1 >= 0.
 
-nibbles  the paired form of weights of 4 bits, u = w + z in 0..15: a word has a group of two channels,
-         u1, u0, u3, u2 of the first in the low halves of its bytes, of the second in the high ones.
-         Two masks give words of h = 256 * u0 + u1, UXTB16 takes u1 and u3 out; every pixel takes
-         256 * z times the sum of its activations off its accumulators
+nibbles  the paired form of weights of 4 bits, u = w + z in 0..15: a word has a group of two
+         channels, u1, u0, u3, u2 of the first in the low halves of its bytes, of the second in the
+         others. Two masks give words of h = 256 * u0 + u1, UXTB16 takes u1 and u3 out; every pixel
+         takes 256 * z times the sum of its activations off its accumulators
 
 Sums wrap modulo 2^32 on the way; the result fits again. Both forms requantize by the definition of
 ops/fixed_point.py, the paired one with nested floors:
