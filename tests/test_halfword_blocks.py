@@ -1,10 +1,10 @@
-"""Conv2D and Dense of int16 values by assembly blocks, as the twin on the host and on the core."""
+"""Layers of int16 values by assembly blocks, as the twin on the host and on the core."""
 
 import numpy as np
 import pytest
 
 from tests.harness import run_c
-from tests.test_conv_blocks import WINDOWS, Window
+from tests.test_conv_blocks import SAME, WINDOWS, Window
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.graph import Array, DType, Graph, Node, QParams, Tensor, constant
 from tinyc.compiler.interpreter import run
@@ -13,6 +13,8 @@ from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp
 from tinyc.compiler.ops.conv2d import ALGORITHMS, Conv2DAttrs
 from tinyc.compiler.ops.dense import ALGORITHMS as DENSE
 from tinyc.compiler.ops.dense import DenseAttrs
+from tinyc.compiler.ops.depthwise_conv2d import ALGORITHMS as DEPTHWISE
+from tinyc.compiler.ops.depthwise_conv2d import DepthwiseConv2DAttrs as DepthwiseAttrs
 from tinyc.compiler.ops.op import Call, call_of, rule_of_thumb, schedules_of
 from tinyc.compiler.ops.residual import Residual
 from tinyc.targets import load_target
@@ -196,3 +198,53 @@ def test_the_space_of_dense_differs(rows: int) -> None:
     for schedule in space:
         if schedule.algorithm == ALGORITHM:
             assert DENSE[ALGORITHM].kernel(call, load_target("cortex-m4"), schedule).constants
+
+
+def depthwise(
+    height: int, width: int, n: int, attrs: DepthwiseAttrs, out: tuple[str, int] = ("int16", 0),
+    zero: int = 0,
+) -> Graph:  # fmt: skip
+    x = Tensor("x", (1, height, width, n), DType.INT16, None, QParams((X_SCALE,), (zero,)))
+    scales = QParams(tuple(np.geomspace(0.0005, 0.02, n)), (0,) * n, 2)
+    values = np.random.default_rng(3).integers(-128, 128, (3, 3, n))
+    w = constant("w", values, DType.INT8, scales)
+    b = constant("b", np.arange(n) * 99_700 - 200_000, DType.INT32)
+    ((shape, _),) = OPS["DepthwiseConv2D"].infer((x, w, b), attrs)
+    step = X_SCALE * 0.02 * 3 / 0.1 * (256 if out[0] == "int8" else 1)
+    y = Tensor("y", shape, DType(out[0]), None, QParams((step,), (out[1],)))
+    node = Node("n", "DepthwiseConv2D", ("x", "w", "b"), ("y",), attrs, ("n",))
+    return Graph("model", ("x",), ("y",), (node,), {t.name: t for t in (x, w, b, y)})
+
+
+DEPTHWISE_CASES = {
+    "same": (5, 6, 4, DepthwiseAttrs(pads=SAME)),
+    "no padding": (4, 9, 6, DepthwiseAttrs()),
+    "wider than a tile": (4, 19, 2, DepthwiseAttrs(pads=SAME)),
+    "odd channels": (5, 5, 7, DepthwiseAttrs(pads=SAME)),
+    "stride 2": (7, 9, 8, DepthwiseAttrs((2, 2), (0, 0, 1, 1))),
+    "one pixel": (1, 1, 3, DepthwiseAttrs(pads=SAME)),
+    "dilated": (9, 9, 4, DepthwiseAttrs(dilations=(2, 3), pads=(2, 3, 2, 3))),
+    "unequal padding": (6, 7, 4, DepthwiseAttrs((1, 3), (2, 0, 0, 1))),
+}
+
+
+@pytest.mark.parametrize("case", DEPTHWISE_CASES)
+@pytest.mark.parametrize("out", [("int16", 0), ("int16", -3000), ("int8", -7)])
+def test_depthwise_gives_the_same_bytes(case: str, out: tuple[str, int]) -> None:
+    graph = depthwise(*DEPTHWISE_CASES[case], out, zero=-300)
+    name = rule_of_thumb(DEPTHWISE, the_call(graph), load_target("cortex-m4"))
+    assert name == "halfword-pairs"
+    check(graph, Schedule())
+
+
+@pytest.mark.parametrize("clamp", [RELU, Clamp(0.0, 0.03)], ids=["relu", "clamp"])
+@pytest.mark.parametrize("out", [("int16", 0), ("int8", -128)])
+def test_bounds_of_depthwise_results(clamp: Clamp, out: tuple[str, int]) -> None:
+    attrs = DepthwiseAttrs(pads=SAME, clamp=clamp)
+    check(depthwise(5, 6, 4, attrs, out, zero=32767), Schedule())
+
+
+@pytest.mark.parametrize("tile", [1, 3, 16])
+def test_tiles_of_depthwise(tile: int) -> None:
+    graph = depthwise(*DEPTHWISE_CASES["stride 2"])
+    check(graph, Schedule("halfword-pairs", rows=tile))

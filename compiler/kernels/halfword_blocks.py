@@ -13,7 +13,13 @@ from typing import Any
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.kernels import halfword_streams
 from tinyc.compiler.kernels.gather import gather_window
-from tinyc.compiler.kernels.halfword_streams import results_of, run_channels, stream_of
+from tinyc.compiler.kernels.halfword_streams import (
+    Copied,
+    copied_rows,
+    results_of,
+    run_channels,
+    stream_of,
+)
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.kernel import Constant, Kernel, Microkernel
 from tinyc.compiler.ops.op import Call
@@ -214,41 +220,12 @@ def _in_rows(blocks: Blocks, oy: Any, ox: Any, pixels: int) -> list[Any]:
     if not inside:
         return straight
     place = loops.pointer(blocks.scratch)
+    copy = Copied(blocks.call.inputs[0], kh, a.dilations[0], blocks.source, blocks.scratch)
     copied = [
-        *_copied(blocks, first_y, first_x, span),
+        *copied_rows(copy, first_y, first_x, span),
         *_multiply(blocks, oy, ox, pixels, place, (span * c, kh, steps)),
     ]
     return [loops.when(loops.every(inside), straight, copied)]
-
-
-def _copied(blocks: Blocks, first_y: Any, first_x: Any, span: int) -> list[Any]:
-    """`span` pixels of every row of the windows in the scratch, the padding as the stored zero."""
-    (x, w), a = blocks.call.inputs[:2], blocks.call.attrs
-    _, height, width, c = x.shape
-    kh = w.shape[1]
-    begin = loops.maximum(first_x, loops.const(0))
-    end = loops.minimum(first_x + span, loops.const(width))
-
-    def row(i: Any) -> list[Any]:
-        iy = first_y + i * a.dilations[0]
-        size = (end - begin) * (c * x.dtype.size)
-        to = loops.pointer(blocks.scratch, i * (span * c) + (begin - first_x) * c)
-        values = loops.pointer(blocks.source, (iy * width + begin) * c)
-        copy = loops.run("memcpy", to, values, size.astype("uint32"))
-        return [loops.when(loops.every([iy >= 0, iy < height, begin < end]), [copy])]
-
-    return [_filled(blocks, kh * span * c), loops.loop("i", kh, row)]
-
-
-def _filled(blocks: Blocks, count: int) -> Any:
-    """`count` values of the scratch become the stored zero."""
-    x = blocks.call.inputs[0]
-    stored = x.quant.zero_point[0] if x.quant else 0
-    if stored & 0xFF == stored >> 8 & 0xFF:  # both bytes are the same
-        size = loops.const(count * x.dtype.size, "uint32")
-        return loops.run("memset", loops.pointer(blocks.scratch), loops.const(stored & 0xFF), size)
-    zero = loops.const(stored, x.dtype)
-    return loops.loop("z", count, lambda z: [loops.store(blocks.scratch, z, zero)])
 
 
 def _multiply(

@@ -1,5 +1,6 @@
 """What the assembly kernels of int16 values share: what they compute, and their streams."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -76,3 +77,42 @@ def run_channels(
         return [call(0, 0, end)]
     first = call(0, 0, loops.pointer(stream, whole_bytes))
     return [first, call(count - columns, whole_bytes, end)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Copied:
+    """Rows of windows of the image `x` in the scratch; dilation: of the rows."""
+
+    x: Tensor
+    rows: int
+    dilation: int
+    source: Any
+    scratch: Any
+
+
+def copied_rows(copy: Copied, first_y: Any, first_x: Any, span: int) -> list[Any]:
+    """`span` pixels of every row of the windows, the padding as the stored zero."""
+    _, height, width, c = copy.x.shape
+    begin = loops.maximum(first_x, loops.const(0))
+    end = loops.minimum(first_x + span, loops.const(width))
+
+    def row(i: Any) -> list[Any]:
+        iy = first_y + i * copy.dilation
+        size = (end - begin) * (c * copy.x.dtype.size)
+        to = loops.pointer(copy.scratch, i * (span * c) + (begin - first_x) * c)
+        values = loops.pointer(copy.source, (iy * width + begin) * c)
+        values_in_image = loops.run("memcpy", to, values, size.astype("uint32"))
+        inside = loops.every([iy >= 0, iy < height, begin < end])
+        return [loops.when(inside, [values_in_image])]
+
+    return [_filled(copy, copy.rows * span * c), loops.loop("i", copy.rows, row)]
+
+
+def _filled(copy: Copied, count: int) -> Any:
+    """`count` values of the scratch become the stored zero."""
+    stored = copy.x.quant.zero_point[0] if copy.x.quant else 0
+    if stored & 0xFF == stored >> 8 & 0xFF:  # both bytes are the same
+        size = loops.const(count * copy.x.dtype.size, "uint32")
+        return loops.run("memset", loops.pointer(copy.scratch), loops.const(stored & 0xFF), size)
+    zero = loops.const(stored, copy.x.dtype)
+    return loops.loop("z", count, lambda z: [loops.store(copy.scratch, z, zero)])

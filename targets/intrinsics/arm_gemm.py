@@ -231,7 +231,8 @@ def _entry(block: Block, turn: int, code_bytes: int) -> list[str]:
 
 def _loaded_sums(block: Block) -> list[str]:
     """What every pixel takes off its sums; r2 and r3 are free."""
-    return ["ldr.w r2, [sp, #48]", f"vldmia r2, {{s8-s{7 + block.pixels}}}"]
+    sums = ", ".join(f"s{8 + p}" for p in range(block.pixels))
+    return ["ldr.w r2, [sp, #48]", f"vldmia r2, {{{sums}}}"]
 
 
 def _less_sums(acc: list[tuple[str, str]]) -> list[str]:

@@ -90,12 +90,18 @@ class Results:
         """The sum in register `acc` becomes the result; `shift` and `limit` are of 16 bits only."""
         if self.dtype == "int8":
             return requantized(acc, multiplier, zero_point, self.low, self.high)
-        saturate = "usat {0}, #15, {0}, asr #1" if self.low == 0 else "ssat {0}, #16, {0}, asr #1"
         lines = [f"smmul {acc}, {acc}, {multiplier}", f"asr.w {acc}, {acc}, {shift}"]
-        lines += [f"add.w {acc}, {acc}, {zero_point}", saturate.format(acc)]
-        if self.is_limited:
-            lines += [f"cmp.w {acc}, {limit}", "it gt", f"movgt.w {acc}, {limit}"]
-        return lines
+        lines += [f"add.w {acc}, {acc}, {zero_point}", self.saturated(acc)]
+        return lines + (self.limited(acc, limit) if self.is_limited else [])
+
+    def saturated(self, acc: str) -> str:
+        """The last step of 16 bits: half of it, in range."""
+        saturate = "usat {0}, #15" if self.low == 0 else "ssat {0}, #16"
+        return f"{saturate.format(acc)}, {acc}, asr #1"
+
+    def limited(self, acc: str, limit: str) -> list[str]:
+        """`acc`, at most the upper bound in register `limit`."""
+        return [f"cmp.w {acc}, {limit}", "it gt", f"movgt.w {acc}, {limit}"]
 
 
 @dataclass(frozen=True, slots=True)
