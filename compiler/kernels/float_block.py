@@ -115,7 +115,9 @@ def matrix_of(w: Tensor) -> Matrix:
     assert w.data is not None and form is not None, "suits_stored() has asked"
     outputs = w.shape[0]
     values = centred(w.data, w).astype(np.int8) if is_whole(form) else w.data
-    scales = np.broadcast_to(np.float32(1.0 if w.quant is None else w.quant.scale), (outputs,))
+    scales = np.broadcast_to(
+        np.array(1.0 if w.quant is None else w.quant.scale, np.float32), (outputs,)
+    )
     return Matrix(values.reshape(outputs, -1), scales, form)
 
 

@@ -97,22 +97,27 @@ def copied_rows(copy: Copied, first_y: Any, first_x: Any, span: int) -> list[Any
     end = loops.minimum(first_x + span, loops.const(width))
 
     def row(i: Any) -> list[Any]:
-        iy = first_y + i * copy.dilation
+        iy, at = first_y + i * copy.dilation, i * (span * c)
         size = (end - begin) * (c * copy.x.dtype.size)
-        to = loops.pointer(copy.scratch, i * (span * c) + (begin - first_x) * c)
+        to = loops.pointer(copy.scratch, at + (begin - first_x) * c)
         values = loops.pointer(copy.source, (iy * width + begin) * c)
-        values_in_image = loops.run("memcpy", to, values, size.astype("uint32"))
+        present = [
+            _filled(copy, at, (begin - first_x) * c),
+            loops.run("memcpy", to, values, size.astype("uint32")),
+            _filled(copy, at + (end - first_x) * c, (first_x + span - end) * c),
+        ]
         inside = loops.every([iy >= 0, iy < height, begin < end])
-        return [loops.when(inside, [values_in_image])]
+        return [loops.when(inside, present, [_filled(copy, at, loops.const(span * c))])]
 
-    return [_filled(copy, copy.rows * span * c), loops.loop("i", copy.rows, row)]
+    return [loops.loop("i", copy.rows, row)]
 
 
-def _filled(copy: Copied, count: int) -> Any:
+def _filled(copy: Copied, at: Any, count: Any) -> Any:
     """`count` values of the scratch become the stored zero."""
     stored = copy.x.quant.zero_point[0] if copy.x.quant else 0
     if stored & 0xFF == stored >> 8 & 0xFF:  # both bytes are the same
-        size = loops.const(count * copy.x.dtype.size, "uint32")
-        return loops.run("memset", loops.pointer(copy.scratch), loops.const(stored & 0xFF), size)
+        size = (count * copy.x.dtype.size).astype("uint32")
+        byte = loops.const(stored & 0xFF)
+        return loops.run("memset", loops.pointer(copy.scratch, at), byte, size)
     zero = loops.const(stored, copy.x.dtype)
-    return loops.loop("z", count, lambda z: [loops.store(copy.scratch, z, zero)])
+    return loops.loop("z", count, lambda z: [loops.store(copy.scratch, at + z, zero)])
