@@ -4,7 +4,6 @@ The windows of neighbouring pixels are expanded into the scratch (`block_windows
 multiplied with all channels from there.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.graph import EIGHT_BITS, FOUR_BITS, DType
+from tinyc.compiler.kernels.block_cuts import block_pixels, first_channels, widest
 from tinyc.compiler.kernels.block_windows import Windows, windows_of
 from tinyc.compiler.kernels.gemm_conv import suits_assembly
 from tinyc.compiler.kernels.residual_sum import ResidualSum, residual_sum
@@ -34,7 +34,6 @@ LEAST_SAVED = 8  # cycles for a byte of such code, by the rule
 TURN_GROUPS = 16  # of the common loop, 32 cycles each; the end of a turn takes 6
 SHORT_TURN_GROUPS = 4  # of loops for other blocks that compute fewer than these outputs
 FEW_OUTPUTS = 2048
-CYCLES = {4: 1.0, 3: 1.0, 2: 1.125, 1: 1.5}  # of a product, by the pixels of a block
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,7 +120,7 @@ def _kernel(call: Call, target: Target, schedule: Schedule, flat: bool) -> Kerne
     stage, y = first_stage(call), call.output
     oc, kh, kw, _ = call.inputs[1].shape
     width = y.shape[2]
-    pixels = min(schedule.rows, MOST_PIXELS) or _widest(width, flat)
+    pixels = min(schedule.rows, MOST_PIXELS) or widest(width, flat)
     nibbles = call.inputs[1].dtype in FOUR_BITS
     windows = windows_of(call, schedule.weights == "int16", pixels)
     products = _products(stage, windows)
@@ -131,13 +130,13 @@ def _kernel(call: Call, target: Target, schedule: Schedule, flat: bool) -> Kerne
         products = _products(stage, windows)
     assert products is not None, "the wide form takes all weights"
     wide = windows.place.wide
-    pairs = [range(n, n + COLUMNS) for n in _pairs(oc)]
+    pairs = [range(n, n + COLUMNS) for n in first_channels(oc)]
     stream = (
         packed_nibbles(products, pairs, _zero(stage))
         if nibbles
         else packed_stream(products, pairs, wide)
     )
-    sizes = _sizes(width, pixels, flat)
+    sizes = block_pixels(width, pixels, flat)
     blocks = Blocks(
         call,
         stage,
@@ -219,36 +218,6 @@ def _zero(stage: Call) -> int:
     return w.quant.zero_point[0] - w.dtype.limits[0]
 
 
-def _pairs(channels: int) -> list[int]:
-    """The first channel of each pair; of an odd number, one of the last pair is computed again."""
-    odd = channels % COLUMNS
-    return [*range(0, channels - odd, COLUMNS), *([channels - COLUMNS] if odd else [])]
-
-
-def _widest(width: int, flat: bool) -> int:
-    """The pixels of a block for which a row of `width` takes least; 4 where rows run on."""
-    if flat:
-        return MOST_PIXELS
-
-    def cycles(pixels: int) -> float:
-        return sum(CYCLES[p] * p * n for p, n in _cut(width, pixels))
-
-    return min((p for p in CYCLES if p <= width), key=cycles)
-
-
-def _cut(width: int, pixels: int) -> list[tuple[int, int]]:
-    """Blocks of a row: of so many pixels, how many."""
-    whole, rest = divmod(width, pixels)
-    return [(p, n) for p, n in ((pixels, whole), (rest, 1)) if p and n]
-
-
-def _sizes(width: int, pixels: int, flat: bool) -> list[int]:
-    """Pixels of the blocks that cut a row, or with `flat` any number of whole rows."""
-    if not flat:
-        return [p for p, _ in _cut(width, pixels)]
-    return list(dict.fromkeys((pixels, math.gcd(width, pixels))))
-
-
 def _image(blocks: Blocks, begin: Any, end: Any) -> list[Any]:
     _, _, width, oc = blocks.call.output.shape
     if blocks.flat:
@@ -285,7 +254,7 @@ def _block(blocks: Blocks, oy: Any, ox: Any, pixels: int) -> list[Any]:
     _, _, ow, oc = blocks.call.output.shape
     at = (oy * ow + ox) * oc
     assert quant is not None
-    odd, pairs = oc % COLUMNS, len(_pairs(oc))
+    odd, pairs = oc % COLUMNS, len(first_channels(oc))
     whole_bytes = int(blocks.stream.shape[0]) // pairs * (pairs - odd)
 
     def multiply(channel: int, begin: int, end: Any) -> Any:
