@@ -72,9 +72,10 @@ def _elements(shape: str) -> int:
 
 
 def operator_of(workload: str) -> str:
-    """The operator and what kind of numbers it computes with."""
+    """The operator and what kind of numbers it computes with, stored weights of floats apart."""
     operator, kind = re.findall(r"^(\w+) (\w+)", workload)[0]
-    return f"{operator} {kind}"
+    stored = re.findall(r"const (\w+)", workload)[:1] if kind == "float32" else []
+    return " ".join([operator, kind, *(s for s in stored if s != kind)])
 
 
 def fits_of(records: Iterable[Record]) -> tuple[Fit, ...]:

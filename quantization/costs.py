@@ -9,10 +9,10 @@ import onnx
 from tinyc.compiler.pipeline import compile_model
 from tinyc.targets import Target
 
-# A multiply-accumulate against one of 8 bits: a convolution of 3x3x64x64 on 16x16 pixels takes 3.0,
-# 20.2, 16.0 and 13.3 million cycles in the model of Cortex-M4 (`tinyc profile`). There 8 bits and
-# floats have transforms and assembly; the other two C with the instructions for pairs.
-WORK = {"int8": 1.0, "int4": 6.7, "int16": 5.3, "float32": 4.4}
+# A multiply-accumulate against one of 8 bits: geometric means over the layers of bench/README.md,
+# "Formats", on Cortex-M4. With 3x3 windows 8 bits and floats have transforms: there weights of 4
+# bits and 16 bits take 3.5 times, else little more than 8 bits.
+WORK = {"int8": 1.0, "int4": 1.6, "int16": 1.7, "float32": 2.7}
 ROOM = 1 << 30  # bytes, more than any model needs
 UNKNOWN_CYCLES = 5  # of a multiply-accumulate in a kernel without records
 

@@ -7,12 +7,21 @@ from typing import Any
 import numpy as np
 
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.graph import Array, DType, Tensor
+from tinyc.compiler.graph import EIGHT_BITS, FOUR_BITS, Array, DType, Tensor
 from tinyc.compiler.ops import loops
+from tinyc.compiler.ops.accumulate import centred
 from tinyc.compiler.ops.clamp import Clamp
 from tinyc.compiler.ops.kernel import Microkernel
 from tinyc.targets import Target
-from tinyc.targets.intrinsics.arm_vfp import FloatBlock, fits, float_block, packed_stream
+from tinyc.targets.intrinsics import arm_vfp_stored
+from tinyc.targets.intrinsics.arm_vfp import (
+    MOST_PIXELS,
+    FloatBlock,
+    fits,
+    float_block,
+    packed_stream,
+)
+from tinyc.targets.intrinsics.arm_vfp_stored import FLOAT16, FLOAT32, is_whole
 
 UNROLLS = (8, 4, 16)  # steps of a turn; the first is the rule
 
@@ -22,7 +31,7 @@ class Part:
     """Neighbouring output channels, as many as the block's or a multiple.
 
     first       of the channels
-    begin, end  of their stream, in floats
+    begin, end  of their stream, in its elements
     blocks      by pixels
     """
 
@@ -30,6 +39,35 @@ class Part:
     begin: int
     end: int
     blocks: Mapping[int, Microkernel]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Matrix:
+    """Weights [outputs, products] as they lie in flash, and the scale of every output.
+
+    stored  "float32", or a form of `arm_vfp_stored.py`
+    """
+
+    values: Array
+    scales: Array
+    stored: str = FLOAT32
+
+    @property
+    def most_pixels(self) -> int:
+        """Of a block."""
+        return arm_vfp_stored.MOST_CONVERTED if is_whole(self.stored) else MOST_PIXELS
+
+    @property
+    def note(self) -> str:
+        return "" if self.stored == FLOAT32 else f", {self.stored} weights"
+
+    def stream(self, outputs: slice, bias: Array, channels: int) -> Array:
+        """Of some outputs, in blocks of `channels`."""
+        values = self.values[outputs]
+        if self.stored == FLOAT32:
+            return packed_stream(values, bias[outputs], channels)
+        scales = self.scales[outputs]
+        return arm_vfp_stored.packed(values, scales, bias[outputs], channels, self.stored)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +85,40 @@ def suits(factors: Sequence[Tensor], bias: Sequence[Tensor], target: Target) -> 
     constant = all(b.data is not None for b in bias)
     floats = all(t.dtype == DType.FLOAT32 for t in factors)
     return "fpu" in target.features and floats and constant
+
+
+def suits_stored(x: Tensor, w: Tensor, bias: Sequence[Tensor], target: Target) -> bool:
+    """As `suits`; weights may be float16, or integers that keep their bits without zero point."""
+    return suits((x,), bias, target) and stored_form(w) is not None
+
+
+def stored_form(w: Tensor) -> str | None:
+    """How blocks load these weights; None: not at all."""
+    if w.data is None or w.dtype in (DType.FLOAT32, DType.FLOAT16):
+        return {DType.FLOAT32: FLOAT32, DType.FLOAT16: FLOAT16}.get(w.dtype)
+    if w.dtype not in (*EIGHT_BITS, *FOUR_BITS):
+        return None
+    values = centred(w.data, w)
+    bits = 4 if w.dtype in FOUR_BITS else 8
+    fits_in = values.min() >= -(1 << (bits - 1)) and values.max() < 1 << (bits - 1)
+    return f"int{bits}" if fits_in else None
+
+
+def floats(values: Array) -> Matrix:
+    """Weights that are not stored in another form."""
+    return Matrix(values, np.ones(len(values), np.float32))
+
+
+def matrix_of(w: Tensor) -> Matrix:
+    """The weights; outputs are their first axis."""
+    form = stored_form(w)
+    assert w.data is not None and form is not None, "suits_stored() has asked"
+    outputs = w.shape[0]
+    values = centred(w.data, w).astype(np.int8) if is_whole(form) else w.data
+    scales = np.broadcast_to(
+        np.array(1.0 if w.quant is None else w.quant.scale, np.float32), (outputs,)
+    )
+    return Matrix(values.reshape(outputs, -1), scales, form)
 
 
 def shapes(blocks: Sequence[tuple[int, int]]) -> Iterator[Schedule]:
@@ -67,7 +139,7 @@ def bias_of(inputs: Sequence[Tensor], outputs: int) -> Array:
 
 
 def parts_of(
-    matrix: Array,
+    matrix: Matrix,
     bias: Array,
     pixels: Sequence[int],
     channels: int,
@@ -78,24 +150,23 @@ def parts_of(
 ) -> tuple[Array, tuple[Part, ...]]:
     """The stream of all channels, and their parts: whole blocks, then one narrower block.
 
-    matrix  weights [outputs, products]
     pixels  of the blocks that are needed
     """
-    outputs, products = matrix.shape
+    outputs, _ = matrix.values.shape
     streams, parts, first, begin = [], [], 0, 0
     for width in (channels, outputs % channels):
         count = (outputs - first) // width * width if width else 0
         if not count:
             continue
-        stream = packed_stream(matrix[first : first + count], bias[first : first + count], width)
+        stream = matrix.stream(slice(first, first + count), bias, width)
         blocks = {}
         for p in pixels:
             assert fits(p, width), f"{p}x{width} accumulators"
-            blocks[p] = float_block(FloatBlock(p, width, unroll, clamp, fused(target), residual))
+            shape = FloatBlock(p, width, unroll, clamp, fused(target), residual, matrix.stored)
+            blocks[p] = float_block(shape)
         parts.append(Part(first, begin, begin + stream.size, blocks))
         streams.append(stream)
         first, begin = first + count, begin + stream.size
-    assert begin == outputs * (products + 1)
     return np.concatenate(streams), tuple(parts)
 
 

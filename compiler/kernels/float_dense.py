@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.graph import read_only
 from tinyc.compiler.kernels import float_block
@@ -20,7 +18,7 @@ CHANNELS = (8, 4, 12)  # of a block; the first is the rule
 def suits(call: Call, target: Target) -> bool:
     """Floats on a core with an FPU, and a clamp that its blocks know."""
     x, w, *bias = call.inputs
-    return float_block.suits((x, w), bias, target) and is_simple(call.attrs.clamp)
+    return float_block.suits_stored(x, w, bias, target) and is_simple(call.attrs.clamp)
 
 
 def space(call: Call, target: Target) -> Iterator[Schedule]:
@@ -31,16 +29,16 @@ def space(call: Call, target: Target) -> Iterator[Schedule]:
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     (x, w), y = call.inputs[:2], call.output
     n, k = w.shape
-    assert w.data is not None, "the weights are constant"
+    matrix = float_block.matrix_of(w)
     channels = min(schedule.columns or CHANNELS[0], n)
     unroll = schedule.unroll or float_block.UNROLLS[0]
     values, parts = float_block.parts_of(
-        np.asarray(w.data), float_block.bias_of(call.inputs, n), [1], channels, unroll,
+        matrix, float_block.bias_of(call.inputs, n), [1], channels, unroll,
         call.attrs.clamp, target,
     )  # fmt: skip
     source = loops.buffer("x", x.elements, x.dtype)
     result = loops.buffer("y", y.elements, y.dtype)
-    stream = loops.buffer("stream", values.size, "float32")
+    stream = loops.buffer("stream", values.size, str(values.dtype))
     rows = loops.const(x.elements // k)
     body = [
         float_block.run_part(
@@ -54,5 +52,5 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         constants=(Constant("stream", read_only(values)),),
         microkernels=tuple(part.blocks[1] for part in parts),
         float_code=True,
-        note=f"float 1x{channels}, assembly",
+        note=f"float 1x{channels}, assembly{matrix.note}",
     )

@@ -48,7 +48,7 @@ class Blocks:
 def suits(call: Call, target: Target) -> bool:
     """Floats on a core with an FPU: one image, one group, clamps that the blocks know."""
     a, (x, w, *bias) = call.attrs, first_stage(call).inputs
-    if a.groups != 1 or x.shape[0] != 1 or not float_block.suits((x, w), bias, target):
+    if a.groups != 1 or x.shape[0] != 1 or not float_block.suits_stored(x, w, bias, target):
         return False
     if a.residual is None:
         return is_simple(a.clamp)
@@ -63,15 +63,16 @@ def space(call: Call, target: Target) -> Iterator[Schedule]:
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     (x, w), y, a = call.inputs[:2], call.output, call.attrs
     oc, kh, kw, ic = w.shape
-    assert w.data is not None, "the weights are constant"
+    matrix = float_block.matrix_of(w)
     _, oh, ow, _ = y.shape
     channels = min(schedule.columns or SHAPES[0][1], oc)
     # two parts would read the pixels of all rows twice, the second time after the first wrote
     flat = (kh, kw) == (1, 1) and a.strides == (1, 1) and not any(a.pads) and not oc % channels
-    pixels = min(schedule.rows or _pixels(ow, flat), ow * oh if flat else ow)
+    pixels = schedule.rows or _pixels(ow, flat, matrix.most_pixels)
+    pixels = min(pixels, ow * oh if flat else ow, matrix.most_pixels)
     rest = min(ow % pixels, 1) if flat else ow % pixels
     values, parts = float_block.parts_of(
-        w.data.reshape(oc, -1),
+        matrix,
         float_block.bias_of(first_stage(call).inputs, oc),
         [p for p in dict.fromkeys((pixels, rest)) if p],
         channels,
@@ -91,7 +92,7 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         flat,
         loops.buffer("x", x.elements, x.dtype),
         loops.buffer("y", y.elements, y.dtype),
-        loops.buffer("stream", values.size, "float32"),
+        loops.buffer("stream", values.size, str(values.dtype)),
         scratch,
         residual,
     )
@@ -109,14 +110,17 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         rows=oh,
         band=math.lcm(ow, pixels) // ow if flat else 1,
         float_code=True,
-        note=f"float {pixels}x{channels}, assembly" + ("" if residual is None else ", add"),
+        note=f"float {pixels}x{channels}, assembly{matrix.note}"
+        + ("" if residual is None else ", add"),
     )
 
 
-def _pixels(width: int, flat: bool) -> int:
+def _pixels(width: int, flat: bool, most: int) -> int:
     """The widest block that leaves no rest: of a row, or of two rows of a flat image."""
     run = 2 * width if flat else width
-    return next((pixels for pixels, _ in SHAPES if run % pixels == 0), SHAPES[0][0])
+    return next(
+        (pixels for pixels, _ in SHAPES if run % pixels == 0 and pixels <= most), SHAPES[0][0]
+    )
 
 
 def _image(blocks: Blocks, begin: Any, end: Any) -> list[Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.graph import Array, read_only
+from tinyc.compiler.graph import Array, DType, read_only
 from tinyc.compiler.kernels import float_block, float_gemm
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.clamp import NO_CLAMP
@@ -74,7 +74,8 @@ def suits(call: Call, target: Target) -> bool:
     (oc, *window, ic), (_, oh, ow, _), a = call.inputs[1].shape, call.output.shape, call.attrs
     shape = (*window, *a.strides, *a.dilations) == (3, 3, 1, 1, 1, 1)
     pays = min(oc, ic) >= LEAST_CHANNELS and min(oh, ow) > 1
-    return shape and pays and float_gemm.suits(call, target)
+    floats = call.inputs[1].dtype == DType.FLOAT32
+    return shape and pays and floats and float_gemm.suits(call, target)
 
 
 def space(call: Call, target: Target) -> Iterator[Schedule]:

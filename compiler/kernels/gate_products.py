@@ -256,8 +256,8 @@ def _blocks(call: Call, target: Target, gates: Any) -> GateProducts:
 
     def hold(name: str, d: int, first: int, matrix: Array, values: Array, onto: bool) -> None:
         stream, own = float_block.parts_of(
-            matrix, values, [1], min(CHANNELS, len(matrix)), float_block.UNROLLS[0], NO_CLAMP,
-            target, onto,
+            float_block.floats(matrix), values, [1], min(CHANNELS, len(matrix)),
+            float_block.UNROLLS[0], NO_CLAMP, target, onto,
         )  # fmt: skip
         parts[name, d, first] = sum(s.size for s in streams), own
         streams.append(stream)

@@ -4,15 +4,15 @@ The windows of neighbouring pixels are expanded into the scratch (`block_windows
 multiplied with all channels from there.
 """
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.graph import DType
+from tinyc.compiler.graph import EIGHT_BITS, FOUR_BITS, DType
+from tinyc.compiler.kernels.block_cuts import block_pixels, first_channels, widest
 from tinyc.compiler.kernels.block_windows import Windows, windows_of
 from tinyc.compiler.kernels.gemm_conv import suits_assembly
 from tinyc.compiler.kernels.residual_sum import ResidualSum, residual_sum
@@ -24,7 +24,8 @@ from tinyc.compiler.ops.op import Call
 from tinyc.compiler.ops.residual import first_stage
 from tinyc.targets import Target
 from tinyc.targets.intrinsics.arm_gemm import COLUMNS, MOST_PIXELS, Block, code_bytes, gemm
-from tinyc.targets.intrinsics.arm_stream import Products, for_pairs, packed_stream
+from tinyc.targets.intrinsics.arm_nibbles import window_sums
+from tinyc.targets.intrinsics.arm_stream import Products, for_pairs, packed_nibbles, packed_stream
 
 MOST_PRODUCTS = 4096  # keeps the scratch in reach
 MOST_EXACT_GROUPS = 16  # of products that may get code of their own, without a loop
@@ -33,7 +34,6 @@ LEAST_SAVED = 8  # cycles for a byte of such code, by the rule
 TURN_GROUPS = 16  # of the common loop, 32 cycles each; the end of a turn takes 6
 SHORT_TURN_GROUPS = 4  # of loops for other blocks that compute fewer than these outputs
 FEW_OUTPUTS = 2048
-CYCLES = {4: 1.0, 3: 1.0, 2: 1.125, 1: 1.5}  # of a product, by the pixels of a block
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +43,7 @@ class Blocks:
     stage      the convolution alone, without the residual
     flat       whether neighbouring pixels lie behind each other over all rows
     functions  that multiply a block, by its pixels: the widest first
+    sums       of the pixels' activations, for weights of 4 bits; else None
     """
 
     call: Call
@@ -53,6 +54,7 @@ class Blocks:
     result: Any
     stream: Any
     residual: ResidualSum | None
+    sums: Any = None
 
 
 def suits(call: Call, target: Target) -> bool:
@@ -62,6 +64,25 @@ def suits(call: Call, target: Target) -> bool:
     if not plain or w.elements // w.shape[0] > MOST_PRODUCTS or call.output.dtype != DType.INT8:
         return False
     return suits_assembly(first_stage(call), target)
+
+
+def suits_nibbles(call: Call, target: Target) -> bool:
+    """The same of weights of 4 bits with one zero point, where the paired form can hold them."""
+    (x, w), stage, features = call.inputs[:2], first_stage(call), target.features
+    if w.dtype not in FOUR_BITS or x.dtype not in EIGHT_BITS or not {"dsp", "fpu"} <= features:
+        return False
+    if w.quant is None or len(set(w.quant.zero_point)) > 1 or call.attrs.groups != 1:
+        return False
+    if x.shape[0] != 1 or w.shape[0] < COLUMNS or w.elements // w.shape[0] > MOST_PRODUCTS:
+        return False
+    if any(y.quant is None or y.dtype != DType.INT8 for y in (stage.output, call.output)):
+        return False
+    narrow = not output_requantization(stage).is_wide
+    return narrow and _products(stage, windows_of(call, False, 1)) is not None
+
+
+def space_nibbles(call: Call, target: Target) -> Iterator[Schedule]:
+    return (replace(s, weights="") for s in space(call, target) if s.weights == "int8")
 
 
 def space(call: Call, target: Target) -> Iterator[Schedule]:
@@ -99,16 +120,23 @@ def _kernel(call: Call, target: Target, schedule: Schedule, flat: bool) -> Kerne
     stage, y = first_stage(call), call.output
     oc, kh, kw, _ = call.inputs[1].shape
     width = y.shape[2]
-    pixels = min(schedule.rows, MOST_PIXELS) or _widest(width, flat)
+    pixels = min(schedule.rows, MOST_PIXELS) or widest(width, flat)
+    nibbles = call.inputs[1].dtype in FOUR_BITS
     windows = windows_of(call, schedule.weights == "int16", pixels)
     products = _products(stage, windows)
     if products is None:
+        assert not nibbles, "suits_nibbles() has asked"
         windows = windows_of(call, True, pixels)
         products = _products(stage, windows)
     assert products is not None, "the wide form takes all weights"
     wide = windows.place.wide
-    stream = packed_stream(products, [range(n, n + COLUMNS) for n in _pairs(oc)], wide)
-    sizes = _sizes(width, pixels, flat)
+    pairs = [range(n, n + COLUMNS) for n in first_channels(oc)]
+    stream = (
+        packed_nibbles(products, pairs, _zero(stage))
+        if nibbles
+        else packed_stream(products, pairs, wide)
+    )
+    sizes = block_pixels(width, pixels, flat)
     blocks = Blocks(
         call,
         stage,
@@ -118,16 +146,21 @@ def _kernel(call: Call, target: Target, schedule: Schedule, flat: bool) -> Kerne
         loops.buffer("y", y.elements, y.dtype),
         loops.buffer("stream", stream.size, "int8"),
         residual_sum(call, target),
+        loops.local("sums", "uint32", MOST_PIXELS) if nibbles else None,  # an array in any case
     )
     begin, end = loops.variable("row_begin"), loops.variable("row_end")
     place = windows.place
     moving = [place.source] + ([] if blocks.residual is None else [blocks.residual.buffer])
     function = loops.function(
         [*moving, blocks.result, blocks.stream, place.scratch, begin, end],
-        [*windows.prepare(), *_image(blocks, begin, end)],
+        [
+            *(loops.declare(blocks.sums) if nibbles else []),
+            *windows.prepare(),
+            *_image(blocks, begin, end),
+        ],
     )
-    filling = [windows.microkernel(p) for p in sizes]
-    form = "int16" if wide else "int8"
+    filling = [*(windows.microkernel(p) for p in sizes), *([window_sums()] if nibbles else [])]
+    form = "int16" if wide else "4-bit" if nibbles else "int8"
     return Kernel(
         name=f"conv2d_{kh}x{kw}",
         function=function,
@@ -147,7 +180,7 @@ def _function(
     stage: Call, windows: Windows, pixels: int, main: bool, schedule: Schedule
 ) -> Microkernel:
     """The block; by the rule one copy serves all layers but those that gain from their own."""
-    block = windows.place.block(pixels)
+    block = replace(windows.place.block(pixels), nibbles=stage.inputs[1].dtype in FOUR_BITS)
     rest = stage.output.shape[3], *stored_bounds(stage.output, stage.attrs.clamp)
     if schedule.unroll >= block.groups or (schedule.unroll == 0 and _pays(stage, block)):
         return gemm(block, 0, *rest)
@@ -178,34 +211,11 @@ def _products(stage: Call, windows: Windows) -> Products | None:
     return for_pairs(Products(weights, bias, multipliers))
 
 
-def _pairs(channels: int) -> list[int]:
-    """The first channel of each pair; of an odd number, one of the last pair is computed again."""
-    odd = channels % COLUMNS
-    return [*range(0, channels - odd, COLUMNS), *([channels - COLUMNS] if odd else [])]
-
-
-def _widest(width: int, flat: bool) -> int:
-    """The pixels of a block for which a row of `width` takes least; 4 where rows run on."""
-    if flat:
-        return MOST_PIXELS
-
-    def cycles(pixels: int) -> float:
-        return sum(CYCLES[p] * p * n for p, n in _cut(width, pixels))
-
-    return min((p for p in CYCLES if p <= width), key=cycles)
-
-
-def _cut(width: int, pixels: int) -> list[tuple[int, int]]:
-    """Blocks of a row: of so many pixels, how many."""
-    whole, rest = divmod(width, pixels)
-    return [(p, n) for p, n in ((pixels, whole), (rest, 1)) if p and n]
-
-
-def _sizes(width: int, pixels: int, flat: bool) -> list[int]:
-    """Pixels of the blocks that cut a row, or with `flat` any number of whole rows."""
-    if not flat:
-        return [p for p, _ in _cut(width, pixels)]
-    return list(dict.fromkeys((pixels, math.gcd(width, pixels))))
+def _zero(stage: Call) -> int:
+    """What is added to weights of 4 bits to store them from 0 on."""
+    w = stage.inputs[1]
+    assert w.quant is not None, "4 bits are never all of a value"
+    return w.quant.zero_point[0] - w.dtype.limits[0]
 
 
 def _image(blocks: Blocks, begin: Any, end: Any) -> list[Any]:
@@ -244,7 +254,7 @@ def _block(blocks: Blocks, oy: Any, ox: Any, pixels: int) -> list[Any]:
     _, _, ow, oc = blocks.call.output.shape
     at = (oy * ow + ox) * oc
     assert quant is not None
-    odd, pairs = oc % COLUMNS, len(_pairs(oc))
+    odd, pairs = oc % COLUMNS, len(first_channels(oc))
     whole_bytes = int(blocks.stream.shape[0]) // pairs * (pairs - odd)
 
     def multiply(channel: int, begin: int, end: Any) -> Any:
@@ -258,9 +268,12 @@ def _block(blocks: Blocks, oy: Any, ox: Any, pixels: int) -> list[Any]:
             end,
             loops.const(quant.zero_point[0]),
             loops.const(place.chunks),
+            *([] if blocks.sums is None else [loops.pointer(blocks.sums)]),
         )
 
     lines, end = blocks.windows.fill(pixels, oy, ox), loops.end_pointer(blocks.stream)
+    if blocks.sums is not None:
+        lines.append(_summed(blocks, pixels))
     if odd:
         lines.append(multiply(0, 0, loops.pointer(blocks.stream, whole_bytes)))
         lines.append(multiply(oc - COLUMNS, whole_bytes, end))
@@ -269,3 +282,13 @@ def _block(blocks: Blocks, oy: Any, ox: Any, pixels: int) -> list[Any]:
     if blocks.flat and blocks.residual is not None:
         lines += blocks.residual.lines(blocks.result, at, loops.const(pixels * oc))
     return lines
+
+
+def _summed(blocks: Blocks, pixels: int) -> Any:
+    """The sums of the activations of a block, times what was added to the weights."""
+    place = blocks.windows.place
+    block = place.block(pixels)
+    sizes = block.span, block.chunks, block.taps, block.step, pixels, _zero(blocks.stage)
+    to = loops.pointer(blocks.sums)
+    name = window_sums().name
+    return loops.run(name, loops.pointer(place.scratch), *map(loops.const, sizes), to)

@@ -15,6 +15,7 @@ from tinyc.compiler.kernels import (
     gemm_blocks,
     gemm_conv,
     gemm_pairs,
+    halfword_blocks,
     halfword_products,
     lane_conv,
     packed_weights,
@@ -105,9 +106,12 @@ def macs(call: Call) -> int:
 
 
 ALGORITHMS: Algorithms = {
-    "packed": Algorithm(packed_weights.suits, packed_weights.kernel),
+    "nibble-blocks": Algorithm(
+        gemm_blocks.suits_nibbles, gemm_blocks.kernel, gemm_blocks.space_nibbles
+    ),
     "float-winograd": Algorithm(float_winograd.suits, float_winograd.kernel, float_winograd.space),
     "float-blocks": Algorithm(float_gemm.suits, float_gemm.kernel, float_gemm.space),
+    "packed": Algorithm(packed_weights.suits, packed_weights.kernel),
     "gemm-pairs": Algorithm(gemm_pairs.suits, gemm_pairs.kernel, gemm_pairs.space),
     "gemm-blocks": Algorithm(gemm_blocks.suits, gemm_blocks.kernel, gemm_blocks.space),
     "row-blocks": Algorithm(gemm_blocks.suits_rows, gemm_blocks.kernel_rows, gemm_blocks.space),
@@ -118,6 +122,9 @@ ALGORITHMS: Algorithms = {
         winograd_scalar.suits, winograd_scalar.kernel, winograd_scalar.space
     ),
     "lanes": Algorithm(lane_conv.suits, lane_conv.kernel, lane_conv.space),
+    "halfword-blocks": Algorithm(
+        halfword_blocks.suits, halfword_blocks.kernel, halfword_blocks.space
+    ),
     "gemm-smlad16": Algorithm(halfword_products.suits_conv, halfword_products.kernel_conv),
     "gemm-smlad": Algorithm(gemm_conv.suits_smlad, gemm_conv.kernel_smlad),
     "gemm": Algorithm(gemm_conv.suits, gemm_conv.kernel, gemm_conv.space),

@@ -10,7 +10,9 @@ from tinyc.compiler.kernels import (
     float_dense,
     gemm_dense,
     gemm_pairs_dense,
+    halfword_dense,
     halfword_products,
+    nibble_dense,
     packed_weights,
     pair_dense,
     running_dense,
@@ -48,13 +50,15 @@ def macs(call: Call) -> int:
 
 
 ALGORITHMS: Algorithms = {
-    "packed": Algorithm(packed_weights.suits, packed_weights.kernel),
+    "nibble-blocks": Algorithm(nibble_dense.suits, nibble_dense.kernel, nibble_dense.space),
     "float-blocks": Algorithm(float_dense.suits, float_dense.kernel, float_dense.space),
+    "packed": Algorithm(packed_weights.suits, packed_weights.kernel),
     "blocks": Algorithm(dense_blocks.suits, dense_blocks.kernel, dense_blocks.space),
     "pairs": Algorithm(pair_dense.suits, pair_dense.kernel, pair_dense.space),
     "gemm-pairs": Algorithm(
         gemm_pairs_dense.suits, gemm_pairs_dense.kernel, gemm_pairs_dense.space
     ),
+    "halfword-blocks": Algorithm(halfword_dense.suits, halfword_dense.kernel, halfword_dense.space),
     "gemm-smlad16": Algorithm(halfword_products.suits_dense, halfword_products.kernel_dense),
     "gemm-smlad": Algorithm(gemm_dense.suits_smlad, gemm_dense.kernel_smlad),
     "gemm": Algorithm(gemm_dense.suits, gemm_dense.kernel, gemm_dense.space),

@@ -12,6 +12,7 @@ import numpy as np
 from tinyc.compiler.graph import Array, Tensor
 from tinyc.compiler.kernels import (
     depthwise,
+    depthwise_halfwords,
     depthwise_pairs,
     depthwise_planes,
     depthwise_row_words,
@@ -95,6 +96,9 @@ ALGORITHMS: Algorithms = {
         depthwise_row_words.suits, depthwise_row_words.kernel, depthwise_row_words.space
     ),
     "rows": Algorithm(depthwise_rows.suits, depthwise_rows.kernel),
+    "halfword-pairs": Algorithm(
+        depthwise_halfwords.suits, depthwise_halfwords.kernel, depthwise_halfwords.space
+    ),
     "direct-smlad": Algorithm(depthwise.suits_smlad, depthwise.kernel_smlad),
     "direct": Algorithm(depthwise.suits, depthwise.kernel),
 }

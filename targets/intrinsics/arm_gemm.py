@@ -35,6 +35,7 @@ class Block:
     taps    columns of the image that a pixel reads of a chunk
     step    columns from pixel to pixel
     wide    the form
+    nibbles weights of the paired form have 4 bits
     """
 
     pixels: int
@@ -42,6 +43,7 @@ class Block:
     step: int
     wide: bool
     chunks: int
+    nibbles: bool = False
 
     @property
     def span(self) -> int:
@@ -72,23 +74,27 @@ def gemm(block: Block, turn: int, channels: int, low: int, high: int) -> Microke
     """
     taps = "" if block.taps == 1 else f"_t{block.taps}s{block.step}"
     length = f"u{turn}" if turn else f"k{4 * block.groups}_n{channels}"
-    form = "wide" if block.wide else "paired"
+    form = "wide" if block.wide else "nibbles" if block.nibbles else "paired"
     name = f"tinyc_gemm_{block.pixels}x2{taps}_{form}_{length}{bounds_suffix(low, high)}"
+    extension = "uxtb16" if block.nibbles else "sxtb16"
     text = TEXT.format(
         name=name,
         pixels=block.pixels,
         assembly=quoted(_assembly(block, turn, channels, low, high)),
         unused=" __attribute__((unused))",
-        group_bytes=16 if block.wide else 8,
+        group_bytes=GROUP_BYTES[form],
         value="" if block.wide else " >> 8",
-        products=(WIDE if block.wide else PAIRED).format(span=block.span),
+        products=PRODUCTS[form].format(span=block.span),
+        naked_sums=", const uint32_t *sums __attribute__((unused))" if block.nibbles else "",
+        sums=", const uint32_t *sums" if block.nibbles else "",
+        less=" - sums[p]" if block.nibbles else "",
         taps=block.taps,
         step=block.step,
         span=block.span,
         low=low,
         high=high,
     )
-    return Microkernel(name, text, dsp("load_word", "smlad", "sxtb16"))
+    return Microkernel(name, text, dsp("load_word", "smlad", extension))
 
 
 WIDE = """\
@@ -100,6 +106,13 @@ PAIRED = """\
           acc[n] += (uint32_t)tinyc_smlad(x[0], word, 0);
           acc[n] += (uint32_t)tinyc_smlad(x[{span}], tinyc_sxtb16(word), 0);
 """
+NIBBLES = """\
+          const uint32_t word = (tinyc_load_word(w) >> (4 * n)) & 0x0f0f0f0fu;
+          acc[n] += (uint32_t)tinyc_smlad(x[0], word, 0);
+          acc[n] += (uint32_t)tinyc_smlad(x[{span}], tinyc_uxtb16(word), 0);
+"""
+PRODUCTS = {"wide": WIDE, "paired": PAIRED, "nibbles": NIBBLES}
+GROUP_BYTES = {"wide": 16, "paired": 8, "nibbles": 4}  # of two channels
 TEXT = """\
 /* {pixels} pixels of expanded activations times all channels of the stream, two a turn. */
 #if defined(__ARM_FEATURE_DSP) && defined(__ARM_FP)
@@ -107,20 +120,20 @@ __attribute__((naked, noinline, aligned(4))) static void {name}(
     const void *block{unused}, const int8_t *stream{unused},
     int8_t *y{unused}, int32_t y_stride{unused},
     const int8_t *end{unused}, int32_t zero_point{unused},
-    int32_t chunks{unused}) {{
+    int32_t chunks{unused}{naked_sums}) {{
   __asm volatile(
 {assembly}
   );
 }}
 #else
 static void {name}(const void *block, const int8_t *stream, int8_t *y, int32_t y_stride,
-    const int8_t *end, int32_t zero_point, int32_t chunks) {{
+    const int8_t *end, int32_t zero_point, int32_t chunks{sums}) {{
   while (stream != end) {{
     const int8_t *weights = &stream[8];
     const int8_t *multipliers = &weights[{group_bytes} * {taps} * chunks];
     for (int32_t p = 0; p < {pixels}; ++p) {{
       const uint32_t *pairs = (const uint32_t *)block + (p * {step});
-      uint32_t acc[2] = {{tinyc_load_word(stream), tinyc_load_word(&stream[4])}};
+      uint32_t acc[2] = {{tinyc_load_word(stream){less}, tinyc_load_word(&stream[4]){less}}};
       for (int32_t g = 0; g < {taps} * chunks; ++g) {{
         const uint32_t *x = &pairs[((g / {taps}) * {span} * 2) + (g % {taps})];
         const int8_t *w = &weights[{group_bytes} * g];
@@ -155,11 +168,12 @@ def _assembly(block: Block, turn: int, channels: int, low: int, high: int) -> li
     """The naked function: r0 block, r1 stream, r2 y, r3 stride; stack: end, zero point, chunks.
 
     s0 y of this pair, s1 end of the stream, s2 stride, s3 chunks, as the loop's offsets count them,
-    s4 zero point, s5 end of the chunks, s6 where the loop is entered.
+    s4 zero point, s5 end of the chunks, s6 where the loop is entered, from s8 on the pixels' sums.
     Accumulators from r4 on, weights r2 and r3, activations r12, lr and what is left.
     """
     acc = _accumulators(block)
-    chunks = [_chunk(block, acc, c, not turn and c == 0) for c in range(turn or block.chunks)]
+    exact = not turn and not block.nibbles  # the first products take the biases
+    chunks = [_chunk(block, acc, c, exact and c == 0) for c in range(turn or block.chunks)]
     lines = [
         "push.w {r4-r11, lr}",
         "vmov s0, r2",
@@ -170,11 +184,13 @@ def _assembly(block: Block, turn: int, channels: int, low: int, high: int) -> li
         "vmov s1, r2",
         *([] if block.wide else scaled_zero_point("r3")),
         "vmov s4, r3",
+        *(_loaded_sums(block) if block.nibbles else []),
         *(_entry(block, turn, 4 * len(chunks[-1])) if turn else []),
         "vmov s3, r0",
         ".balign 4",
         "1:",
-        *_start(acc, not turn),
+        *_start(acc, exact),
+        *(_less_sums(acc) if block.nibbles else []),
         *(["vmov r12, s6", "bx r12", ".balign 4", "2:"] if turn else []),
         *(line for chunk in chunks for line in chunk),
     ]
@@ -213,6 +229,19 @@ def _entry(block: Block, turn: int, code_bytes: int) -> list[str]:
     ]
 
 
+def _loaded_sums(block: Block) -> list[str]:
+    """What every pixel takes off its sums; r2 and r3 are free."""
+    sums = ", ".join(f"s{8 + p}" for p in range(block.pixels))
+    return ["ldr.w r2, [sp, #48]", f"vldmia r2, {{{sums}}}"]
+
+
+def _less_sums(acc: list[tuple[str, str]]) -> list[str]:
+    lines = []
+    for p, pair in enumerate(acc):
+        lines += [f"vmov r12, s{8 + p}", *(f"sub.w {a}, {a}, r12" for a in pair)]
+    return lines
+
+
 def _start(acc: list[tuple[str, str]], exact: bool) -> list[str]:
     """Every accumulator at its bias."""
     first = f"ldm.w r1!, {{{acc[0][0]}, {acc[0][1]}}}"
@@ -240,7 +269,7 @@ def _chunk(block: Block, acc: list[tuple[str, str]], chunk: int, first: bool) ->
                 for p, x in zip(several, free, strict=False):
                     lines.append(f"ldr.w {x}, [r0, #{base + 4 * p * block.step}]")
                 if begin == 0:
-                    lines += _weights(block.wide or half == 0)
+                    lines += (_nibbles if block.nibbles else _weights)(block.wide or half == 0)
                 for p, x in zip(several, free, strict=False):
                     for n in range(COLUMNS):
                         addend = acc[0 if starting else p][n]
@@ -252,3 +281,10 @@ def _weights(loaded: bool) -> list[str]:
     if loaded:
         return ["ldr.w r3, [r1, #4]", "ldr.w r2, [r1], #8"]
     return ["sxtb16 r2, r2", "sxtb16 r3, r3"]
+
+
+def _nibbles(loaded: bool) -> list[str]:
+    if not loaded:
+        return ["uxtb16 r2, r2", "uxtb16 r3, r3"]
+    lines = ["ldr.w r3, [r1], #4", "and.w r2, r3, #0x0f0f0f0f", "lsr.w r3, r3, #4"]
+    return [*lines, "and.w r3, r3, #0x0f0f0f0f"]

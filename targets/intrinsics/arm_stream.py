@@ -15,6 +15,11 @@ paired   weights are one word, of h0 = 256 * w0 + w1 and h2 = 256 * w2 + w3; SXT
          The last term is known beforehand and lies in the bias. Accumulators are 256 times what
          they are in the wide form, so they must fit 24 bits; and w0 = -128 needs w1 >= 0.
 
+nibbles  the paired form of weights of 4 bits, u = w + z in 0..15: a word has a group of two
+         channels, u1, u0, u3, u2 of the first in the low halves of its bytes, of the second in the
+         others. Two masks give words of h = 256 * u0 + u1, UXTB16 takes u1 and u3 out; every pixel
+         takes 256 * z times the sum of its activations off its accumulators
+
 Sums wrap modulo 2^32 on the way; the result fits again. Both forms requantize by the definition of
 ops/fixed_point.py, the paired one with nested floors:
 
@@ -94,6 +99,23 @@ def packed_stream(
         parts.append((_wide if wide else _paired)(weights[channels]))
         if with_multipliers:
             parts.append(products.multipliers[channels].astype("<i4").tobytes())
+    return read_only(np.frombuffer(b"".join(parts), np.int8))
+
+
+def packed_nibbles(products: Products, blocks: Sequence[Sequence[int]], zero: int) -> Array:
+    """The same of weights -zero..15 - zero, in the form of nibbles; blocks of even length."""
+    whole = products.weights.astype(np.int64) + zero
+    assert whole.min() >= 0 and whole.max() < 16, "weights of 4 bits"
+    bias = 256 * products.bias.astype(np.int64) - 127 * whole[:, 1::2].sum(axis=1)
+    parts = []
+    for block in blocks:
+        channels = list(block)
+        ordered = whole[channels].reshape(len(channels) // 2, 2, -1, 2)[..., ::-1]
+        halves = ordered.reshape(len(channels) // 2, 2, -1, GROUP)
+        both = (halves[:, 0] | halves[:, 1] << 4).transpose(1, 0, 2).astype(np.uint8)
+        words = bias[channels].astype(np.uint32).astype("<u4")
+        parts += [words.tobytes(), both.tobytes()]
+        parts.append(products.multipliers[channels].astype("<i4").tobytes())
     return read_only(np.frombuffer(b"".join(parts), np.int8))
 
 

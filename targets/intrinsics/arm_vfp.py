@@ -10,7 +10,7 @@ of each pixel with the weights of all channels:
 On Cortex-M4 a 4x4 step is 42 cycles and 37 instructions; with VFMA 58 cycles and 21 instructions.
 
 Stream of weights, for every `channels` of the output: their biases, then for each value of the
-window their weights, side by side.
+window their weights, side by side. `arm_vfp_stored.py` has that of weights smaller than floats.
 """
 
 import math
@@ -21,7 +21,9 @@ import numpy as np
 from tinyc.compiler.graph import Array, read_only
 from tinyc.compiler.ops.clamp import Clamp
 from tinyc.compiler.ops.kernel import Microkernel
+from tinyc.targets.intrinsics import arm_vfp_stored
 from tinyc.targets.intrinsics.arm_assembly import quoted
+from tinyc.targets.intrinsics.arm_vfp_stored import FLOAT32, LOAD_FLOAT, LOAD_HALF, is_whole
 
 REGISTERS = 32  # of single precision
 MOST_PIXELS = 6  # address registers
@@ -36,6 +38,7 @@ class FloatBlock:
     unroll    steps of a turn of the loop, a power of two
     fused     one rounding a product (VFMA), else two
     residual  a tensor of the output's shape is added to the biases
+    stored    the type of the weights in flash
     """
 
     pixels: int
@@ -44,12 +47,20 @@ class FloatBlock:
     clamp: Clamp
     fused: bool
     residual: bool = False
+    stored: str = FLOAT32
 
     @property
     def name(self) -> str:
         shape = f"{self.pixels}x{self.channels}_u{self.unroll}"
         fused = "fma_" if self.fused else ""
-        return f"tinyc_float_{fused}{shape}{'_add' if self.residual else ''}{suffix(self.clamp)}"
+        stored = "" if self.stored == FLOAT32 else f"_{self.stored}"
+        added = "_add" if self.residual else ""
+        return f"tinyc_float_{fused}{shape}{stored}{added}{suffix(self.clamp)}"
+
+    @property
+    def step_bytes(self) -> int:
+        """Of the weights for one value of the window."""
+        return arm_vfp_stored.step_bytes(self.stored, self.channels)
 
 
 def fits(pixels: int, channels: int) -> bool:
@@ -94,19 +105,24 @@ def float_block(shape: FloatBlock) -> Microkernel:
     pixels, channels = range(shape.pixels), range(shape.channels)
     accs = [(p, c, f"acc_{p}{c}") for p in pixels for c in channels]
     places = {a: f"at + ({p} * y_pixel) + {c}" for p, c, a in accs}
+    residual = {a: f" + residual[{places[a]}]" if shape.residual else "" for _, _, a in accs}
+    starts = {a: f"{_c_start(shape, c)}{residual[a]}" for _, c, a in accs}
+    whole = is_whole(shape.stored)
     lines = {
-        "starts": [
-            f"float {a} = w[{c}]{f' + residual[{places[a]}]' if shape.residual else ''};"
-            for _, c, a in accs
-        ],
+        "starts": [f"float {a} = {'0.0f' if whole else starts[a]};" for _, _, a in accs],
         "values": [f"const float x_{p} = row[k + ({p} * x_pixel)];" for p in pixels],
         "products": [
-            f"{a} = fmaf(x_{p}, w[{c}], {a});" if shape.fused else f"{a} += x_{p} * w[{c}];"
+            f"{a} = fmaf(x_{p}, {w}, {a});" if shape.fused else f"{a} += x_{p} * {w};"
             for p, c, a in accs
+            for w in [_c_weight(shape, c)]
         ],
         "stores": [f"y[{places[a]}] = {clamped_text(a, shape.clamp)};" for _, _, a in accs],
     }
-    parameters = [*PARAMETERS, *(["const float *residual"] if shape.residual else [])]
+    if shape.stored != FLOAT32:
+        lines["stores"] = [*_c_scaled(shape, accs, residual), *lines["stores"]]
+    stream = "float" if shape.stored == FLOAT32 else "int8_t"
+    parameters = [p.format(stream=stream) for p in PARAMETERS]
+    parameters += ["const float *residual"] if shape.residual else []
     text = TEXT.format(
         name=shape.name,
         pixels=shape.pixels,
@@ -115,20 +131,57 @@ def float_block(shape: FloatBlock) -> Microkernel:
         naked=",\n    ".join(f"{p} __attribute__((unused))" for p in parameters),
         plain=",\n    ".join(parameters),
         assembly=quoted(_assembly(shape)),
+        stream=stream,
+        start=_start_units(shape),
+        step=shape.channels if shape.stored == FLOAT32 else shape.step_bytes,
         starts="\n      ".join(lines["starts"]),
         values="\n          ".join(lines["values"]),
         products="\n          ".join(lines["products"]),
         stores="\n      ".join(lines["stores"]),
     )
-    return Microkernel(shape.name, text)
+    needs = {FLOAT32: (), "float16": (LOAD_FLOAT, LOAD_HALF)}.get(shape.stored, (LOAD_FLOAT,))
+    return Microkernel(shape.name, text, needs)
+
+
+def _c_start(shape: FloatBlock, channel: int) -> str:
+    """The bias of a channel."""
+    return f"w[{channel}]" if shape.stored == FLOAT32 else f"tinyc_load_float(&w[{4 * channel}])"
+
+
+def _start_units(shape: FloatBlock) -> int:
+    """Elements of the stream before the weights."""
+    if shape.stored == FLOAT32:
+        return shape.channels
+    return 0 if is_whole(shape.stored) else 4 * shape.channels
+
+
+def _c_weight(shape: FloatBlock, channel: int) -> str:
+    if shape.stored == FLOAT32:
+        return f"w[{channel}]"
+    return arm_vfp_stored.c_weight(shape.stored, channel)
+
+
+def _c_scaled(
+    shape: FloatBlock, accs: list[tuple[int, int, str]], residual: dict[str, str]
+) -> list[str]:
+    """C: to the end of the weights' last word; of integers scales, biases and residual."""
+    lines = []
+    if shape.step_bytes % 4:
+        lines.append(f"w += ({shape.step_bytes} * rows * values) & 2;")
+    if is_whole(shape.stored):
+        for _, c, a in accs:
+            bias = f"tinyc_load_float(&w[{4 * (shape.channels + c)}])"
+            lines.append(f"{a} = ({a} * tinyc_load_float(&w[{4 * c}])) + {bias}{residual[a]};")
+        lines.append(f"w += {8 * shape.channels};")
+    return lines
 
 
 PARAMETERS = (
     "const float *x",
-    "const float *stream",
+    "const {stream} *stream",
     "float *y",
     "int32_t blocks",
-    "const float *end",
+    "const {stream} *end",
     "int32_t x_pixel",
     "int32_t x_row",
     "int32_t rows",
@@ -155,17 +208,17 @@ TINYC_SHARED_KERNEL void {name}(
     {plain}) {{
   for (int32_t block = 0; block < blocks; ++block) {{
     int32_t at = block * {pixels} * y_pixel;
-    const float *w = stream;
+    const {stream} *w = stream;
     const float *group = x;
     while (w != end) {{
       {starts}
       const float *row = group;
-      w += {channels};
+      w += {start};
       for (int32_t i = 0; i < rows; ++i) {{
         for (int32_t k = 0; k < values; ++k) {{
           {values}
           {products}
-          w += {channels};
+          w += {step};
         }}
         row += x_row;
       }}
@@ -221,7 +274,7 @@ def _assembly(shape: FloatBlock) -> list[str]:
     lines += [f"ldr.w r7, {_argument('rows')}", ".balign 4", "3:", "mov.w r8, r10", "bx lr"]
     lines += [".balign 4", "4:", *steps, *(f"add.w r{p}, r{p}, #{row_bytes}" for p in pixels)]
     lines += ["subs.w r8, r8, #1", "bne.w 4b", *(f"add.w r{p}, r{p}, r9" for p in pixels)]
-    lines += ["subs.w r7, r7, #1", "bne.w 3b", *_finish(shape)]
+    lines += ["subs.w r7, r7, #1", "bne.w 3b", *_ends(shape), *_finish(shape)]
     lines += [
         f"ldr.w r0, {_argument('x_group')}",
         f"ldr.w r1, {_argument('end')}",
@@ -270,13 +323,32 @@ def _starts(shape: FloatBlock) -> list[str]:
     """The biases in every row of accumulators, and the residual added."""
     biases = _accumulators(shape, 0)
     lines = [f"vldmia r6!, {_list(biases)}"]
+    if is_whole(shape.stored):
+        lines = ["mov.w r4, #0", *(f"vmov {acc}, r4" for acc in biases)]
     for p in range(1, shape.pixels):
         lines += [
             f"vmov.f32 {acc}, {bias}"
             for acc, bias in zip(_accumulators(shape, p), biases, strict=True)
         ]
-    if not shape.residual:
+    return lines + ([] if is_whole(shape.stored) else _residual(shape))
+
+
+def _ends(shape: FloatBlock) -> list[str]:
+    """Behind the products: r6 on a whole word; scales, biases and residual of sums of integers."""
+    lines = ["add.w r6, r6, #2", "bic.w r6, r6, #3"] if shape.step_bytes % 4 else []
+    if not is_whole(shape.stored):
         return lines
+    accumulators = [_accumulators(shape, p) for p in range(shape.pixels)]
+    free = [f"s{r}" for r in range(REGISTERS - shape.channels, REGISTERS)]
+    scaled = arm_vfp_stored.scaled(accumulators, free)
+    return [*lines, *scaled, *_residual(shape)]
+
+
+def _residual(shape: FloatBlock) -> list[str]:
+    """The residual added, where there is one; r0 and r1 are free."""
+    if not shape.residual:
+        return []
+    lines = []
     free = [f"s{REGISTERS - shape.channels + c}" for c in range(shape.channels)]
     lines += [f"ldr.w r0, {_argument('residual')}", f"ldr.w r1, {_argument('y_pixel')}"]
     lines.append("add.w r0, r0, r11")
@@ -297,7 +369,10 @@ def _step(shape: FloatBlock, step: int) -> list[str]:
     ws = [f"s{first + shape.pixels + c}" for c in range(shape.channels)]
     free = [f"s{r}" for r in range(first + shape.pixels + shape.channels, REGISTERS)]
     lines = [f"vldr {x}, [r{p}, #{4 * step}]" for p, x in enumerate(xs)]
-    lines.append(f"vldmia r6!, {_list(ws)}")
+    if shape.stored == FLOAT32:
+        lines.append(f"vldmia r6!, {_list(ws)}")
+    else:
+        lines += arm_vfp_stored.loaded(shape.stored, ws, "r4", "r5")
     products = [
         (acc, x, w)
         for p, x in enumerate(xs)
