@@ -10,6 +10,7 @@ from onnx.helper import make_node
 
 from tests.harness import onnx_model
 from tests.refusals import EXAMPLE, MODEL, refused, refused_model
+from tinyc.compiler.cli import main
 
 
 def test_missing_file(capsys, tmp_path: Path) -> None:
