@@ -12,38 +12,40 @@ from tinyc.quantization.float_model import FloatModel
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judge:
-    """The whole model's tensors on the samples that judge, and the right answers.
+    """The whole model's tensors on the samples that judge, and what is right.
 
-    answers  labels; where there are none, what the whole model answers; None: it is no classifier
+    chances  of each class to be right [samples, classes]: 1 where a label says so, else what the
+             whole model says; None: it is no classifier
     """
 
     values: Values
-    answers: Array | None
+    chances: Array | None
     labelled: bool
 
     @property
     def measure(self) -> str:
-        if self.answers is None:
+        if self.chances is None:
             return "% of the outputs' deviation"
-        whose = "right answer's" if self.labelled else "whole model's answer's"
-        return f"points of right answers, or of the {whose} probability"
+        whose = "the labels" if self.labelled else "the whole model's probabilities"
+        return f"points of right answers, or of their probability, by {whose}"
 
     def loss(self, execution: Execution) -> float:
         """Points of right answers, or of their probability, whichever loses more; 0 or more.
 
-        Only where the whole model was right: what is won elsewhere is chance on few samples. A
-        probability falls before an answer changes, and says of few samples what counting does
-        not. Of models that are no classifiers it is the error, in % of the outputs' deviation.
+        An answer that changes where the whole model was in doubt is less of a loss, and may be a
+        gain. A probability falls before an answer changes, and says of few samples what counting
+        does not. Of models that are no classifiers it is the error, in % of the outputs'
+        deviation.
         """
         found = self._run(execution)
-        if self.answers is None:
+        if self.chances is None:
             return 100 * float(np.sqrt(distortion(self.values, found, found)))
         (name,) = found
-        places = np.arange(len(self.answers))
-        before, after = (_probabilities(v) for v in (self.values[name], found[name]))
-        right, still = (p.argmax(axis=1) == self.answers for p in (before, after))
-        sure = (before[places, self.answers] - after[places, self.answers])[right].sum()
-        return 100 * max(float(sure), float((right & ~still).sum()), 0.0) / len(places)
+        places = np.arange(len(self.chances))
+        before, after = (probabilities(v) for v in (self.values[name], found[name]))
+        answers = [self.chances[places, p.argmax(axis=1)].mean() for p in (before, after)]
+        sure = [(self.chances * p).sum(axis=1).mean() for p in (before, after)]
+        return 100 * max(float(answers[0] - answers[1]), float(sure[0] - sure[1]), 0.0)
 
     def distortion(self, execution: Execution) -> float:
         found = self._run(execution)
@@ -57,17 +59,17 @@ class Judge:
 
 def judge_of(model: FloatModel, values: Values, labels: Array | None) -> Judge:
     names = compared_tensors(model)
-    scores = values[names[0]]
-    scores = scores.reshape(len(scores), -1)
+    scores = probabilities(values[names[0]])
+    classes = scores.shape[1]
     squashed = names[0] != model.outputs[0].name
-    if len(names) != 1 or scores.shape[1] < 2 or not (labels is not None or squashed):
+    if len(names) != 1 or classes < 2 or not (labels is not None or squashed):
         return Judge(values, None, False)
-    if labels is None or labels.ndim != 1 or labels.max() >= scores.shape[1] or labels.min() < 0:
-        return Judge(values, scores.argmax(axis=1), False)
-    return Judge(values, labels.astype(np.int64), True)
+    if labels is None or labels.ndim != 1 or labels.max() >= classes or labels.min() < 0:
+        return Judge(values, scores, False)
+    return Judge(values, np.eye(classes)[labels.astype(np.int64)], True)
 
 
-def _probabilities(scores: Array) -> Array:
+def probabilities(scores: Array) -> Array:
     flat = scores.reshape(len(scores), -1).astype(np.float64)
     powers = np.exp(flat - flat.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
