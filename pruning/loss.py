@@ -9,6 +9,8 @@ from tinyc.quantization.distortion import compared_tensors, distortion
 from tinyc.quantization.execution import Execution, Values
 from tinyc.quantization.float_model import FloatModel
 
+FACTORS = np.geomspace(0.5, 2.0, 41)  # of all scores, 1 among them
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judge:
@@ -34,15 +36,17 @@ class Judge:
 
         An answer that changes where the whole model was in doubt is less of a loss, and may be a
         gain. A probability falls before an answer changes, and says of few samples what counting
-        does not. Of models that are no classifiers it is the error, in % of the outputs'
-        deviation.
+        does not; that all are a little less or more sure is no loss of answers, and is taken
+        out. Of models that are no classifiers it is the error, in % of the
+        outputs' deviation.
         """
         found = self._run(execution)
         if self.chances is None:
             return 100 * float(np.sqrt(distortion(self.values, found, found)))
         (name,) = found
         places = np.arange(len(self.chances))
-        before, after = (probabilities(v) for v in (self.values[name], found[name]))
+        before = probabilities(self.values[name])
+        after = as_sure(before, found[name])
         answers = [self.chances[places, p.argmax(axis=1)].mean() for p in (before, after)]
         sure = [(self.chances * p).sum(axis=1).mean() for p in (before, after)]
         return 100 * max(float(answers[0] - answers[1]), float(sure[0] - sure[1]), 0.0)
@@ -67,6 +71,13 @@ def judge_of(model: FloatModel, values: Values, labels: Array | None) -> Judge:
     if labels is None or labels.ndim != 1 or labels.max() >= classes or labels.min() < 0:
         return Judge(values, scores, False)
     return Judge(values, np.eye(classes)[labels.astype(np.int64)], True)
+
+
+def as_sure(before: Array, scores: Array) -> Array:
+    """Probabilities of scores times the one factor that makes them as high as those of before."""
+    tried = [probabilities(scores * factor) for factor in FACTORS]
+    off = [abs(float((before.max(axis=1) - p.max(axis=1)).mean())) for p in tried]
+    return tried[int(np.argmin(off))]
 
 
 def probabilities(scores: Array) -> Array:

@@ -17,7 +17,7 @@ from tinyc.pruning.channels import channels_of
 from tinyc.pruning.compensation import compensated
 from tinyc.pruning.derivatives import forwards
 from tinyc.pruning.distillation import Course, distilled
-from tinyc.pruning.loss import judge_of
+from tinyc.pruning.loss import as_sure, judge_of
 from tinyc.pruning.selection import least_missed, readings_of
 from tinyc.pruning.surgery import without_channels
 from tinyc.quantization.layers import layers_of
@@ -285,12 +285,13 @@ def test_loss_of_an_answer_that_changes(labels: Array | None, lost: float, tmp_p
     inputs = {"x": np.log(chances)[:, None]}
     judge = judge_of(prepared.model, prepared.execution.run(inputs, ["x", "z", "y"]), labels)
     assert judge.loss(prepared.execution) == pytest.approx(0, abs=1e-4)
+    np.testing.assert_allclose(as_sure(chances, np.log(chances) / 1.9), chances, atol=0.01)
     bias = np.array([0.5, 0.0], np.float32)  # the first answer changes
     (layer,) = layers_of(prepared.model)
     other = replace(prepared.execution, model=prepared.model.with_constants({layer.bias: bias}))
     after = chances * np.exp(bias) / (chances * np.exp(bias)).sum(1, keepdims=True)
     right = chances if labels is None else np.eye(2)[labels]
-    fallen = 100 * (right * (chances - after)).sum() / 4
+    fallen = 100 * (right * (chances - as_sure(chances, np.log(after)))).sum() / 4
     assert judge.loss(other) == pytest.approx(max(lost, fallen, 0), abs=1e-3)
 
 
