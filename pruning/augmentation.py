@@ -83,7 +83,8 @@ def _lit(images: Array, random: np.random.Generator) -> Array:
     gain = 1 + LIT * random.standard_normal((len(images), 1, 1, 1, 1))
     colour = 1 + LIT / 2 * random.standard_normal(mean.shape)
     added = (high - low) * LIT / 2 * random.standard_normal((len(images), 1, 1, 1, 1))
-    return np.clip((images - mean) * gain * colour + mean + added, low, high).astype(images.dtype)
+    lit = np.clip((images - mean) * gain * colour + mean + added, low, high)
+    return np.asarray(lit, images.dtype)
 
 
 def _pasted(images: Array, others: Array, places: Array, random: np.random.Generator) -> Array:
