@@ -18,11 +18,13 @@ class Judge:
 
     chances  of each class to be right [samples, classes]: 1 where a label says so, else what the
              whole model says; None: it is no classifier
+    repeats  versions of each sample, one after the other all samples
     """
 
     values: Values
     chances: Array | None
     labelled: bool
+    repeats: int = 1
 
     @property
     def measure(self) -> str:
@@ -34,6 +36,7 @@ class Judge:
     def loss(self, execution: Execution) -> float:
         """Points of right answers, or of their probability, whichever loses more; 0 or more.
 
+        The mean over samples and its standard error: few samples shall not pass by chance.
         An answer that changes where the whole model was in doubt is less of a loss, and may be a
         gain. A probability falls before an answer changes, and says of few samples what counting
         does not; that all are a little less or more sure is no loss of answers, and is taken
@@ -47,9 +50,13 @@ class Judge:
         places = np.arange(len(self.chances))
         before = probabilities(self.values[name])
         after = as_sure(before, found[name])
-        answers = [self.chances[places, p.argmax(axis=1)].mean() for p in (before, after)]
-        sure = [(self.chances * p).sum(axis=1).mean() for p in (before, after)]
-        return 100 * max(float(answers[0] - answers[1]), float(sure[0] - sure[1]), 0.0)
+        best, other = (self.chances[places, p.argmax(axis=1)] for p in (before, after))
+        sure = (self.chances * (before - after)).sum(axis=1)
+        return 100 * max(self._at_most(best - other), self._at_most(sure), 0.0)
+
+    def _at_most(self, losses: Array) -> float:
+        each = losses.reshape(self.repeats, -1).mean(axis=0)
+        return float(each.mean() + each.std() / np.sqrt(len(each)))
 
     def distortion(self, execution: Execution) -> float:
         found = self._run(execution)
@@ -61,7 +68,8 @@ class Judge:
         return execution.run(inputs, compared_tensors(model))
 
 
-def judge_of(model: FloatModel, values: Values, labels: Array | None) -> Judge:
+def judge_of(model: FloatModel, values: Values, labels: Array | None, repeats: int = 1) -> Judge:
+    """`labels` of all versions of the samples."""
     names = compared_tensors(model)
     scores = probabilities(values[names[0]])
     classes = scores.shape[1]
@@ -69,8 +77,8 @@ def judge_of(model: FloatModel, values: Values, labels: Array | None) -> Judge:
     if len(names) != 1 or classes < 2 or not (labels is not None or squashed):
         return Judge(values, None, False)
     if labels is None or labels.ndim != 1 or labels.max() >= classes or labels.min() < 0:
-        return Judge(values, scores, False)
-    return Judge(values, np.eye(classes)[labels.astype(np.int64)], True)
+        return Judge(values, scores, False, repeats)
+    return Judge(values, np.eye(classes)[labels.astype(np.int64)], True, repeats)
 
 
 def as_sure(before: Array, scores: Array) -> Array:

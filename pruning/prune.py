@@ -138,6 +138,7 @@ def _work(prepared: Prepared, target: Target, options: Options) -> Work:
     answers = None if labels is None else np.tile(labels[judged], repeated)
     fit = _many({n: a[~judged] for n, a in inputs.items()}, options)
     execution, tensors = prepared.execution, real_tensors(model)
+    judge = judge_of(model, execution.run(shown, tensors), answers, repeated)
     can = options.epochs > 0 and not unknown_nodes(model, compared_tensors(model))
     warnings = list(prepared.warnings)
     if options.epochs and not can:
@@ -145,7 +146,7 @@ def _work(prepared: Prepared, target: Target, options: Options) -> Work:
         warnings.append(f"layers are fitted one by one only: no slopes of {', '.join(kinds)}")
     return Work(
         execution, channels, costs_of(execution, inputs, channels, target),
-        judge_of(model, execution.run(shown, tensors), answers), execution.run(fit, tensors),
+        judge, execution.run(fit, tensors),
         inputs, judged, options, can, tuple(warnings),
     )  # fmt: skip
 

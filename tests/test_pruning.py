@@ -268,13 +268,16 @@ def test_light_and_parts_of_others() -> None:
 @pytest.mark.parametrize(
     ("labels", "lost"),
     [
-        (None, 100 * (0.6 - 0.4) / 4),
-        (np.array([0, 0, 1, 0]), 0.0),
-        (np.array([1, 0, 1, 0]), 100 / 4),
+        (None, [0.6 - 0.4, 0, 0, 0]),
+        (np.array([0, 0, 1, 0]), [-1, 0, 0, 0]),
+        (np.array([1, 0, 1, 0]), [1, 0, 0, 0]),
     ],
 )
-def test_loss_of_an_answer_that_changes(labels: Array | None, lost: float, tmp_path: Path) -> None:
-    """By what the whole model held for likely; labels say for sure, and gains count."""
+def test_loss_of_an_answer_that_changes(
+    labels: Array | None, lost: list[float], tmp_path: Path
+) -> None:
+    """By what the whole model held for likely; labels say for sure, and gains count. The mean and
+    its standard error, in points; versions of a sample are one sample."""
     nodes = [
         helper.make_node("Gemm", ["x", "w", "b"], ["z"], "dense"),
         helper.make_node("Softmax", ["z"], ["y"], "softmax"),
@@ -291,8 +294,13 @@ def test_loss_of_an_answer_that_changes(labels: Array | None, lost: float, tmp_p
     other = replace(prepared.execution, model=prepared.model.with_constants({layer.bias: bias}))
     after = chances * np.exp(bias) / (chances * np.exp(bias)).sum(1, keepdims=True)
     right = chances if labels is None else np.eye(2)[labels]
-    fallen = 100 * (right * (chances - as_sure(chances, np.log(after)))).sum() / 4
-    assert judge.loss(other) == pytest.approx(max(lost, fallen, 0), abs=1e-3)
+    fallen = (right * (chances - as_sure(chances, np.log(after)))).sum(1)
+    expected = [np.mean(x) + np.std(x) / 2 for x in (lost, fallen)]
+    assert judge.loss(other) == pytest.approx(100 * max(*expected, 0), abs=1e-3)
+    doubled = {n: np.concatenate([a, a]) for n, a in judge.values.items()}
+    twice = None if labels is None else np.tile(labels, 2)
+    both = judge_of(prepared.model, doubled, twice, repeats=2)
+    assert both.loss(other) == pytest.approx(judge.loss(other), abs=1e-3)
 
 
 @pytest.fixture(scope="module")
