@@ -56,7 +56,7 @@ SECTIONS: Mapping[str, Callable[[Executor], Iterator[str]]] = {
     "plans": lambda pool: plans_section(),
     "conformance": conformance_section,
     "quantize": lambda pool: quantize_section(),
-    "prune": lambda pool: prune_section(),
+    "prune": prune_section,
 }
 
 

@@ -76,17 +76,18 @@ def add_prune(parser: ArgumentParser) -> None:
         "--augment",
         action="extend",
         nargs="+",
-        choices=("mix", "flip", "shift", "none"),
-        help="changes that make more samples: mixtures of two, images mirrored left to right, "
-        "images shifted; what the model was trained to stand helps (default: mix)",
+        choices=("mix", "flip", "shift", "light", "cut", "none"),
+        help="changes that make more samples: mixtures of two; images mirrored left to right, "
+        "shifted, in other light and colours, with a part of another one; what the model was "
+        "trained to stand helps (default: mix)",
     )
     parser.add_argument(
         "--epochs",
         type=count,
-        default=40,
+        default=10,
         metavar="N",
         help="how long all layers are fitted together at last; 0: only one after the other "
-        "(default: 40)",
+        "(default: 10)",
     )
     add_images(parser)
     add_sizes(parser)

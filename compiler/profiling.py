@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tinyc.autotune.records import Record
 from tinyc.compiler.artifact import Artifact, Layer, Port
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array, DType, Graph, Shape
@@ -95,15 +96,17 @@ def profile_model(
     compiler: str | None = None,
     clock_hz: float | None = None,
     seed: int = 0,
+    records: Sequence[Record] | None = None,
 ) -> Profile:
     """Compile an ONNX file and measure its first sample.
 
-    inputs  by name; None: random data by `seed`, over the range of each input
+    inputs   by name; None: random data by `seed`, over the range of each input
+    records  as `compile_model` takes them
 
     Raises CompileError when the model is refused, or the target has no cycle model.
     """
     _check_priced(target)
-    program, artifact = compile_program(model, target, options)
+    program, artifact = compile_program(model, target, options, records)
     if inputs is None:
         sample = random_inputs(program.graph, artifact.report.inputs, seed)
         data = f"random data over the range of each input, seed {seed}"

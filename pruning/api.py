@@ -50,8 +50,10 @@ def prune(
     data      as `tinyc.quantize` takes it; every other sample judges, the others are fitted to
     target    whose cycles are to be saved
     max_loss  points that the samples that judge may lose: of right answers, and of the right
-              answer's probability; of models that are no classifiers, % of the outputs' deviation
-    augment   changes that samples stand: "mix" of two, "flip" and "shift" of images
+              answer's probability, by labels or by what the whole model says; of models that
+              are no classifiers, % of the outputs' deviation
+    augment   changes that samples stand: "mix" of two; of images "flip", "shift", "light" (other
+              contrast and colours), "cut" (a part of another image)
     epochs    in which all layers are fitted together at last; 0: one after the other only
     input_shapes, dims, images  as in `tinyc.quantize`
 

@@ -13,7 +13,8 @@ from tinyc.quantization.execution import Execution, Values
 from tinyc.quantization.float_model import FloatModel
 from tinyc.quantization.layers import Layer, layers_of, matrix, results, rows, some_positions
 
-MOST_ROWS = 24_576  # of a layer's inputs
+MOST_ROWS = 24_576  # places of a layer's results that it is fitted at
+LEAST_ROWS, ROWS_PER_PRODUCT = 4_096, 40  # more are of no use to a few weights
 RIDGE = 1e-2  # of the mean of the diagonal: how far weights leave the ones they had
 SWEEPS = 4  # in which targets below zero follow the layer, where a Relu cuts them off
 
@@ -34,12 +35,13 @@ class Target:
 
 def compensated(
     execution: Execution, channels: Channels, removed: frozenset[int], values: Values,
-    only: Iterable[str] | None = None,
+    only: Iterable[str] | None = None, most: int = MOST_ROWS,
 ) -> FloatModel:  # fmt: skip
     """The pruned model of `execution` with weights that give what the whole model gave.
 
     values  of all tensors of the whole model
     only    names of the layers that are fitted; None: all
+    most    places of a layer's results that it is fitted at
     """
     model = execution.model
     known = {v.name: values[v.name] for v in model.inputs}
@@ -53,7 +55,7 @@ def compensated(
         known[layer.input] = found[layer.input]
         beside = None if target is None else found[target]
         goal = _goal(model, layer, channels, removed, values, beside)
-        weights, bias = _fitted(model, layer, found[layer.input], goal)
+        weights, bias = _fitted(model, layer, found[layer.input], goal, most)
         model = model.with_constants({layer.weights[0]: weights, layer.bias: bias})
     return model
 
@@ -94,11 +96,14 @@ def _clips(model: FloatModel, reader: onnx.NodeProto) -> bool:
     return bool(reader.op_type == "Relu")
 
 
-def _fitted(model: FloatModel, layer: Layer, given: Array, goal: Target) -> tuple[Array, Array]:
+def _fitted(
+    model: FloatModel, layer: Layer, given: Array, goal: Target, most: int
+) -> tuple[Array, Array]:
     """Weights and bias by least squares with a ridge around those of before."""
     weights, bias = model.constants[layer.weights[0]], model.constants[layer.bias]
     before = matrix(layer, weights)
-    positions = some_positions(layer, goal.wanted, MOST_ROWS, seed=0)
+    enough = min(most, max(LEAST_ROWS, ROWS_PER_PRODUCT * before.shape[2]))
+    positions = some_positions(layer, goal.wanted, enough, seed=0)
     x = rows(layer, weights, given, positions)
     y = results(layer, goal.wanted, positions, len(before))
     start = bias.reshape(len(before), 1, -1)
@@ -106,14 +111,14 @@ def _fitted(model: FloatModel, layer: Layer, given: Array, goal: Target) -> tupl
         beside = results(layer, goal.beside, positions, len(before))
     else:
         beside = np.zeros((1, 1, 1), np.float32)
-    fit = Ridge.of(x)
+    fit = Ridge.of(x, before)
     found, row = before, start
     for _ in range(SWEEPS if goal.clipped else 1):
         wanted = y
         if goal.clipped:
-            made = x @ found.transpose(0, 2, 1) + row + beside
+            made = x @ found.astype(np.float32).transpose(0, 2, 1) + row.astype(np.float32) + beside
             wanted = np.where((y < 0) & (made < 0), made, y)
-        found, row = fit.solved(before, wanted - beside)
+        found, row = fit.solved(wanted - beside)
     return found.reshape(weights.shape).astype(np.float32), row.reshape(bias.shape).astype(
         np.float32
     )
@@ -121,26 +126,29 @@ def _fitted(model: FloatModel, layer: Layer, given: Array, goal: Target) -> tupl
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ridge:
-    """The inputs of a least squares problem: [groups, rows, products], centred; and their Gram."""
+    """A least squares problem: centred inputs [groups, rows, products], their Gram matrix, and
+    the weights of before [groups, outputs, products] with their results."""
 
     x: Array
     mean: Array
     gram: Array
+    before: Array
+    made: Array
 
     @classmethod
-    def of(cls, x: Array) -> "Ridge":
+    def of(cls, x: Array, before: Array) -> "Ridge":
         mean = x.mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
         centred = x - mean
         gram = (centred.transpose(0, 2, 1) @ centred).astype(np.float64) / x.shape[1]
         diagonal = np.trace(gram, axis1=1, axis2=2) / gram.shape[1]
         added = np.maximum(diagonal * RIDGE, 1e-12)
         gram += added[:, None, None] * np.eye(gram.shape[1])
-        return cls(centred, mean, gram)
+        return cls(centred, mean, gram, before, centred @ before.transpose(0, 2, 1))
 
-    def solved(self, before: Array, y: Array) -> tuple[Array, Array]:
+    def solved(self, y: Array) -> tuple[Array, Array]:
         """Weights [groups, outputs, products] and bias [groups, 1, outputs]."""
         mean = y.mean(axis=1, keepdims=True, dtype=np.float64)
-        rest = (y - mean.astype(np.float32)) - self.x @ before.transpose(0, 2, 1)
+        rest = (y - mean.astype(np.float32)) - self.made
         right = (self.x.transpose(0, 2, 1) @ rest).astype(np.float64) / y.shape[1]
-        found = before + np.linalg.solve(self.gram, right).transpose(0, 2, 1)
+        found = self.before + np.linalg.solve(self.gram, right).transpose(0, 2, 1)
         return found, mean - self.mean @ found.transpose(0, 2, 1)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.lib.stride_tricks import sliding_window_view
 
 from tinyc.compiler.graph import Array
 from tinyc.quantization.execution import nodes_between
@@ -76,27 +75,26 @@ def _conv(node: onnx.NodeProto, operands: Sequence[Any]) -> tuple[Array, Backwar
 
 def _planes(node: onnx.NodeProto, x: Array, w: Array, b: Array) -> tuple[Array, Backward]:
     frame = _Frame.of(node, x.shape, w.shape[2:])
-    padded = frame.padded(x)
     if attribute(node, "group", 1) != 1:
-        return _depthwise(frame, padded, w, b)
-    n, (rows, columns) = len(x), frame.outputs
-    if w.shape[2:] == (1, 1):
-        taken = padded[:, :, :: frame.strides[0], :: frame.strides[1]][:, :, :rows, :columns]
-        flat = np.ascontiguousarray(taken.transpose(0, 2, 3, 1)).reshape(-1, x.shape[1])
-    else:
-        windows = sliding_window_view(padded, w.shape[2:], axis=(2, 3))
-        windows = windows[:, :, :: frame.strides[0], :: frame.strides[1]][:, :, :rows, :columns]
-        flat = windows.transpose(0, 2, 3, 1, 4, 5).reshape(n * rows * columns, -1)
-    matrix = w.reshape(len(w), -1)
+        return _depthwise(frame, frame.padded(x), w, b)
+    n, kernel, (rows, columns) = len(x), w.shape[2:], frame.outputs
+    # Channels last in memory, so that whole rows of them are copied; tensors are views of that.
+    padded = np.ascontiguousarray(frame.padded(x).transpose(0, 2, 3, 1))
+    windows = np.empty((n, rows, columns, *kernel, x.shape[1]), x.dtype)
+    for i, j in np.ndindex(*kernel):
+        windows[:, :, :, i, j] = padded[frame.tap(i, j)[1:]]
+    flat = windows.reshape(n * rows * columns, -1)
+    matrix = np.ascontiguousarray(w.transpose(0, 2, 3, 1)).reshape(len(w), -1)
     y = (flat @ matrix.T + b).reshape(n, rows, columns, -1).transpose(0, 3, 1, 2)
 
     def backward(slope: Array) -> Sequence[Array]:
         s = np.ascontiguousarray(slope.transpose(0, 2, 3, 1)).reshape(-1, len(w))
-        parts = (s @ matrix).reshape(n, rows, columns, w.shape[1], *w.shape[2:])
-        spread = np.zeros((n, *padded.shape[2:], w.shape[1]), np.float32)
-        for i, j in np.ndindex(*w.shape[2:]):
-            spread[frame.tap(i, j)[1:]] += parts[..., i, j]
-        return frame.unpadded(spread.transpose(0, 3, 1, 2)), (s.T @ flat).reshape(w.shape), s.sum(0)
+        parts = (s @ matrix).reshape(windows.shape)
+        spread = np.zeros_like(padded)
+        for i, j in np.ndindex(*kernel):
+            spread[frame.tap(i, j)[1:]] += parts[:, :, :, i, j]
+        weights = (s.T @ flat).reshape(len(w), *kernel, -1).transpose(0, 3, 1, 2)
+        return frame.unpadded(spread.transpose(0, 3, 1, 2)), weights, s.sum(0)
 
     return y, backward
 

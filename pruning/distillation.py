@@ -36,7 +36,7 @@ class Course:
     """
 
     epochs: int = 20
-    rate: float = 0.01
+    rate: float = 0.002
     inner: float = 1.0
     augment: tuple[str, ...] = ()
     copies: int = 3

@@ -9,41 +9,54 @@ from tinyc.quantization.distortion import compared_tensors, distortion
 from tinyc.quantization.execution import Execution, Values
 from tinyc.quantization.float_model import FloatModel
 
+FACTORS = np.geomspace(0.5, 2.0, 41)  # of all scores, 1 among them
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judge:
-    """The whole model's tensors on the samples that judge, and the right answers.
+    """The whole model's tensors on the samples that judge, and what is right.
 
-    answers  labels; where there are none, what the whole model answers; None: it is no classifier
+    chances  of each class to be right [samples, classes]: 1 where a label says so, else what the
+             whole model says; None: it is no classifier
+    repeats  versions of each sample, one after the other all samples
     """
 
     values: Values
-    answers: Array | None
+    chances: Array | None
     labelled: bool
+    repeats: int = 1
 
     @property
     def measure(self) -> str:
-        if self.answers is None:
+        if self.chances is None:
             return "% of the outputs' deviation"
-        whose = "right answer's" if self.labelled else "whole model's answer's"
-        return f"points of right answers, or of the {whose} probability"
+        whose = "the labels" if self.labelled else "the whole model's probabilities"
+        return f"points of right answers, or of their probability, by {whose}"
 
     def loss(self, execution: Execution) -> float:
         """Points of right answers, or of their probability, whichever loses more; 0 or more.
 
-        Only where the whole model was right: what is won elsewhere is chance on few samples. A
-        probability falls before an answer changes, and says of few samples what counting does
-        not. Of models that are no classifiers it is the error, in % of the outputs' deviation.
+        The mean over samples and its standard error: few samples shall not pass by chance.
+        An answer that changes where the whole model was in doubt is less of a loss, and may be a
+        gain. A probability falls before an answer changes, and says of few samples what counting
+        does not; that all are a little less or more sure is no loss of answers, and is taken
+        out. Of models that are no classifiers it is the error, in % of the
+        outputs' deviation.
         """
         found = self._run(execution)
-        if self.answers is None:
+        if self.chances is None:
             return 100 * float(np.sqrt(distortion(self.values, found, found)))
         (name,) = found
-        places = np.arange(len(self.answers))
-        before, after = (_probabilities(v) for v in (self.values[name], found[name]))
-        right, still = (p.argmax(axis=1) == self.answers for p in (before, after))
-        sure = (before[places, self.answers] - after[places, self.answers])[right].sum()
-        return 100 * max(float(sure), float((right & ~still).sum()), 0.0) / len(places)
+        places = np.arange(len(self.chances))
+        before = probabilities(self.values[name])
+        after = as_sure(before, found[name])
+        best, other = (self.chances[places, p.argmax(axis=1)] for p in (before, after))
+        sure = (self.chances * (before - after)).sum(axis=1)
+        return 100 * max(self._at_most(best - other), self._at_most(sure), 0.0)
+
+    def _at_most(self, losses: Array) -> float:
+        each = losses.reshape(self.repeats, -1).mean(axis=0)
+        return float(each.mean() + each.std() / np.sqrt(len(each)))
 
     def distortion(self, execution: Execution) -> float:
         found = self._run(execution)
@@ -55,19 +68,27 @@ class Judge:
         return execution.run(inputs, compared_tensors(model))
 
 
-def judge_of(model: FloatModel, values: Values, labels: Array | None) -> Judge:
+def judge_of(model: FloatModel, values: Values, labels: Array | None, repeats: int = 1) -> Judge:
+    """`labels` of all versions of the samples."""
     names = compared_tensors(model)
-    scores = values[names[0]]
-    scores = scores.reshape(len(scores), -1)
+    scores = probabilities(values[names[0]])
+    classes = scores.shape[1]
     squashed = names[0] != model.outputs[0].name
-    if len(names) != 1 or scores.shape[1] < 2 or not (labels is not None or squashed):
+    if len(names) != 1 or classes < 2 or not (labels is not None or squashed):
         return Judge(values, None, False)
-    if labels is None or labels.ndim != 1 or labels.max() >= scores.shape[1] or labels.min() < 0:
-        return Judge(values, scores.argmax(axis=1), False)
-    return Judge(values, labels.astype(np.int64), True)
+    if labels is None or labels.ndim != 1 or labels.max() >= classes or labels.min() < 0:
+        return Judge(values, scores, False, repeats)
+    return Judge(values, np.eye(classes)[labels.astype(np.int64)], True, repeats)
 
 
-def _probabilities(scores: Array) -> Array:
+def as_sure(before: Array, scores: Array) -> Array:
+    """Probabilities of scores times the one factor that makes them as high as those of before."""
+    tried = [probabilities(scores * factor) for factor in FACTORS]
+    off = [abs(float((before.max(axis=1) - p.max(axis=1)).mean())) for p in tried]
+    return tried[int(np.argmin(off))]
+
+
+def probabilities(scores: Array) -> Array:
     flat = scores.reshape(len(scores), -1).astype(np.float64)
     powers = np.exp(flat - flat.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))

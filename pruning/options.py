@@ -16,14 +16,14 @@ class Options:
     max_loss  points that the samples that are held out may lose: of right answers, and of their
               probability; of models that are no classifiers, % of the outputs' deviation
     augment   changes of samples that make more of them
-    copies    changed samples for each
+    copies    changed samples for each, at the least
     epochs    in which all layers are fitted together at last; 0: only one after the other
     """
 
     max_loss: float = 1.0
     augment: tuple[str, ...] = ("mix",)
     copies: int = 3
-    epochs: int = 40
+    epochs: int = 10
     input_shapes: Mapping[str, Shape] = field(default_factory=dict)
     dims: Mapping[str, int] = field(default_factory=dict)
     images: Preprocessing | None = None

@@ -1,6 +1,6 @@
 """The pruner as one straight line: read, remove what is missed least, fit what is left, measure."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array
-from tinyc.pruning.augmentation import augmented
+from tinyc.pruning.augmentation import OF_TWO, augmented
 from tinyc.pruning.channels import Channels, Group, channels_of
 from tinyc.pruning.compensation import compensated
 from tinyc.pruning.costs import BLOCK, Costs, costs_of
@@ -30,6 +30,9 @@ from tinyc.targets import Target
 
 HELD_OUT = 2  # every so many samples judge what the others are fitted to
 LEAST_SAMPLES = 8
+COMPARED = 100  # samples that groups are compared on,
+PLACES = 8_192  # and places in the results of the layers that read them
+FITTED = 400  # samples that least squares has at the least, changed ones among them
 STEP = 8  # the part of a layer's channels that goes at once is 1 / STEP
 BEYOND = 4.0  # points above the allowed loss that fitting all layers together may win back
 RETRIES = 3  # steps back from the most pruned model that are fitted at length
@@ -128,13 +131,14 @@ def _work(prepared: Prepared, target: Target, options: Options) -> Work:
     inputs = {
         v.name: prepared.values.get(v.name, prepared.samples.inputs[v.name]) for v in model.inputs
     }
-    unlike = [name for name in options.augment if name != "mix"]
+    unlike = [name for name in options.augment if name not in OF_TWO]
     shown = augmented({n: a[judged] for n, a in inputs.items()}, unlike, options.copies)
     labels = prepared.samples.labels
     repeated = len(next(iter(shown.values()))) // int(judged.sum())
     answers = None if labels is None else np.tile(labels[judged], repeated)
-    fit = augmented({n: a[~judged] for n, a in inputs.items()}, options.augment, options.copies)
+    fit = _many({n: a[~judged] for n, a in inputs.items()}, options)
     execution, tensors = prepared.execution, real_tensors(model)
+    judge = judge_of(model, execution.run(shown, tensors), answers, repeated)
     can = options.epochs > 0 and not unknown_nodes(model, compared_tensors(model))
     warnings = list(prepared.warnings)
     if options.epochs and not can:
@@ -142,9 +146,15 @@ def _work(prepared: Prepared, target: Target, options: Options) -> Work:
         warnings.append(f"layers are fitted one by one only: no slopes of {', '.join(kinds)}")
     return Work(
         execution, channels, costs_of(execution, inputs, channels, target),
-        judge_of(model, execution.run(shown, tensors), answers), execution.run(fit, tensors),
+        judge, execution.run(fit, tensors),
         inputs, judged, options, can, tuple(warnings),
     )  # fmt: skip
+
+
+def _many(inputs: Values, options: Options) -> Values:
+    """Samples and changed ones, FITTED or more."""
+    count = len(next(iter(inputs.values())))
+    return augmented(inputs, options.augment, max(options.copies, FITTED // count - 1))
 
 
 def _removable(group: Group, removed: frozenset[int]) -> int:
@@ -168,7 +178,7 @@ def _searched(work: Work, options: Options, watch: Watch) -> list[Step]:
         removed = _next(work, last)
         if removed is None:
             return steps
-        model = _fitted_to(work, last, removed)
+        model = compensated(_cut(work, last, removed), work.channels, removed, work.fit)
         steps.append(Step(model, removed, work.costs.cycles(removed), work.loss(model)))
         if steps[-1].loss > options.max_loss + (BEYOND if work.can_distil else 0.0):
             return steps
@@ -177,8 +187,9 @@ def _searched(work: Work, options: Options, watch: Watch) -> list[Step]:
 def _next(work: Work, last: Step) -> frozenset[int] | None:
     """The channels of the group that costs the least distortion for the cycles it saves."""
     execution = replace(work.execution, model=last.model)
+    few = {n: a[:COMPARED] for n, a in work.fit.items()}
     values = execution.run(
-        {v.name: work.fit[v.name] for v in last.model.inputs}, real_tensors(last.model)
+        {v.name: few[v.name] for v in last.model.inputs}, real_tensors(last.model)
     )
     layers = {layer.name: layer for layer in layers_of(last.model)}
     before = work.judge.distortion(execution)
@@ -193,7 +204,8 @@ def _next(work: Work, last: Step) -> frozenset[int] | None:
         saved = last.cycles - work.costs.cycles(removed)
         if saved <= 0:
             continue
-        model = _fitted_to(work, last, removed, group.consumers)
+        cut = _cut(work, last, removed)
+        model = compensated(cut, work.channels, removed, few, group.consumers, PLACES)
         worse = work.judge.distortion(replace(work.execution, model=model)) - before
         price = max(worse, 1e-9) / saved
         if best is None or price < best[0]:
@@ -201,13 +213,10 @@ def _next(work: Work, last: Step) -> frozenset[int] | None:
     return None if best is None else best[1]
 
 
-def _fitted_to(
-    work: Work, last: Step, removed: frozenset[int], only: Sequence[str] | None = None
-) -> FloatModel:
-    """The next model: cut, and fitted by least squares."""
+def _cut(work: Work, last: Step, removed: frozenset[int]) -> Execution:
+    """The next model, not fitted yet."""
     model = without_channels(last.model, work.channels.without(last.removed), removed)
-    execution = replace(work.execution, model=model)
-    return compensated(execution, work.channels, removed, work.fit, only)
+    return replace(work.execution, model=model)
 
 
 def _chosen(work: Work, steps: list[Step], options: Options, watch: Watch) -> Step:
@@ -240,7 +249,7 @@ def _refitted(work: Work, chosen: Step, steps: list[Step], watch: Watch) -> Floa
     before = next(step for step in steps if step.removed == chosen.removed)
     if chosen.together:
         return work.together(before, every=True)
-    given = augmented(work.inputs, work.options.augment, work.options.copies)
+    given = _many(work.inputs, work.options)
     values = work.execution.run(given, real_tensors(work.model))
     execution = replace(work.execution, model=chosen.model)
     return compensated(execution, work.channels, chosen.removed, values)

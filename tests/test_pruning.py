@@ -12,7 +12,6 @@ from onnx import helper, numpy_helper
 import tinyc
 from tinyc.compiler.cli import main
 from tinyc.compiler.graph import Array
-from tinyc.pruning.augmentation import augmented
 from tinyc.pruning.channels import channels_of
 from tinyc.pruning.compensation import compensated
 from tinyc.pruning.derivatives import forwards
@@ -234,18 +233,6 @@ def test_fitting_all_layers_brings_outputs_nearer(tmp_path: Path) -> None:
         for m in (cut, first, then)
     ]
     assert errors[2] < 0.9 * errors[1] < 0.9 * errors[0]
-
-
-def test_augmented_samples() -> None:
-    ramp = np.arange(16, dtype=np.float32).reshape(1, 1, 1, 4, 4)
-    mirrored = augmented({"x": np.tile(ramp, (8, 1, 1, 1, 1))}, ["flip"], 1)["x"]
-    assert len(mirrored) == 16
-    kinds = {x.tobytes() for x in mirrored[8:]}
-    assert kinds == {ramp[0].tobytes(), ramp[0, ..., ::-1].tobytes()}
-    vectors = np.random.default_rng(0).standard_normal((6, 1, 5)).astype(np.float32)
-    mixed = augmented({"x": vectors}, ["mix", "flip"], 2)["x"]
-    assert mixed.shape == (18, 1, 5) and (mixed[:6] == vectors).all()
-    assert len(augmented({"x": vectors}, [], 2)["x"]) == 6
 
 
 @pytest.fixture(scope="module")
