@@ -7,8 +7,9 @@ import numpy as np
 
 from tinyc.compiler.graph import Array
 from tinyc.quantization.costs import Cost
-from tinyc.quantization.distortion import Judge, decibels, distortion, judge_of
+from tinyc.quantization.distortion import Judge, decibels, distortion, judge_of, told_apart
 from tinyc.quantization.execution import Values
+from tinyc.quantization.float_model import FloatModel
 from tinyc.quantization.grids import BYTES, Grid
 from tinyc.quantization.layers import Layer, layers_of
 from tinyc.quantization.points import CLAMPS, Point
@@ -123,7 +124,9 @@ def report_of(quantized: Quantized) -> QuantizationReport:
     return QuantizationReport(
         model=model.name,
         samples=prepared.samples.count,
-        output_db=decibels(distortion(values, found, judge.compared)),
+        output_db=decibels(
+            judge_of(prepared.execution, values).seen({n: found[n] for n in judge.compared})
+        ),
         float_accuracy=_accuracy(real, labels),
         accuracy=_accuracy(ours, labels),
         same_answers=float(np.mean(real == ours)),
@@ -195,15 +198,15 @@ def _row(
         node=node.name if node is not None else "",
         op=node.op_type if node is not None else "input",
         dtype=chosen.grid.dtype,
-        method=chosen.method,
+        method=chosen.origin,
         low=chosen.grid.low,
         high=chosen.grid.high,
         scale=chosen.grid.scale,
         zero_point=chosen.grid.zero_point,
         least=float(x.min()),
         most=float(x.max()),
-        clipped=_clipped(x, chosen.grid),
-        snr_db=decibels(distortion(values, found, (point.name,))),
+        clipped=_clipped(told_apart(model, point.name, x), chosen.grid),
+        snr_db=decibels(_distortion_of(model, point.name, values, found)),
         activation_db=decibels(noise[0]),
         weights_db=None if noise[1] is None else decibels(noise[1]),
         noise_share=(noise[0] + (noise[1] or 0.0)) / whole,
@@ -212,6 +215,12 @@ def _row(
         elements=int(x[0].size),
         histogram=tuple(int(c) for c in counts),
     )
+
+
+def _distortion_of(model: FloatModel, tensor: str, real: Values, found: Values) -> float:
+    """Of a tensor, as far as what reads it tells values apart."""
+    told = ({tensor: told_apart(model, tensor, v[tensor])} for v in (real, found))
+    return distortion(*told, (tensor,))
 
 
 def _clipped(x: Array, grid: Grid) -> float:
