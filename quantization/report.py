@@ -16,6 +16,7 @@ from tinyc.quantization.points import CLAMPS, Point
 from tinyc.quantization.qdq import rounded_name
 from tinyc.quantization.quantize import Quantized
 from tinyc.quantization.ranges import some_of
+from tinyc.quantization.samples import Samples
 
 REPORTED_SAMPLES = 32  # on which each layer's own share of the noise is measured
 BARS = 48  # of a histogram
@@ -75,6 +76,7 @@ class QuantizationReport:
     """Of a whole model.
 
     output_db     signal-to-noise ratio of the outputs (before a softmax) on the samples
+    judges        other samples, on which answers are compared; 0: those that calibrated
     accuracy      share of right answers, float and quantized; None without labels
     same_answers  share of the samples with the same answer
     tried         what was tried, and its output_db on samples that the weights were not fitted to
@@ -85,6 +87,7 @@ class QuantizationReport:
     model: str
     samples: int
     output_db: float
+    judges: int
     float_accuracy: float | None
     accuracy: float | None
     same_answers: float
@@ -100,8 +103,11 @@ class QuantizationReport:
     mixture: Mixture | None = None
 
 
-def report_of(quantized: Quantized) -> QuantizationReport:
-    """Run the quantized model on the samples, and each rounding alone on some of them."""
+def report_of(quantized: Quantized, judging: Samples | None = None) -> QuantizationReport:
+    """Run the quantized model on the samples, and each rounding alone on some of them.
+
+    judging  samples for which answers are compared, in place of those that calibrated
+    """
     prepared = quantized.prepared
     model, values = prepared.model, prepared.values
     found = _rounded_values(quantized)
@@ -115,9 +121,8 @@ def report_of(quantized: Quantized) -> QuantizationReport:
         _row(quantized, point, layers, noise[point.name], whole, found)
         for point in quantized.ranges.points
     )
-    output = model.outputs[0].name
-    real, ours = (_answers(v[output]) for v in (values, found))
-    labels = prepared.samples.labels
+    judges = prepared.samples if judging is None else judging
+    real, ours = _answers_of(quantized, judges)
     stored = quantized.fitted.quantization.weights
     float_bytes = sum(c.nbytes for c in model.constants.values())
     saved = sum(w.stored.size * (4 - BYTES[w.dtype]) for w in stored.values())
@@ -127,8 +132,9 @@ def report_of(quantized: Quantized) -> QuantizationReport:
         output_db=decibels(
             judge_of(prepared.execution, values).seen({n: found[n] for n in judge.compared})
         ),
-        float_accuracy=_accuracy(real, labels),
-        accuracy=_accuracy(ours, labels),
+        judges=0 if judging is None else judging.count,
+        float_accuracy=_accuracy(real, judges.labels),
+        accuracy=_accuracy(ours, judges.labels),
         same_answers=float(np.mean(real == ours)),
         weights=str(quantized.method),
         balance=quantized.balance,
@@ -247,6 +253,15 @@ def _remedy(row: Row) -> str:
         f"'{row.node or row.tensor}' ({row.op}) makes {row.noise_share:.0%} of the noise, most by "
         f"{what}: {cost}, and gain about {left:.1f} dB"
     )
+
+
+def _answers_of(quantized: Quantized, samples: Samples) -> tuple[Array, Array]:
+    """Of the float and of the quantized model."""
+    real = quantized.prepared.execution
+    output = real.model.outputs[0].name
+    runs = real, replace(real, model=quantized.model)
+    first, second = (_answers(run.run(samples.inputs, [output])[output]) for run in runs)
+    return first, second
 
 
 def _answers(output: Array) -> Array:

@@ -14,6 +14,8 @@ from tinyc.compiler.show import console_of_output, table_of
 from tinyc.quantization.quantize import Watch, silent
 from tinyc.quantization.report import Mixture, QuantizationReport, Row
 
+FLOATING = "8 bits fit only its scaled values, or layers that compute with floats alone read it"
+
 
 @contextmanager
 def quantization_progress(quiet: bool) -> Iterator[Watch]:
@@ -64,13 +66,13 @@ def _print_totals(console: Console, report: QuantizationReport) -> None:
     rows = {
         "weights": f"{report.weights}; {balance}",
         "bytes": f"{report.float_bytes:,} B of constants became {report.stored_bytes:,} B",
-        "output": f"{report.output_db:.1f} dB signal to noise, "
-        f"{report.same_answers:.1%} same answers",
+        "output": f"{report.output_db:.1f} dB signal to noise",
+        "answers": f"{report.same_answers:.1%} as the float model's, {judged_by(report)}",
     }
     if report.accuracy is not None and report.float_accuracy is not None:
         rows["accuracy"] = (
-            f"{report.float_accuracy:.1%} float, {report.accuracy:.1%} quantized "
-            "(on the calibration samples)"
+            f"{report.float_accuracy:.1%} float, {report.accuracy:.1%} quantized, "
+            f"{judged_by(report)}"
         )
     for name, text in rows.items():
         console.print(f"{name:9} {escape(text)}", soft_wrap=True)
@@ -79,9 +81,16 @@ def _print_totals(console: Console, report: QuantizationReport) -> None:
     for text in report.hurting:
         console.print(f"hurts: {escape(text)}", soft_wrap=True)
     for name in report.floating:
-        console.print(f"float: {escape(name)}: only its scaled values fit 8 bits", soft_wrap=True)
+        console.print(f"float: {escape(name)}: {FLOATING}", soft_wrap=True)
     for text in report.warnings:
         console.print(f"warning: {escape(text)}", soft_wrap=True)
+
+
+def judged_by(report: QuantizationReport) -> str:
+    """On which samples answers were compared."""
+    if report.judges:
+        return f"on {report.judges} samples given for that"
+    return "on the calibration samples, to which it was fitted"
 
 
 def _print_mixture(console: Console, mixture: Mixture) -> None:
