@@ -12,7 +12,7 @@ from tinyc.quantization.execution import Execution, Values
 from tinyc.quantization.fitting import Fitted, Formats, Method, fitted
 from tinyc.quantization.float_model import FloatModel
 from tinyc.quantization.grids import Grid
-from tinyc.quantization.layers import layers_of
+from tinyc.quantization.layers import RECURRENT, layers_of
 from tinyc.quantization.options import DEFAULTS, Options
 from tinyc.quantization.points import (
     Point,
@@ -252,7 +252,9 @@ def _floating_inputs(prepared: Prepared, options: Options) -> tuple[str, ...]:
 
 
 def _formats(model: FloatModel, floating: Sequence[str], options: Options) -> Formats:
-    real = {layer.name: "float32" for layer in layers_of(model) if layer.input in floating}
+    """Weights beside a real input are real, but those of recurrent layers, whose input always is."""
+    layers = (layer for layer in layers_of(model) if layer.node.op_type not in RECURRENT)
+    real = {layer.name: "float32" for layer in layers if layer.input in floating}
     return Formats(by_layer=real, per_tensor=options.per_tensor)
 
 
