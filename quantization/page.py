@@ -6,8 +6,7 @@ import numpy as np
 
 from tinyc.compiler.names import short_name
 from tinyc.compiler.pages.templates import filled
-from tinyc.quantization.report import QuantizationReport, Row
-from tinyc.quantization.showing import FLOATING, judged_by
+from tinyc.quantization.report import FLOATING, QuantizationReport, Row
 
 # Pixels
 HEIGHT, LEFT, TOP, BOTTOM, COLUMN = 360, 60, 16, 130, 34
@@ -37,7 +36,6 @@ def quantization_page(report: QuantizationReport) -> str:
     values = {
         "title": f"{report.model} quantized",
         "report": report,
-        "judged_by": judged_by(report),
         "floating": FLOATING,
         "picture": noise_svg(report.rows),
         "rows": [(row, histogram_svg(row)) for row in report.rows],

@@ -36,8 +36,7 @@ BALANCES = (0.5, 0.75)  # between activations and weights; more loses on unseen 
 JUDGED_SAMPLES = 128  # on which ranges are chosen
 HEADROOM = 1.25  # of ranges that few samples show
 ROOMS = (1.0, 1.1, 1.25, 1.5)  # of those that enough samples show
-HELD_OUT = 4  # every so many samples judge what the others were fitted to
-TURNS = 4  # of them: every sample judges once
+HELD_OUT = 4  # every so many samples judge what the others were fitted to, in as many turns
 WORSE = 4.0  # an input whose rounding costs so much more than that of its scaled values stays real
 HARMLESS = 1e-4  # distortion below which an input's rounding never matters
 NEAREST = Method(correct=False, adapt=False, compensate=False)
@@ -169,13 +168,12 @@ def output_noise(judged: Prepared, found: Fitted) -> float:
 
 def _turns(prepared: Prepared) -> Iterator[tuple[Prepared, Prepared]]:
     """The samples in two parts, to fit and to judge; all of them where there are too few."""
-    count = prepared.samples.count
-    for turn in range(TURNS):
-        judged = np.arange(count) % HELD_OUT == turn
-        if judged.sum() < 2:
-            yield prepared, prepared
-        else:
-            yield prepared.part(~judged), prepared.part(judged)
+    if prepared.samples.count < 2 * HELD_OUT:
+        yield prepared, prepared
+        return
+    for turn in range(HELD_OUT):
+        judged = np.arange(prepared.samples.count) % HELD_OUT == turn
+        yield prepared.part(~judged), prepared.part(judged)
 
 
 def _best_balance(
@@ -184,7 +182,9 @@ def _best_balance(
     """The balance of the equalization that does best on samples it was not made from, and all."""
     method = Method(options.correct_bias, adapt=False, compensate=False)
     found: dict[float | None, float] = {}
-    balances = (None, *BALANCES) if options.equalize else (None,)
+    changes = _equalized(prepared, BALANCES[0], floating, options).constants
+    has_chains = any(c is not changes[n] for n, c in prepared.model.constants.items())
+    balances = (None, *BALANCES) if options.equalize and has_chains else (None,)
     for step, balance in enumerate(balances):
         watch(f"trying {_balance_text(balance)}", step, len(balances))
         noises = [
@@ -235,16 +235,12 @@ def _floating_inputs(prepared: Prepared, options: Options) -> tuple[str, ...]:
     judge = _judge(prepared.execution, prepared.values)
     floating = recurrent_inputs(prepared.model)
     for before, after in input_scaling(prepared.model):
+        trial = _trial(prepared.samples.count, is_input=True)
         costs = [
             best_range(
-                Point((name,)),
-                prepared.values,
-                judge,
-                options.ranges,
-                "int8",
-                _trial(prepared.samples.count, True),
+                Point((n,)), prepared.values, judge, options.ranges, "int8", trial
             ).distortion
-            for name in (before[0], after)
+            for n in (before[0], after)
         ]
         if costs[0] > max(WORSE * costs[1], HARMLESS):
             floating += before
@@ -252,7 +248,7 @@ def _floating_inputs(prepared: Prepared, options: Options) -> tuple[str, ...]:
 
 
 def _formats(model: FloatModel, floating: Sequence[str], options: Options) -> Formats:
-    """Weights beside a real input are real, but those of recurrent layers, whose input always is."""
+    """Weights beside a real input are real; not of recurrent layers, whose kernels want it so."""
     layers = (layer for layer in layers_of(model) if layer.node.op_type not in RECURRENT)
     real = {layer.name: "float32" for layer in layers if layer.input in floating}
     return Formats(by_layer=real, per_tensor=options.per_tensor)

@@ -111,6 +111,9 @@ class _Candidate:
     turns: tuple[tuple[float, float], ...]
     whole: tuple[float, float]
 
+    def grid(self, room: float, dtype: str) -> Grid:
+        return grid_of(self.whole[0] * room, self.whole[1] * room, dtype)
+
     def grids(self, room: float, dtype: str) -> list[Grid]:
         return [grid_of(low * room, high * room, dtype) for low, high in self.turns]
 
@@ -125,27 +128,24 @@ def best_range(
     told = {n: judge.told_apart(n, values[n]) for n in point.tensors if n in values}
     parts = [_gathered(point, {n: a[kept] for n, a in told.items()}) for kept in trial.kept]
     everything = _gathered(point, told)
+    few = some_of(everything)
 
     def tried(candidate: _Candidate, room: float) -> Range:
-        low, high = (end * room for end in candidate.whole)
-        grid, few = grid_of(low, high, dtype), some_of(everything)
-        clipped = float(np.mean((few < low - grid.scale) | (few > high + grid.scale)))
+        grid = candidate.grid(room, dtype)
+        clipped = float(np.mean((few < grid.low - grid.scale) | (few > grid.high + grid.scale)))
         noise = judge.of_grids(point, candidate.grids(room, dtype))
         return Range(grid, candidate.method, noise, clipped, room)
 
-    first = trial.rooms[0]
-    ranges: list[tuple[Range, _Candidate]] = []
-    for candidate in _candidates(methods, parts, everything):
-        grid = grid_of(*(end * first for end in candidate.whole), dtype)
-        if not any(_alike(grid, other.grid) for other, _ in ranges):
-            ranges.append((tried(candidate, first), candidate))
+    first, *larger = trial.rooms
+    candidates = _different(_candidates(methods, parts, everything), first, dtype)
+    ranges = [(tried(candidate, first), candidate) for candidate in candidates]
     widest, best = ranges[0], min(ranges, key=lambda r: r[0].distortion)
     chosen, candidate = best if _pays(best[0], widest[0]) else widest
-    for room in trial.rooms[1:]:
-        larger = tried(candidate, room)
-        if larger.distortion >= chosen.distortion:
+    for room in larger:
+        roomier = tried(candidate, room)
+        if roomier.distortion >= chosen.distortion:
             break
-        chosen = larger
+        chosen = roomier
     return chosen
 
 
@@ -181,6 +181,16 @@ def _candidates(
             METHODS[method](x if method == "minmax" else some_of(x)) for x in (*parts, everything)
         ]
         yield _Candidate(method, tuple(limits[:-1]), limits[-1])
+
+
+def _different(candidates: Iterable[_Candidate], room: float, dtype: str) -> list[_Candidate]:
+    """Those whose grids are not about the same as an earlier one's."""
+    kept: list[_Candidate] = []
+    for candidate in candidates:
+        grid = candidate.grid(room, dtype)
+        if not any(_alike(grid, other.grid(room, dtype)) for other in kept):
+            kept.append(candidate)
+    return kept
 
 
 def _pays(clipping: Range, widest: Range) -> bool:

@@ -21,6 +21,7 @@ from tinyc.quantization.samples import Samples
 REPORTED_SAMPLES = 32  # on which each layer's own share of the noise is measured
 BARS = 48  # of a histogram
 MOST_HURTING = 3
+FLOATING = "8 bits fit only its scaled values, or layers that compute with floats alone read it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,13 @@ class QuantizationReport:
     hurting: tuple[str, ...]
     warnings: tuple[str, ...]
     mixture: Mixture | None = None
+
+    @property
+    def judged_by(self) -> str:
+        """On which samples answers were compared."""
+        if self.judges:
+            return f"on {self.judges} samples given for that"
+        return "on the calibration samples, to which it was fitted"
 
 
 def report_of(quantized: Quantized, judging: Samples | None = None) -> QuantizationReport:

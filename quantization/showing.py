@@ -12,9 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from tinyc.compiler.names import short_name
 from tinyc.compiler.show import console_of_output, table_of
 from tinyc.quantization.quantize import Watch, silent
-from tinyc.quantization.report import Mixture, QuantizationReport, Row
-
-FLOATING = "8 bits fit only its scaled values, or layers that compute with floats alone read it"
+from tinyc.quantization.report import FLOATING, Mixture, QuantizationReport, Row
 
 
 @contextmanager
@@ -67,12 +65,12 @@ def _print_totals(console: Console, report: QuantizationReport) -> None:
         "weights": f"{report.weights}; {balance}",
         "bytes": f"{report.float_bytes:,} B of constants became {report.stored_bytes:,} B",
         "output": f"{report.output_db:.1f} dB signal to noise",
-        "answers": f"{report.same_answers:.1%} as the float model's, {judged_by(report)}",
+        "answers": f"{report.same_answers:.1%} as the float model's, {report.judged_by}",
     }
     if report.accuracy is not None and report.float_accuracy is not None:
         rows["accuracy"] = (
             f"{report.float_accuracy:.1%} float, {report.accuracy:.1%} quantized, "
-            f"{judged_by(report)}"
+            f"{report.judged_by}"
         )
     for name, text in rows.items():
         console.print(f"{name:9} {escape(text)}", soft_wrap=True)
@@ -84,13 +82,6 @@ def _print_totals(console: Console, report: QuantizationReport) -> None:
         console.print(f"float: {escape(name)}: {FLOATING}", soft_wrap=True)
     for text in report.warnings:
         console.print(f"warning: {escape(text)}", soft_wrap=True)
-
-
-def judged_by(report: QuantizationReport) -> str:
-    """On which samples answers were compared."""
-    if report.judges:
-        return f"on {report.judges} samples given for that"
-    return "on the calibration samples, to which it was fitted"
 
 
 def _print_mixture(console: Console, mixture: Mixture) -> None:

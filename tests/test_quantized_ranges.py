@@ -9,6 +9,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 import tinyc
+from tinyc.compiler.cli import main
 from tinyc.compiler.graph import Array
 from tinyc.quantization.distortion import judge_of, told_apart
 from tinyc.quantization.grids import grid_of
@@ -202,3 +203,23 @@ def test_samples_that_cannot_judge_are_refused_before_anything_is_done(tmp_path:
                        watch=lambda text, step, steps: stages.append(text))  # fmt: skip
 
     assert error.value.code == "wrong-input" and not stages
+
+
+def test_the_command_says_on_which_samples_answers_were_compared(capsys, tmp_path: Path) -> None:
+    x = np.random.default_rng(6).normal(size=(80, 1, 5)).astype(np.float32)
+    path = saved([helper.make_node("Gemm", ["x", "w"], ["y"])], ([1, 5], [1, 5]),
+                 tmp_path / "m.onnx", w=np.eye(5))  # fmt: skip
+    files = [tmp_path / name for name in ("calib.npz", "test.npz")]
+    for file, part in zip(files, (x[:50], x[50:]), strict=True):
+        np.savez(file, x=part, y=part[:, 0].argmax(axis=1))
+    command = ["quantize", str(path), "--data", str(files[0]), "-o", str(tmp_path / "q.onnx")]
+    page = tmp_path / "q.html"
+
+    assert main(command) == 0
+    flattering = capsys.readouterr().out
+    assert main([*command, "--eval", str(files[1]), "--html", str(page)]) == 0
+    honest = capsys.readouterr().out
+
+    assert "quantized, on the calibration samples, to which it was fitted" in flattering
+    assert "quantized, on 30 samples given for that" in honest
+    assert page.read_text("utf-8").count("on 30 samples given for that") == 2
