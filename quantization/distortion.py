@@ -92,13 +92,13 @@ def told_apart(model: FloatModel, tensor: str, x: Array) -> Array:
     reader = model.only_reader(tensor)
     match reader.op_type if reader is not None else "":
         case "Sigmoid":
-            return np.clip(x, -LARGEST_LOGIT, LARGEST_LOGIT)
+            return np.asarray(np.clip(x, -LARGEST_LOGIT, LARGEST_LOGIT))
         case "Tanh":
-            return np.clip(x, -LARGEST_TANH, LARGEST_TANH)
+            return np.asarray(np.clip(x, -LARGEST_TANH, LARGEST_TANH))
         case "Softmax":
             axis = _softmax_axis(reader, x)
             lowest = LARGEST_LOGIT + np.log(x.shape[axis])
-            return np.maximum(x, x.max(axis=axis, keepdims=True) - lowest)
+            return np.asarray(np.maximum(x, x.max(axis=axis, keepdims=True) - lowest))
     return x
 
 

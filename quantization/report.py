@@ -233,8 +233,8 @@ def _row(
 
 def _distortion_of(model: FloatModel, tensor: str, real: Values, found: Values) -> float:
     """Of a tensor, as far as what reads it tells values apart."""
-    told = ({tensor: told_apart(model, tensor, v[tensor])} for v in (real, found))
-    return distortion(*told, (tensor,))
+    first, second = ({tensor: told_apart(model, tensor, v[tensor])} for v in (real, found))
+    return distortion(first, second, (tensor,))
 
 
 def _clipped(x: Array, grid: Grid) -> float:
