@@ -29,11 +29,11 @@ them is picked by chance too. One image of VWW has its float answer by 0.015 bet
 (50.4 against 49.6 %), a tenth of what 8 bits leave as noise: whether it turns is a coin's fall.
 The ridge of the least squares was chosen by samples that were left out of those that calibrate
 (ResNet8, DS-CNN, digits); the two balances of the equalization that are tried are older, and were
-chosen by test parts. Two more choices were made after the noise of these was seen: a tensor's room costs at most half a percent of the noise (2 % cost half
-a decibel on ResNet8), and only the range of scores, not all ranges, is judged by what a softmax
-shows (all lost 3 dB on DS-CNN). The autoencoder's windows are split so that every clip is among
-the calibrating ones; in a split drawn at random that left out a whole clip, both tools lost more
-than 1 %.
+chosen by test parts. Two more choices were made after the noise of these was seen: a tensor's room
+costs at most half a percent of the noise (2 % cost half a decibel on ResNet8), and only the range
+of scores, not all ranges, is judged by what a softmax shows (all lost 3 dB on DS-CNN). The
+autoencoder's windows are split so that every clip is among the calibrating ones; in a split drawn
+at random that left out a whole clip, both tools lost more than 1 %.
 """
 
 
