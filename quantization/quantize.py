@@ -30,13 +30,12 @@ from tinyc.quantization.ranges import (
     insured,
     plain_grid,
 )
-from tinyc.quantization.samples import Data
+from tinyc.quantization.samples import FEW, Data
 
 BALANCES = (0.5, 0.75)  # between activations and weights; more loses on unseen samples
 JUDGED_SAMPLES = 128  # on which ranges are chosen
 HELD_OUT = 4  # every so many samples judge what the others were fitted to, in as many turns
-FEWEST = 2 * HELD_OUT  # samples of which some can be left out
-HEADROOM = 1.25  # of ranges that fewer samples show
+HEADROOM = 1.25  # of ranges that few samples show
 ROOMS = (1.0, 1.1, 1.25, 1.5)  # of those that enough samples show
 WORSE = 4.0  # an input whose rounding costs so much more than that of its scaled values stays real
 HARMLESS = 1e-4  # distortion below which an input's rounding never matters
@@ -139,7 +138,7 @@ def choose_ranges(
         dtype = dtypes.get(point.name, "int8")
         trial = _trial(prepared.samples.count, point.name in inputs)
         found[point.name] = best_range(point, prepared.values, judge, methods, dtype, trial)
-    if prepared.samples.count >= FEWEST:
+    if prepared.samples.count >= FEW:
         whole = sum(chosen.distortion for chosen in found.values())
         found |= {
             p.name: insured(p, found[p.name], judge, whole) for p in points if p.name not in inputs
@@ -169,7 +168,7 @@ def output_noise(judged: Prepared, found: Fitted) -> float:
 
 def _turns(prepared: Prepared) -> Iterator[tuple[Prepared, Prepared]]:
     """The samples in two parts, to fit and to judge; all of them where there are too few."""
-    if prepared.samples.count < FEWEST:
+    if prepared.samples.count < 2 * HELD_OUT:
         yield prepared, prepared
         return
     for turn in range(HELD_OUT):
@@ -266,7 +265,7 @@ def _judged_step(count: int) -> int:
 
 def _trial(count: int, is_input: bool) -> Trial:
     """Of enough samples a quarter is left out in turn; few give all, and get more room."""
-    if count < FEWEST:
+    if count < FEW:
         return Trial((np.ones(count, bool),), (1.0 if is_input else HEADROOM,))
     kept = np.ones((HELD_OUT, count), bool)
     step = _judged_step(count)
