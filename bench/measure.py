@@ -55,7 +55,7 @@ SECTIONS: Mapping[str, Callable[[Executor], Iterator[str]]] = {
     "blocks": lambda pool: blocks_section(),
     "plans": lambda pool: plans_section(),
     "conformance": conformance_section,
-    "quantize": lambda pool: quantize_section(),
+    "quantize": quantize_section,
     "prune": prune_section,
 }
 

@@ -18,6 +18,10 @@ from tinyc.compiler.argument_texts import count, points, positive
 def add_quantize(parser: ArgumentParser) -> None:
     add_float_model(parser)
     add_samples(parser)
+    parser.add_argument(
+        "--eval", type=Path, metavar="PATH",
+        help="other samples, given like --data, for the accuracy that is reported",
+    )  # fmt: skip
     add_output_file(parser, "quantized")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page about the layers")
     parser.add_argument(

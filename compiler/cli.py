@@ -220,6 +220,7 @@ def _quantize(args: argparse.Namespace) -> int:
             input_shapes=_once(args.input_shape, "--input-shape"),
             dims=_once(args.dim, "--dim"),
             images=args.images,
+            judges=args.eval,
             max_loss=args.max_loss,
             max_ram=args.max_ram,
             max_flash=args.max_flash,

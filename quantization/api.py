@@ -12,6 +12,7 @@ from tinyc.compiler.artifact import write_file
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Shape
 from tinyc.quantization.costs import Limits
+from tinyc.quantization.float_model import read_float_model
 from tinyc.quantization.images import Preprocessing, parse_preprocessing
 from tinyc.quantization.mixed import ANY_LOSS, Budget, check_budget, mixed
 from tinyc.quantization.options import Options
@@ -19,7 +20,7 @@ from tinyc.quantization.page import quantization_page
 from tinyc.quantization.quantize import Quantized, Watch, quantize_model, silent
 from tinyc.quantization.ranges import METHODS
 from tinyc.quantization.report import Mixture, QuantizationReport, report_of
-from tinyc.quantization.samples import Data
+from tinyc.quantization.samples import Data, Samples, read_samples
 from tinyc.quantization.writing import write_model
 from tinyc.targets import load_target
 
@@ -53,6 +54,7 @@ def quantize(
     input_shapes: Mapping[str, Shape] | None = None,
     dims: Mapping[str, int] | None = None,
     images: str | Preprocessing | None = None,
+    judges: Data | None = None,
     max_loss: float | None = None,
     max_ram: int | None = None,
     max_flash: int | None = None,
@@ -71,6 +73,8 @@ def quantize(
     input_shapes  shapes by input name, for dimensions that the model leaves open
     dims          sizes by name of an open dimension, wherever it stands
     images        what happens to pixels, as in "scale=1/255,mean=0.5,std=0.5"
+    judges        samples of their own, as `data`, for which answers are compared in the report:
+                  accuracy on what calibrated is flattering
     max_loss      percent that may be lost, of answers or of the signal's power; where int8 loses
                   more, some tensors get 16 bits, and some weights stay float
     max_ram, max_flash, max_cycles  of the model on `target`; some weights get 4 bits for it
@@ -91,10 +95,17 @@ def quantize(
     budget = Budget(
         max_loss, Limits(max_ram, max_flash, max_cycles), load_target(target) if target else None
     )
+    judging = None if judges is None else _judging(Path(model), judges, options)
     quantized, mixture = quantized_within(Path(model), data, options, budget, watch)
     watch("measuring what each layer does", 0, 1)
-    report = replace(report_of(quantized), mixture=mixture)
+    report = replace(report_of(quantized, judging), mixture=mixture)
     return Quantization(quantized.model.to_proto(), report)
+
+
+def _judging(model: Path, judges: Data, options: Options) -> Samples:
+    """Read before anything is quantized: what is wrong with it shall not come last."""
+    inputs = read_float_model(model, options.input_shapes, options.dims).inputs
+    return read_samples(judges, inputs, options.images)
 
 
 def quantized_within(

@@ -1,17 +1,21 @@
 """How much a change of tensors disturbs the model's output: what every choice is judged by."""
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import onnx
 
 from tinyc.compiler.graph import Array
 from tinyc.quantization.execution import Execution, Values
-from tinyc.quantization.float_model import FloatModel, names_read
+from tinyc.quantization.float_model import FloatModel, attribute, names_read
 from tinyc.quantization.grids import Grid
 from tinyc.quantization.points import Point
 
 SQUASHING = ("Softmax", "LogSoftmax", "Sigmoid", "Tanh", "HardSigmoid")
+# Beyond these, results are within half a step of 0 or 1 (-1 or 1) on their grid (points.FIXED).
+LARGEST_LOGIT, LARGEST_TANH = math.log(2 * 255 - 1), math.atanh(1 - 1 / (2 * 127))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,9 +28,25 @@ class Judge:
 
     def of_grid(self, point: Point, grid: Grid) -> float:
         """Distortion when the tensors of `point` alone are rounded to `grid`."""
+        return self.of_grids(point, (grid,))
+
+    def of_grids(self, point: Point, grids: Sequence[Grid]) -> float:
+        """The same where the samples take turns of grids."""
         model = self.execution.model
         first = point.tensors[:1] if _all_from_first(model, point) else point.tensors
-        return self.of_values({n: grid.rounded(self.values[n]) for n in first})
+        changed = {n: _rounded_in_turns(self.values[n], grids) for n in first}
+        if all(n in self.compared and len(model.readers(n)) < 2 for n in changed):
+            return self.seen(changed)  # all else stays
+        return self.of_values(changed)
+
+    def seen(self, changed: Values) -> float:
+        """Distortion of tensors among the compared, as far as the outputs tell values apart."""
+        model = self.execution.model
+        real, found = (
+            {n: without_shift(model, n, told_apart(model, n, v[n])) for n in changed}
+            for v in (self.values, changed)
+        )
+        return distortion(real, found, changed)
 
     def of_weights(self, output: str, weights: Values) -> float:
         """Distortion when the layer that writes `output` alone has other weights."""
@@ -40,6 +60,9 @@ class Judge:
         """Distortion when some tensors have other values."""
         given = _upstream(self.execution.model, self.values, changed) | dict(changed)
         return self.between(self.execution.run(given, self.compared))
+
+    def told_apart(self, tensor: str, x: Array) -> Array:
+        return told_apart(self.execution.model, tensor, x)
 
     def between(self, outputs: Values) -> float:
         """Distortion of the compared tensors."""
@@ -60,6 +83,39 @@ def compared_tensors(model: FloatModel) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+def told_apart(model: FloatModel, tensor: str, x: Array) -> Array:
+    """The values of a tensor without what changes no rounded result of the squashing behind it.
+
+    A sigmoid above 6.2 is within half a step of 1, a tanh above 3.1 too; shares of a softmax are
+    within half a step of 0 where values are far enough below the largest, even if all of them are.
+    """
+    reader = model.only_reader(tensor)
+    match reader.op_type if reader is not None else "":
+        case "Sigmoid":
+            return np.asarray(np.clip(x, -LARGEST_LOGIT, LARGEST_LOGIT))
+        case "Tanh":
+            return np.asarray(np.clip(x, -LARGEST_TANH, LARGEST_TANH))
+        case "Softmax":
+            axis = _softmax_axis(reader, x)
+            lowest = LARGEST_LOGIT + np.log(x.shape[axis])
+            return np.asarray(np.maximum(x, x.max(axis=axis, keepdims=True) - lowest))
+    return x
+
+
+def without_shift(model: FloatModel, tensor: str, x: Array) -> Array:
+    """Values less their mean where a softmax reads them, which it does not see."""
+    reader = model.only_reader(tensor)
+    if reader is None or reader.op_type != "Softmax":
+        return x
+    return np.asarray(x - x.mean(axis=_softmax_axis(reader, x), keepdims=True))
+
+
+def _softmax_axis(node: onnx.NodeProto, x: Array) -> int:
+    """Of values with the samples before all other axes."""
+    axis = int(attribute(node, "axis", -1))
+    return axis + 1 if axis >= 0 else x.ndim + axis
+
+
 def distortion(real: Values, found: Values, names: Iterable[str]) -> float:
     """Mean squared error relative to the variance of the real values; the mean over tensors."""
     parts = [_relative(real[name], found[name]) for name in names]
@@ -69,6 +125,13 @@ def distortion(real: Values, found: Values, names: Iterable[str]) -> float:
 def decibels(relative: float) -> float:
     """Signal-to-noise ratio of a distortion."""
     return float(-10 * np.log10(max(relative, 1e-12)))
+
+
+def _rounded_in_turns(x: Array, grids: Sequence[Grid]) -> Array:
+    rounded = np.empty(x.shape, np.float32)
+    for turn, grid in enumerate(grids):
+        rounded[turn :: len(grids)] = grid.rounded(x[turn :: len(grids)])
+    return rounded
 
 
 def _relative(real: Array, found: Array) -> float:

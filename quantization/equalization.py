@@ -6,8 +6,8 @@ Sources: Nagel et al., Data-Free Quantization Through Weight Equalization and Bi
 ICCV 2019; Xiao et al., SmoothQuant, ICML 2023 (the balance of activations and weights).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
@@ -28,8 +28,9 @@ LARGEST = 2.0**14  # factor between channels: far below what float32 loses
 class Chain:
     """Tensors whose channels are scaled alike, and the layers that write and read them.
 
-    pinned  whether something else reads or writes them
-    repeat  elements of a tensor's last axis that belong to one channel, by tensor
+    pinned    whether something else reads or writes them
+    repeat    elements of a tensor's last axis that belong to one channel, by tensor
+    scalings  nodes that write them with a constant factor for each channel, computed with reals
     """
 
     channels: int
@@ -37,38 +38,47 @@ class Chain:
     writers: list[Layer]
     readers: list[Layer]
     pinned: bool = False
+    scalings: list[onnx.NodeProto] = field(default_factory=list)
 
 
 def equalized(
-    model: FloatModel, values: Values, balance: float, weight_ranges: bool = False
-) -> FloatModel:
+    model: FloatModel, values: Values, balance: float, weight_ranges: bool = False,
+    floating: Iterable[str] = (),
+) -> FloatModel:  # fmt: skip
     """The same function, with factors s[c] = a[c]**balance / w[c]**(1 - balance).
 
     a  the largest activation of channel c, or with `weight_ranges` the largest weight that makes it
     w  the largest weight that reads channel c
+
+    floating  tensors that stay real
     """
     constants = dict(model.constants)
-    for chain in chains_of(model, values):
-        if chain.pinned or not chain.writers or not chain.readers:
+    for chain in chains_of(model, values, floating):
+        if chain.pinned or not (chain.writers or chain.scalings) or not chain.readers:
             continue
         read = np.max([_read_weights(layer, constants, chain) for layer in chain.readers], axis=0)
         made = np.max(
             [_written_weights(layer, constants) for layer in chain.writers]
-            if weight_ranges
+            if weight_ranges and chain.writers
             else [_largest(values[name], chain.repeat[name]) for name in _measured(model, chain)],
             axis=0,
         )
         factors = _factors(made, read, balance)
         for layer in chain.writers:
             _scale_outputs(layer, constants, 1 / factors)
+        for node in chain.scalings:
+            up = factors if node.op_type == "Div" else 1 / factors
+            constant = constants[node.input[1]]
+            constants[node.input[1]] = (constant * up.reshape(constant.shape)).astype(np.float32)
         for layer in chain.readers:
             _scale_inputs(layer, constants, factors, chain)
     return model.with_constants(constants)
 
 
-def chains_of(model: FloatModel, values: Values) -> list[Chain]:
+def chains_of(model: FloatModel, values: Values, floating: Iterable[str] = ()) -> list[Chain]:
     """All chains of a model; a tensor is in one at the most."""
     layers = {layer.name: layer for layer in layers_of(model)}
+    real = frozenset(floating)
     by_tensor: dict[str, Chain] = {}
     chains: list[Chain] = []
     shared = {n for x in layers.values() for n in x.weights if len(model.readers(n)) > 1}
@@ -93,6 +103,7 @@ def chains_of(model: FloatModel, values: Values) -> list[Chain]:
         first.repeat |= merged
         first.writers += second.writers
         first.readers += second.readers
+        first.scalings += second.scalings
         first.pinned |= second.pinned or (second.channels != first.channels * repeat)
         by_tensor.update(dict.fromkeys(second.repeat, first))
         chains.remove(second)
@@ -106,6 +117,10 @@ def chains_of(model: FloatModel, values: Values) -> list[Chain]:
             chain(given).readers.append(layer)
             chain(result).writers.append(layer)
             continue
+        if given in real and _scales_channels(model, node, values):
+            pin(given)
+            chain(result).scalings.append(node)
+            continue
         repeat = _repeat(node, values)
         if repeat is None:
             for name in (*node.input, *node.output):
@@ -115,6 +130,17 @@ def chains_of(model: FloatModel, values: Values) -> list[Chain]:
         for other in node.input[1:] if node.op_type == "Add" else ():
             join(other, given, 1)
     return chains
+
+
+def _scales_channels(model: FloatModel, node: onnx.NodeProto, values: Values) -> bool:
+    """Whether the second operand is a factor (or divisor) of each channel, and of nothing else."""
+    constant = model.constants.get(node.input[1]) if node.op_type in ("Mul", "Div") else None
+    if constant is None or len(model.readers(node.input[1])) > 1:
+        return False
+    shape = values[node.output[0]].shape[1:]
+    axis = 1 if len(shape) > 2 else len(shape) - 1
+    full = (1,) * (len(shape) - constant.ndim) + constant.shape
+    return full == tuple(size if i == axis else 1 for i, size in enumerate(shape))
 
 
 def _repeat(node: onnx.NodeProto, values: Values) -> int | None:

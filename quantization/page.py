@@ -6,7 +6,7 @@ import numpy as np
 
 from tinyc.compiler.names import short_name
 from tinyc.compiler.pages.templates import filled
-from tinyc.quantization.report import QuantizationReport, Row
+from tinyc.quantization.report import FLOATING, QuantizationReport, Row
 
 # Pixels
 HEIGHT, LEFT, TOP, BOTTOM, COLUMN = 360, 60, 16, 130, 34
@@ -36,6 +36,7 @@ def quantization_page(report: QuantizationReport) -> str:
     values = {
         "title": f"{report.model} quantized",
         "report": report,
+        "floating": FLOATING,
         "picture": noise_svg(report.rows),
         "rows": [(row, histogram_svg(row)) for row in report.rows],
     }

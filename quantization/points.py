@@ -26,10 +26,11 @@ STEPPING = frozenset({
     "NonZero", "Round",
 })  # fmt: skip
 UNEQUAL = 4.0  # sizes of a Concat's operands: in one grid the smaller loses two bits of eight
-# Results within known limits, whatever comes: 1/256 for 0..1 and 1/128 for -1..1.
+# Results within known limits, whatever comes; both limits are on the grid.
+SHARES, SIGNED = Grid(float(np.float32(1 / 255)), -128), Grid(float(np.float32(1 / 127)), 0)
 FIXED = {
-    "Softmax": Grid(1 / 256, -128), "Sigmoid": Grid(1 / 256, -128),
-    "HardSigmoid": Grid(1 / 256, -128), "Tanh": Grid(1 / 128, 0), "Softsign": Grid(1 / 128, 0),
+    "Softmax": SHARES, "Sigmoid": SHARES, "HardSigmoid": SHARES, "Tanh": SIGNED,
+    "Softsign": SIGNED,
 }  # fmt: skip
 # Operators that take a constant operand as stored integers, too.
 WITH_CONSTANTS = frozenset({"Add", "Concat", "Div", "Max", "Min", "Mul", "Sub"})

@@ -10,6 +10,7 @@ from tinyc.compiler.graph import Array
 from tinyc.quantization.execution import Execution, Values, execution_of, real_tensors
 from tinyc.quantization.float_model import FloatModel, attribute, read_float_model
 from tinyc.quantization.folding import folded
+from tinyc.quantization.layers import RECURRENT
 from tinyc.quantization.options import Options
 from tinyc.quantization.points import MOVING
 from tinyc.quantization.samples import Data, Samples, read_samples, sample_warnings
@@ -33,6 +34,11 @@ class Prepared:
     @property
     def model(self) -> FloatModel:
         return self.execution.model
+
+    def part(self, chosen: Array) -> "Prepared":
+        """Some of the samples."""
+        values = {name: array[chosen] for name, array in self.values.items()}
+        return replace(self, samples=self.samples.part(chosen), values=values)
 
     def with_model(self, model: FloatModel) -> "Prepared":
         """The same samples, run by another model of the same tensors."""
@@ -79,6 +85,22 @@ def input_scaling(model: FloatModel) -> list[tuple[list[str], str]]:
             scaled = len(passed) - 1 if scales else scaled
         if scaled:
             found.append((passed[:scaled], passed[scaled]))
+    return found
+
+
+def recurrent_inputs(model: FloatModel) -> list[str]:
+    """Inputs, and what is only moved from them, that recurrent layers alone read.
+
+    Their kernels compute with reals: there is nothing to gain from rounding what they are given.
+    """
+    found: list[str] = []
+    for value in model.inputs:
+        moved = [value.name]
+        for name in moved:
+            moved += [n.output[0] for n in model.readers(name) if n.op_type in MOVING]
+        ends = [n for name in moved for n in model.readers(name) if n.op_type not in MOVING]
+        if ends and all(n.op_type in RECURRENT and n.input[0] in moved for n in ends):
+            found += moved
     return found
 
 

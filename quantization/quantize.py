@@ -1,19 +1,18 @@
 """The quantizer as one straight line: read, equalize, choose ranges, fit weights, write."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from tinyc.compiler.graph import Array
 from tinyc.quantization.distortion import Judge, decibels, judge_of
 from tinyc.quantization.equalization import equalized
 from tinyc.quantization.execution import Execution, Values
 from tinyc.quantization.fitting import Fitted, Formats, Method, fitted
 from tinyc.quantization.float_model import FloatModel
 from tinyc.quantization.grids import Grid
-from tinyc.quantization.layers import layers_of
+from tinyc.quantization.layers import RECURRENT, layers_of
 from tinyc.quantization.options import DEFAULTS, Options
 from tinyc.quantization.points import (
     Point,
@@ -22,13 +21,22 @@ from tinyc.quantization.points import (
     points_of,
     unequal_concats,
 )
-from tinyc.quantization.preparation import Prepared, input_scaling, prepare
-from tinyc.quantization.ranges import Range, best_range, constant_grids, with_headroom
+from tinyc.quantization.preparation import Prepared, input_scaling, prepare, recurrent_inputs
+from tinyc.quantization.ranges import (
+    Range,
+    Trial,
+    best_range,
+    constant_grids,
+    insured,
+    plain_grid,
+)
 from tinyc.quantization.samples import FEW, Data
 
 BALANCES = (0.5, 0.75)  # between activations and weights; more loses on unseen samples
-JUDGED_SAMPLES = 64  # on which ranges are chosen
-HELD_OUT = 4  # every so many samples judge what the others were fitted to
+JUDGED_SAMPLES = 128  # on which ranges are chosen
+HELD_OUT = 4  # every so many samples judge what the others were fitted to, in as many turns
+HEADROOM = 1.25  # of ranges that few samples show
+ROOMS = (1.0, 1.1, 1.25, 1.5)  # of those that enough samples show
 WORSE = 4.0  # an input whose rounding costs so much more than that of its scaled values stays real
 HARMLESS = 1e-4  # distortion below which an input's rounding never matters
 NEAREST = Method(correct=False, adapt=False, compensate=False)
@@ -47,18 +55,6 @@ class Ranges:
     points: tuple[Point, ...]
     by_point: Mapping[str, Range]
     grids: Mapping[str, Grid]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Candidate:
-    """An equalization with its ranges.
-
-    balance  of the equalization; None for the model as it was
-    """
-
-    prepared: Prepared
-    balance: float | None
-    ranges: Ranges
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,31 +95,18 @@ def quantize_prepared(
     """The same of a model that is read already."""
     floating = _floating_inputs(prepared, options)
     formats = _formats(prepared.model, floating, options)
-    tried: dict[str, float] = {}
-    best: Candidate | None = None
-    for balance in (None, *BALANCES) if options.equalize else (None,):
-        watch(f"choosing ranges, {_balance_text(balance)}", 0, 1)
-        candidate = _candidate(prepared, balance, floating, options, watch)
-        if candidate is None:
-            continue
-        method = Method(options.correct_bias, adapt=False, compensate=False)
-        tried[_balance_text(balance)] = held_out(candidate, method, formats)
-        if best is None or tried[_balance_text(balance)] > max(
-            v for n, v in tried.items() if n != _balance_text(balance)
-        ):
-            best = candidate
-    assert best is not None, "the model as it is is always a candidate"
+    balance, tried = _best_balance(prepared, floating, formats, options, watch)
+    if balance is not None:
+        prepared = prepared.with_model(_equalized(prepared, balance, floating, options))
+    ranges = choose_ranges(prepared, floating, options.ranges, {}, watch)
     methods = methods_of(options)
     for step, method in enumerate(methods):
         watch(f"trying {method}", step, len(methods))
-        tried[str(method)] = held_out(best, method, formats)
+        tried[str(method)] = held_out(prepared, ranges.grids, method, formats)
     method = max(methods, key=lambda m: tried[str(m)])
     watch("fitting weights to all samples", 0, 1)
-    execution, values = best.prepared.execution, best.prepared.values
-    result = fitted(execution, values, best.ranges.grids, method, formats)
-    return Quantized(
-        best.prepared, best.ranges, result, formats, best.balance, method, floating, tried
-    )
+    result = fitted(prepared.execution, prepared.values, ranges.grids, method, formats)
+    return Quantized(prepared, ranges, result, formats, balance, method, floating, tried)
 
 
 def methods_of(options: Options) -> list[Method]:
@@ -147,63 +130,117 @@ def choose_ranges(
     dtypes  by tensor, where it is not int8
     """
     judge = _judge(prepared.execution, prepared.values)
-    apart = unequal_concats(prepared.model, prepared.values)
-    points = points_of(prepared.model, floating, apart)
+    points = _points(prepared, floating)
+    inputs = {value.name for value in prepared.model.inputs}
     found: dict[str, Range] = {}
     for step, point in enumerate(points):
         watch("choosing ranges", step, len(points))
         dtype = dtypes.get(point.name, "int8")
-        found[point.name] = best_range(point, prepared.values, judge, methods, dtype)
-    if prepared.samples.count < FEW:
-        inputs = {value.name for value in prepared.model.inputs}
-        found = {n: r if n in inputs else with_headroom(r) for n, r in found.items()}
+        trial = _trial(prepared.samples.count, point.name in inputs)
+        found[point.name] = best_range(point, prepared.values, judge, methods, dtype, trial)
+    if prepared.samples.count >= FEW:
+        whole = sum(chosen.distortion for chosen in found.values())
+        found |= {
+            p.name: insured(p, found[p.name], judge, whole) for p in points if p.name not in inputs
+        }
     grids = {tensor: found[point.name].grid for point in points for tensor in point.tensors}
-    grids |= constant_tables(prepared.model, grids)
-    constants = constant_operands(prepared.model, grids)
-    return Ranges(points, found, grids | constant_grids(constants, prepared.model.constants))
+    return Ranges(points, found, _with_constants(prepared.model, grids))
 
 
-def held_out(candidate: Candidate, method: Method, formats: Formats) -> float:
+def held_out(
+    prepared: Prepared, grids: Mapping[str, Grid], method: Method, formats: Formats
+) -> float:
     """Signal-to-noise ratio of the output (dB) on samples that the weights were not fitted to."""
-    prepared = candidate.prepared
-    judged = np.arange(prepared.samples.count) % HELD_OUT == 0
-    fit = ~judged if judged.sum() > 1 else judged | True
-    values = {name: array[fit] for name, array in prepared.values.items()}
-    found = fitted(prepared.execution, values, candidate.ranges.grids, method, formats)
-    return output_quality(prepared, found, judged)
+
+    def noise(fit: Prepared, judged: Prepared) -> float:
+        found = fitted(fit.execution, fit.values, grids, method, formats)
+        return output_noise(judged, found)
+
+    return decibels(float(np.mean([noise(*parts) for parts in _turns(prepared)])))
 
 
-def output_quality(prepared: Prepared, found: Fitted, judged: Array) -> float:
-    """Signal-to-noise ratio of the compared tensors (dB), on some of the samples."""
-    values = {name: array[judged] for name, array in prepared.values.items()}
-    judge = judge_of(prepared.execution, values)
-    quantized = replace(prepared.execution, model=found.qdq())
-    inputs = {name: array[judged] for name, array in prepared.samples.inputs.items()}
-    return decibels(judge.between(quantized.run(inputs, judge.compared)))
+def output_noise(judged: Prepared, found: Fitted) -> float:
+    """Distortion of the compared tensors."""
+    judge = judge_of(judged.execution, judged.values)
+    quantized = replace(judged.execution, model=found.qdq())
+    return judge.between(quantized.run(judged.samples.inputs, judge.compared))
 
 
-def _candidate(
-    prepared: Prepared, balance: float | None, floating: Sequence[str], options: Options,
-    watch: Watch,
-) -> Candidate | None:  # fmt: skip
-    """The model equalized and its ranges; None where there is nothing to equalize."""
+def _turns(prepared: Prepared) -> Iterator[tuple[Prepared, Prepared]]:
+    """The samples in two parts, to fit and to judge; all of them where there are too few."""
+    if prepared.samples.count < 2 * HELD_OUT:
+        yield prepared, prepared
+        return
+    for turn in range(HELD_OUT):
+        judged = np.arange(prepared.samples.count) % HELD_OUT == turn
+        yield prepared.part(~judged), prepared.part(judged)
+
+
+def _best_balance(
+    prepared: Prepared, floating: Sequence[str], formats: Formats, options: Options, watch: Watch
+) -> tuple[float | None, dict[str, float]]:
+    """The balance of the equalization that does best on samples it was not made from, and all."""
+    method = Method(options.correct_bias, adapt=False, compensate=False)
+    found: dict[float | None, float] = {}
+    changes = _equalized(prepared, BALANCES[0], floating, options).constants
+    has_chains = any(c is not changes[n] for n, c in prepared.model.constants.items())
+    balances = (None, *BALANCES) if options.equalize and has_chains else (None,)
+    for step, balance in enumerate(balances):
+        watch(f"trying {_balance_text(balance)}", step, len(balances))
+        noises = [
+            _noise_of_balance(fit, judged, balance, floating, method, formats, options)
+            for fit, judged in _turns(prepared)
+        ]
+        found[balance] = decibels(float(np.mean(noises)))
+    best = max(found, key=lambda balance: found[balance])
+    return best, {_balance_text(balance): quality for balance, quality in found.items()}
+
+
+def _noise_of_balance(
+    fit: Prepared, judged: Prepared, balance: float | None, floating: Sequence[str],
+    method: Method, formats: Formats, options: Options,
+) -> float:  # fmt: skip
+    """Of a balance, with plain ranges."""
     if balance is not None:
-        model = equalized(prepared.model, prepared.values, balance, options.per_tensor)
-        if all(np.array_equal(c, model.constants[n]) for n, c in prepared.model.constants.items()):
-            return None
-        prepared = prepared.with_model(model)
-    ranges = choose_ranges(prepared, floating, options.ranges, {}, watch)
-    return Candidate(prepared, balance, ranges)
+        fit = fit.with_model(_equalized(fit, balance, floating, options))
+    inputs = {value.name for value in fit.model.inputs}
+    grids: dict[str, Grid] = {}
+    for point in _points(fit, floating):
+        room = 1.0 if point.name in inputs else ROOMS[1]
+        grid = plain_grid(point, fit.values, options.ranges[0], room)
+        grids |= dict.fromkeys(point.tensors, grid)
+    grids = _with_constants(fit.model, grids)
+    return output_noise(judged, fitted(fit.execution, fit.values, grids, method, formats))
+
+
+def _equalized(
+    prepared: Prepared, balance: float, floating: Sequence[str], options: Options
+) -> FloatModel:
+    return equalized(prepared.model, prepared.values, balance, options.per_tensor, floating)
+
+
+def _points(prepared: Prepared, floating: Sequence[str]) -> tuple[Point, ...]:
+    apart = unequal_concats(prepared.model, prepared.values)
+    return points_of(prepared.model, floating, apart)
+
+
+def _with_constants(model: FloatModel, grids: Mapping[str, Grid]) -> dict[str, Grid]:
+    """The grids of tensors, and those of the constants beside them."""
+    whole = {**grids, **constant_tables(model, grids)}
+    return whole | constant_grids(constant_operands(model, whole), model.constants)
 
 
 def _floating_inputs(prepared: Prepared, options: Options) -> tuple[str, ...]:
     """Tensors that stay real: inputs of which only the scaled values fit int8."""
     judge = _judge(prepared.execution, prepared.values)
-    floating: list[str] = []
+    floating = recurrent_inputs(prepared.model)
     for before, after in input_scaling(prepared.model):
+        trial = _trial(prepared.samples.count, is_input=True)
         costs = [
-            best_range(Point((name,)), prepared.values, judge, options.ranges, "int8").distortion
-            for name in (before[0], after)
+            best_range(
+                Point((n,)), prepared.values, judge, options.ranges, "int8", trial
+            ).distortion
+            for n in (before[0], after)
         ]
         if costs[0] > max(WORSE * costs[1], HARMLESS):
             floating += before
@@ -211,14 +248,30 @@ def _floating_inputs(prepared: Prepared, options: Options) -> tuple[str, ...]:
 
 
 def _formats(model: FloatModel, floating: Sequence[str], options: Options) -> Formats:
-    real = {layer.name: "float32" for layer in layers_of(model) if layer.input in floating}
+    """Weights beside a real input are real; not of recurrent layers, whose kernels want it so."""
+    layers = (layer for layer in layers_of(model) if layer.node.op_type not in RECURRENT)
+    real = {layer.name: "float32" for layer in layers if layer.input in floating}
     return Formats(by_layer=real, per_tensor=options.per_tensor)
 
 
 def _judge(execution: Execution, values: Values) -> Judge:
-    count = len(next(iter(values.values())))
-    step = max(-(-count // JUDGED_SAMPLES), 1)
+    step = _judged_step(len(next(iter(values.values()))))
     return judge_of(execution, {name: array[::step] for name, array in values.items()})
+
+
+def _judged_step(count: int) -> int:
+    return max(-(-count // JUDGED_SAMPLES), 1)
+
+
+def _trial(count: int, is_input: bool) -> Trial:
+    """Of enough samples a quarter is left out in turn; few give all, and get more room."""
+    if count < FEW:
+        return Trial((np.ones(count, bool),), (1.0 if is_input else HEADROOM,))
+    kept = np.ones((HELD_OUT, count), bool)
+    step = _judged_step(count)
+    for turn in range(HELD_OUT):
+        kept[turn, turn * step :: HELD_OUT * step] = False
+    return Trial(tuple(kept), ROOMS)
 
 
 def _balance_text(balance: float | None) -> str:

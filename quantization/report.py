@@ -7,18 +7,21 @@ import numpy as np
 
 from tinyc.compiler.graph import Array
 from tinyc.quantization.costs import Cost
-from tinyc.quantization.distortion import Judge, decibels, distortion, judge_of
+from tinyc.quantization.distortion import Judge, decibels, distortion, judge_of, told_apart
 from tinyc.quantization.execution import Values
+from tinyc.quantization.float_model import FloatModel
 from tinyc.quantization.grids import BYTES, Grid
 from tinyc.quantization.layers import Layer, layers_of
 from tinyc.quantization.points import CLAMPS, Point
 from tinyc.quantization.qdq import rounded_name
 from tinyc.quantization.quantize import Quantized
 from tinyc.quantization.ranges import some_of
+from tinyc.quantization.samples import Samples
 
 REPORTED_SAMPLES = 32  # on which each layer's own share of the noise is measured
 BARS = 48  # of a histogram
 MOST_HURTING = 3
+FLOATING = "8 bits fit only its scaled values, or layers that compute with floats alone read it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ class QuantizationReport:
     """Of a whole model.
 
     output_db     signal-to-noise ratio of the outputs (before a softmax) on the samples
+    judges        other samples, on which answers are compared; 0: those that calibrated
     accuracy      share of right answers, float and quantized; None without labels
     same_answers  share of the samples with the same answer
     tried         what was tried, and its output_db on samples that the weights were not fitted to
@@ -84,6 +88,7 @@ class QuantizationReport:
     model: str
     samples: int
     output_db: float
+    judges: int
     float_accuracy: float | None
     accuracy: float | None
     same_answers: float
@@ -98,9 +103,19 @@ class QuantizationReport:
     warnings: tuple[str, ...]
     mixture: Mixture | None = None
 
+    @property
+    def judged_by(self) -> str:
+        """On which samples answers were compared."""
+        if self.judges:
+            return f"on {self.judges} samples given for that"
+        return "on the calibration samples, to which it was fitted"
 
-def report_of(quantized: Quantized) -> QuantizationReport:
-    """Run the quantized model on the samples, and each rounding alone on some of them."""
+
+def report_of(quantized: Quantized, judging: Samples | None = None) -> QuantizationReport:
+    """Run the quantized model on the samples, and each rounding alone on some of them.
+
+    judging  samples for which answers are compared, in place of those that calibrated
+    """
     prepared = quantized.prepared
     model, values = prepared.model, prepared.values
     found = _rounded_values(quantized)
@@ -114,18 +129,20 @@ def report_of(quantized: Quantized) -> QuantizationReport:
         _row(quantized, point, layers, noise[point.name], whole, found)
         for point in quantized.ranges.points
     )
-    output = model.outputs[0].name
-    real, ours = (_answers(v[output]) for v in (values, found))
-    labels = prepared.samples.labels
+    judges = prepared.samples if judging is None else judging
+    real, ours = _answers_of(quantized, judges)
     stored = quantized.fitted.quantization.weights
     float_bytes = sum(c.nbytes for c in model.constants.values())
     saved = sum(w.stored.size * (4 - BYTES[w.dtype]) for w in stored.values())
     return QuantizationReport(
         model=model.name,
         samples=prepared.samples.count,
-        output_db=decibels(distortion(values, found, judge.compared)),
-        float_accuracy=_accuracy(real, labels),
-        accuracy=_accuracy(ours, labels),
+        output_db=decibels(
+            judge_of(prepared.execution, values).seen({n: found[n] for n in judge.compared})
+        ),
+        judges=0 if judging is None else judging.count,
+        float_accuracy=_accuracy(real, judges.labels),
+        accuracy=_accuracy(ours, judges.labels),
         same_answers=float(np.mean(real == ours)),
         weights=str(quantized.method),
         balance=quantized.balance,
@@ -195,15 +212,15 @@ def _row(
         node=node.name if node is not None else "",
         op=node.op_type if node is not None else "input",
         dtype=chosen.grid.dtype,
-        method=chosen.method,
+        method=chosen.origin,
         low=chosen.grid.low,
         high=chosen.grid.high,
         scale=chosen.grid.scale,
         zero_point=chosen.grid.zero_point,
         least=float(x.min()),
         most=float(x.max()),
-        clipped=_clipped(x, chosen.grid),
-        snr_db=decibels(distortion(values, found, (point.name,))),
+        clipped=_clipped(told_apart(model, point.name, x), chosen.grid),
+        snr_db=decibels(_distortion_of(model, point.name, values, found)),
         activation_db=decibels(noise[0]),
         weights_db=None if noise[1] is None else decibels(noise[1]),
         noise_share=(noise[0] + (noise[1] or 0.0)) / whole,
@@ -212,6 +229,12 @@ def _row(
         elements=int(x[0].size),
         histogram=tuple(int(c) for c in counts),
     )
+
+
+def _distortion_of(model: FloatModel, tensor: str, real: Values, found: Values) -> float:
+    """Of a tensor, as far as what reads it tells values apart."""
+    first, second = ({tensor: told_apart(model, tensor, v[tensor])} for v in (real, found))
+    return distortion(first, second, (tensor,))
 
 
 def _clipped(x: Array, grid: Grid) -> float:
@@ -238,6 +261,15 @@ def _remedy(row: Row) -> str:
         f"'{row.node or row.tensor}' ({row.op}) makes {row.noise_share:.0%} of the noise, most by "
         f"{what}: {cost}, and gain about {left:.1f} dB"
     )
+
+
+def _answers_of(quantized: Quantized, samples: Samples) -> tuple[Array, Array]:
+    """Of the float and of the quantized model."""
+    real = quantized.prepared.execution
+    output = real.model.outputs[0].name
+    runs = real, replace(real, model=quantized.model)
+    first, second = (_answers(run.run(samples.inputs, [output])[output]) for run in runs)
+    return first, second
 
 
 def _answers(output: Array) -> Array:

@@ -12,7 +12,7 @@ from tinyc.compiler.graph import Array
 from tinyc.quantization.grids import LIMITS
 
 DAMPING = 0.01  # of the mean of the diagonal
-RIDGE = 5.0  # of the mean of the diagonal, where weights may leave the float ones: less overfits
+RIDGE = 20.0  # of the mean of the diagonal, where weights may leave the float ones: less overfits
 
 
 def compensated(matrix: Array, x: Array, y: Array) -> Array:

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from tinyc.compiler.names import short_name
 from tinyc.compiler.show import console_of_output, table_of
 from tinyc.quantization.quantize import Watch, silent
-from tinyc.quantization.report import Mixture, QuantizationReport, Row
+from tinyc.quantization.report import FLOATING, Mixture, QuantizationReport, Row
 
 
 @contextmanager
@@ -64,13 +64,13 @@ def _print_totals(console: Console, report: QuantizationReport) -> None:
     rows = {
         "weights": f"{report.weights}; {balance}",
         "bytes": f"{report.float_bytes:,} B of constants became {report.stored_bytes:,} B",
-        "output": f"{report.output_db:.1f} dB signal to noise, "
-        f"{report.same_answers:.1%} same answers",
+        "output": f"{report.output_db:.1f} dB signal to noise",
+        "answers": f"{report.same_answers:.1%} as the float model's, {report.judged_by}",
     }
     if report.accuracy is not None and report.float_accuracy is not None:
         rows["accuracy"] = (
-            f"{report.float_accuracy:.1%} float, {report.accuracy:.1%} quantized "
-            "(on the calibration samples)"
+            f"{report.float_accuracy:.1%} float, {report.accuracy:.1%} quantized, "
+            f"{report.judged_by}"
         )
     for name, text in rows.items():
         console.print(f"{name:9} {escape(text)}", soft_wrap=True)
@@ -79,7 +79,7 @@ def _print_totals(console: Console, report: QuantizationReport) -> None:
     for text in report.hurting:
         console.print(f"hurts: {escape(text)}", soft_wrap=True)
     for name in report.floating:
-        console.print(f"float: {escape(name)}: only its scaled values fit 8 bits", soft_wrap=True)
+        console.print(f"float: {escape(name)}: {FLOATING}", soft_wrap=True)
     for text in report.warnings:
         console.print(f"warning: {escape(text)}", soft_wrap=True)
 
