@@ -11,6 +11,7 @@ LAYERS = (  # lowest first; the longest prefix decides
     ("compiler.errors", "compiler.graph", "compiler.texts", "autotune.schedule"),
     ("targets", "compiler.ops", "compiler.kernels", "compiler.cprint", "compiler.names",
      "compiler.operator_table"),
+    ("compiler.json_text",),
     ("compiler.interpreter", "compiler.artifact", "compiler.lower", "compiler.onnx_import",
      "compiler.tflite_import"),
     ("passes", "autotune"),
