@@ -162,7 +162,7 @@ def _claim(storage: Storage, runs: _Runs | None, born: bool, dying: bool) -> Cla
     if len(calls) == 1 and calls[0].element_order:
         ranges = _claim_of_elements(storage, calls[0], born, dying)
         return Claim(ranges, ranges)
-    if len(calls) == 1 and (calls[0].rows <= 1 or storage.name in _in_place(calls[0])):
+    if len(calls) == 1 and (_one_piece(calls[0]) or storage.name in _in_place(calls[0])):
         return Claim(whole, whole)
     if born:
         return runs.claim(lambda run: _range(0, run.tops_by_phase(storage.name)), size)
@@ -173,6 +173,14 @@ def _claim(storage: Storage, runs: _Runs | None, born: bool, dying: bool) -> Cla
 
 def _range(bottom: Array | int, top: Array | int) -> Array:
     return np.stack(np.broadcast_arrays(bottom, top), axis=1).astype(np.int64)
+
+
+def _one_piece(step: Step) -> bool:
+    """Whether a call of its own may write the first output before it reads the last input.
+
+    One that accumulates does: it ends with an output before it goes on to the next one's inputs.
+    """
+    return step.rows <= 1 or step.accumulates
 
 
 def _in_place(step: Step) -> set[str]:

@@ -16,6 +16,7 @@ from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp
 from tinyc.compiler.ops.dense import DenseAttrs
 from tinyc.compiler.ops.op import call_of
 from tinyc.compiler.ops.pooling import Pool2DAttrs
+from tinyc.compiler.planning import plan_program
 from tinyc.targets import load_target
 
 pytestmark = pytest.mark.sampled
@@ -77,6 +78,16 @@ def test_pools_of_floats(case: str, op: str, target: str, on: str) -> None:
     tensors = {n: Tensor(n, t.shape, DType.FLOAT32) for n, t in graph.tensors.items()}
     graph = replace(graph, tensors=tensors)
     check(graph, [random_inputs(graph)], target, on)
+
+
+@pytest.mark.parametrize("op", ["MaxPool2D", "Dense"])
+def test_results_do_not_lie_over_inputs_when_all_rows_come_at_once(op: str) -> None:
+    """An output is written before the inputs of the next one are read."""
+    graph = dense_graph(40, 24) if op == "Dense" else graph_of(op, *POOLS["global"], DType.INT8)
+
+    plan_program(
+        graph, load_target("cortex-m4"), "arena", {graph.nodes[0].name: Schedule("running")}
+    )
 
 
 def dense_graph(k: int, n: int, zero_point: int = 3, clamp: Clamp = NO_CLAMP) -> Graph:
