@@ -46,7 +46,7 @@ def prepared() -> Prepared:
 
 def run(model: onnx.ModelProto, samples: Array) -> Array:
     """onnxruntime's first output, as the nodes stand."""
-    from tinyc.compiler.verification import reference_session
+    from tinyc.compiler.reference_run import reference_session
 
     session = reference_session(model)
     name = session.get_inputs()[0].name
