@@ -18,7 +18,9 @@ from tinyc.compiler.json_text import json_text
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit status: 0 done, 1 the model was refused or answers differ, 2 wrong usage (argparse)."""
+    """Exit status: 0 done, 1 refused, or a schedule failed while tuning; 2 wrong usage (argparse),
+    130 interrupted.
+    """
     arguments = sys.argv[1:] if argv is None else argv
     args = make_parser(VERBS, in_json="--json" in arguments).parse_args(arguments)
     try:
