@@ -10,7 +10,7 @@ import tinyc
 from bench.models import BY_NAME, MODELS, RealModel
 from bench.tables import table
 from tinyc.compiler.graph import Array
-from tinyc.compiler.verification import reference_session
+from tinyc.compiler.reference_run import reference_session
 
 SAME_BYTES = ("host", "cortex-m0plus", "cortex-m4", "cortex-m7", "cortex-m33", "rv32imc")
 SAMPLES = 16  # real samples of int8 models, on every core

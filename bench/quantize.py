@@ -16,7 +16,7 @@ from bench.models import BY_NAME, SHARED
 from bench.tables import table
 from tests.outlier_nets import digits_with_outliers
 from tinyc.compiler.graph import Array
-from tinyc.compiler.verification import reference_session
+from tinyc.compiler.reference_run import reference_session
 from tinyc.quantization.quantize import quantize_model
 
 # Settings of onnxruntime: calibration method, and whether weights have a scale for each channel.

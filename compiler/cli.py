@@ -4,21 +4,23 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, TypeVar
 
 from tinyc.compiler.arguments import Verb, make_parser
+from tinyc.compiler.chosen_options import (
+    augmentations,
+    named_options,
+    once,
+    options_of,
+    reading_options,
+)
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.json_text import json_text
 
-if TYPE_CHECKING:  # the verbs load what they need: `tinyc --help` stays quick
-    from tinyc.compiler.options import Options
-
-
-Value = TypeVar("Value")
-
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit status: 0 done, 1 the model was refused or answers differ, 2 wrong usage (argparse)."""
+    """Exit status: 0 done, 1 refused, or a schedule failed while tuning; 2 wrong usage (argparse),
+    130 interrupted.
+    """
     arguments = sys.argv[1:] if argv is None else argv
     args = make_parser(VERBS, in_json="--json" in arguments).parse_args(arguments)
     try:
@@ -54,7 +56,7 @@ def _compile(args: argparse.Namespace) -> int:
     from tinyc.targets import load_target
 
     options = replace(
-        _options(args), name="".join(args.name), weights=args.weights, html=args.html,
+        options_of(args), name="".join(args.name), weights=args.weights, html=args.html,
         check_memory=args.check_memory,
     )  # fmt: skip
     target = load_target(args.target)
@@ -93,7 +95,7 @@ def _compile_bundle(args: argparse.Namespace) -> int:
     bundle = compile_bundle(
         args.models,
         load_target(args.target),
-        replace(_options(args), weights=args.weights),
+        replace(options_of(args), weights=args.weights),
         names=args.name,
         share_arena=args.share_arena,
     )
@@ -115,7 +117,7 @@ def _run(args: argparse.Namespace) -> int:
 
     target = load_target(args.target)
     arrays = load_arrays(args.input)
-    artifact = compile_model(args.model, target, _named_options(args))
+    artifact = compile_model(args.model, target, named_options(args))
     inputs = choose_inputs(artifact.report.inputs, arrays)
     inputs = {name: array[: args.limit] for name, array in inputs.items()}
     result = run_artifact(artifact, target, inputs, args.compiler)
@@ -134,7 +136,7 @@ def _profile(args: argparse.Namespace) -> int:
         args.model,
         target,
         arrays,
-        _named_options(args),
+        named_options(args),
         compiler=args.compiler,
         clock_hz=args.clock,
         seed=args.seed,
@@ -150,7 +152,7 @@ def _verify(args: argparse.Namespace) -> int:
     from tinyc.targets import load_target
 
     verification = verify_model(
-        args.model, load_target(args.target), args.data, args.limit, _named_options(args)
+        args.model, load_target(args.target), args.data, args.limit, named_options(args)
     )
     return _tell(args, lambda: asdict(verification), lambda: show_verification(verification))
 
@@ -164,7 +166,7 @@ def _plan(args: argparse.Namespace) -> int:
     from tinyc.targets import load_target
 
     with planning_status(quiet=args.json):
-        plans = plan_model(args.model, load_target(args.target), _options(args))
+        plans = plan_model(args.model, load_target(args.target), options_of(args))
     if args.svg is not None:
         write_file(args.svg, memory_map_svg(plans.map))
     if args.html is not None:
@@ -188,7 +190,7 @@ def _tune(args: argparse.Namespace) -> int:
             jobs=args.jobs,
             cluster=args.cluster,
             afresh=args.afresh,
-            options=_reading_options(args),
+            options=reading_options(args),
             watch=watch,
         )
     _tell(
@@ -217,8 +219,8 @@ def _quantize(args: argparse.Namespace) -> int:
             equalize=args.equalize,
             correct_bias=args.bias_correction,
             adapt=args.adaptive_rounding,
-            input_shapes=_once(args.input_shape, "--input-shape"),
-            dims=_once(args.dim, "--dim"),
+            input_shapes=once(args.input_shape, "--input-shape"),
+            dims=once(args.dim, "--dim"),
             images=args.images,
             judges=args.eval,
             max_loss=args.max_loss,
@@ -249,10 +251,10 @@ def _prune(args: argparse.Namespace) -> int:
             args.data,
             args.target,
             max_loss=args.max_loss,
-            augment=_augmentations(args.augment or ["mix"]),
+            augment=augmentations(args.augment or ["mix"]),
             epochs=args.epochs,
-            input_shapes=_once(args.input_shape, "--input-shape"),
-            dims=_once(args.dim, "--dim"),
+            input_shapes=once(args.input_shape, "--input-shape"),
+            dims=once(args.dim, "--dim"),
             images=args.images,
             watch=watch,
         )
@@ -295,52 +297,6 @@ def _tell(
         for show in shows:
             show()
     return 0
-
-
-def _augmentations(names: list[str]) -> list[str]:
-    if "none" in names and set(names) != {"none"}:
-        raise CompileError(
-            "wrong-option", "none is asked for together with others",
-            f"--augment {' '.join(names)}", "leave out none, or the others",
-        )  # fmt: skip
-    return [name for name in names if name != "none"]
-
-
-def _once(pairs: list[tuple[str, Value]], option: str) -> dict[str, Value]:
-    """What was given by name, each name with one value."""
-    found: dict[str, Value] = {}
-    for name, value in pairs:
-        if found.setdefault(name, value) != value:
-            raise CompileError(
-                "wrong-option", "two different values are given", f"{option} {name}",
-                "give one of them",
-            )  # fmt: skip
-    return found
-
-
-def _named_options(args: argparse.Namespace) -> "Options":
-    """What a verb has that compiles one model."""
-    return replace(_options(args), name=args.name)
-
-
-def _options(args: argparse.Namespace) -> "Options":
-    reading = _reading_options(args)
-    return replace(
-        reading, io=args.io, optimize=args.optimize, max_ram=args.max_ram,
-        max_flash=args.max_flash, memory=args.memory,
-    )  # fmt: skip
-
-
-def _reading_options(args: argparse.Namespace) -> "Options":
-    """What a verb that reads a model, and compiles nothing, has."""
-    from tinyc.compiler.options import Options
-
-    shapes = _once(args.input_shape, "--input-shape")
-    dims = _once(args.dim, "--dim")
-    return Options(
-        io_dtype=args.io_dtype, input_shapes=shapes, dims=dims, dump=args.dump, stream=args.stream,
-        tree_features=args.tree_features,
-    )  # fmt: skip
 
 
 VERBS: Mapping[str, Verb] = {

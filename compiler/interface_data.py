@@ -1,7 +1,7 @@
 """Samples for a model's inputs: from files, and as an interface of stored integers takes them."""
 
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -83,11 +83,15 @@ def choose_inputs(
         if len(named_like_inputs) == 1:
             samples = arrays[named_like_inputs[0]]
             return {port.name: samples.reshape(len(samples), *port.shape)}
+    raise no_arrays([f"'{p.name}' {p.dtype}{list(p.shape)}" for p in ports], arrays)
+
+
+def no_arrays(needed: Iterable[str], arrays: Mapping[str, Array]) -> CompileError:
+    """The error of data without the arrays `needed`: name, type and shape of inputs."""
     held = ", ".join(f"'{n}' {a.dtype}{list(a.shape)}" for n, a in arrays.items())
-    needed = ", ".join(f"'{p.name}' {p.dtype}{list(p.shape)}" for p in ports)
-    raise CompileError(
+    return CompileError(
         "wrong-input",
-        f"the data has no arrays for the model's inputs: {needed}",
+        f"the data has no arrays for the model's inputs: {', '.join(needed)}",
         f"arrays of the data: {held}",
         "name the arrays like the model's inputs, with the samples along the first axis",
     )

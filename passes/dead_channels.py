@@ -17,8 +17,9 @@ from tinyc.compiler.ops.accumulate import centred
 from tinyc.compiler.ops.binary_functions import FUNCTIONS
 from tinyc.compiler.ops.reshape import ReshapeAttrs
 from tinyc.passes.channel_links import Links, channel_links, mixes_channels
-from tinyc.passes.channel_ranges import Ranges, channel_ranges
+from tinyc.passes.channel_ranges import channel_ranges
 from tinyc.passes.rewrite import fresh_tensor
+from tinyc.passes.value_ranges import Ranges
 from tinyc.targets import Target
 
 MOST_BIAS = 1 << 30  # of one that constants are folded into: the sum must fit int32

@@ -1,11 +1,10 @@
 """Which layers may run together row by row, and what that saves: from none to the least RAM.
 
-Before kernels are chosen: layers are taken to compute one row a call, without scratch. The method
-is dynamic programming over the layers in their order: for a limit of RAM, the fewest cycles spent
-on calls and moved rows so that every stage stays below it.
+Before kernels are chosen: layers are taken to compute one row a call, without scratch. For a limit
+of RAM, `stage_search.py` finds the fewest cycles spent on calls and moved rows.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 
@@ -17,13 +16,13 @@ from tinyc.compiler.ops import OPS
 from tinyc.compiler.ops.kernel import Kernel
 from tinyc.compiler.ops.op import call_of
 from tinyc.passes.claims import claims_of_stage, streamed
+from tinyc.passes.stage_search import cheapest_stages
 from tinyc.passes.stages import MOST_EVENTS, stage_of
 from tinyc.passes.storage import Step, Storage, callers_arrays, steps_of, storages_of
 from tinyc.targets import Target
 from tinyc.targets.firmware import Io
 
 ACCUMULATING = "running"  # the algorithm of a pool or Dense that sums up its input row by row
-MOST_LAYERS = 24  # of a stage
 # About, on Cortex-M4: of one more call with its conditions, and of a moved byte
 CYCLES_PER_CALL, CYCLES_PER_BYTE = 120, 0.7
 
@@ -87,14 +86,19 @@ def fusions_of(graph: Graph, target: Target, io: Io) -> tuple[Fusion, ...]:
     outline = _outline_of(graph, target, io)
     known: dict[object, _Stage] = {}
     cost = cache(lambda first, last: _cost(outline, known, first, last))
+
+    def bytes_and_cycles(first: int, last: int) -> tuple[int, int]:
+        stage = cost(first, last)
+        return stage.bytes, stage.cycles
+
     between = _live_between(outline)
     solo = [cost(i, i).bytes for i in range(len(outline.alone))]
     pushed = outline.first_end >= 0
     found = [] if pushed else [Fusion(bytes=max(solo, default=0))]
     limit = IMPOSSIBLE.bytes if pushed else found[0].bytes
-    while (fusion := _below(outline, solo, between, cost, limit)) is not None:
-        found.append(fusion)
-        limit = fusion.bytes
+    while (stages := cheapest_stages(solo, between, bytes_and_cycles, limit)) is not None:
+        found.append(_fusion(outline, cost, stages))
+        limit = found[-1].bytes
     if not found:
         reader = outline.alone[outline.first_end].node
         raise CompileError(
@@ -247,63 +251,6 @@ def _live_between(outline: _Outline) -> list[int]:
               for name in step.writes)
         for i in range(len(outline.alone) + 1)
     ]  # fmt: skip
-
-
-def _below(
-    outline: _Outline,
-    solo: Sequence[int],
-    between: Sequence[int],
-    cost: Callable[[int, int], _Stage],
-    limit: int,
-) -> Fusion | None:
-    """The fewest cycles with every stage below `limit` bytes; None when there is no way."""
-    count = len(solo)
-    best: list[tuple[int, int] | None] = [(0, 0), *([None] * count)]  # cycles, first of the stage
-    found: list[tuple[int, int]] = []  # stages that stream below the limit
-    for last in range(count):
-        for first, cycles in _ends(solo, between, cost, limit, last, found):
-            before = best[first]
-            if before is not None:
-                total = before[0] + cycles
-                known = best[last + 1]
-                if known is None or total < known[0]:
-                    best[last + 1] = total, first
-    if best[count] is None or not count:
-        return None
-    stages, end = [], count
-    while end:
-        chosen = best[end]
-        assert chosen is not None, "every prefix of the best way was reached"
-        stages.append((chosen[1], end - 1))
-        end = chosen[1]
-    return _fusion(outline, cost, stages[::-1])
-
-
-def _ends(
-    solo: Sequence[int],
-    between: Sequence[int],
-    cost: Callable[[int, int], _Stage],
-    limit: int,
-    last: int,
-    found: list[tuple[int, int]],
-) -> Iterator[tuple[int, int]]:
-    """Beginnings of stages that end with `last`, and their cycles; only where one has to stream.
-
-    A stage around one of `found` with no other layer that has to is no better than that one.
-    """
-    if solo[last] < limit:
-        yield last, 0
-    if between[last + 1] >= limit:
-        return
-    hot = {last} if solo[last] >= limit else set[int]()
-    for first in range(last - 1, max(last - MOST_LAYERS, -1), -1):
-        hot |= {first} if solo[first] >= limit else set()
-        covered = any(f >= first and hot <= set(range(f, e + 1)) for f, e in found)
-        if hot and between[first] < limit and not covered:
-            stage = cost(first, last)
-            if stage.bytes < limit:
-                found.append((first, last))
-                yield first, stage.cycles
 
 
 def _fusion(

@@ -34,7 +34,7 @@ def rank_tree_features(graph: Graph, target: Target) -> Graph:
 def _ranked(graph: Graph, x: Tensor) -> Graph:
     """All trees that read x read ranks, which are computed once."""
     readers = [n for n in graph.readers[x.name] if n.op == TREES.name]
-    columns = _columns([_attrs(n).trees for n in readers], x)
+    columns = _columns([trees_attrs(n).trees for n in readers], x)
     if not columns:
         return graph
     places = {
@@ -52,7 +52,7 @@ def _ranked(graph: Graph, x: Tensor) -> Graph:
     return graph.with_nodes(nodes, [ranks])
 
 
-def _attrs(node: Node) -> TreesAttrs:
+def trees_attrs(node: Node) -> TreesAttrs:
     assert isinstance(node.attrs, TreesAttrs)
     return node.attrs
 
@@ -85,7 +85,7 @@ def _reading(
     node: Node, x: Tensor, ranks: Tensor, places: dict[tuple[int, bool, float], tuple[int, int]]
 ) -> Node:
     """The node with trees that compare ranks."""
-    attrs = _attrs(node)
+    attrs = trees_attrs(node)
     trees = attrs.trees
     splits = zip(trees.features, trees.nan, thresholds_of(trees, x), strict=True)
     at = [places[split] for split in splits]

@@ -13,8 +13,8 @@ import numpy as np
 
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array, DType, Graph, Node, QParams, Tensor
-from tinyc.compiler.ops.trees import TREES, TreesAttrs
-from tinyc.passes.tree_features import thresholds_of
+from tinyc.compiler.ops.trees import TREES
+from tinyc.passes.tree_features import thresholds_of, trees_attrs
 from tinyc.targets import Target
 
 LEAST, MOST = DType.INT16.limits
@@ -63,18 +63,13 @@ def _stored(graph: Graph, x: Tensor) -> Graph:
     return replace(graph, notes=(*graph.notes, note))
 
 
-def _attrs(node: Node) -> TreesAttrs:
-    assert isinstance(node.attrs, TreesAttrs)
-    return node.attrs
-
-
 def _shifts(readers: Iterable[Node], x: Tensor) -> tuple[int, ...]:
     """0 for all features where thresholds lie between whole numbers, or on them; else the largest
     for which int16 holds the feature's thresholds, and larger values.
     """
     found: list[list[float]] = [[] for _ in range(x.shape[1])]
     for node in readers:
-        trees = _attrs(node).trees
+        trees = trees_attrs(node).trees
         for feature, threshold in zip(trees.features, thresholds_of(trees, x), strict=True):
             if math.isfinite(threshold):
                 found[feature].append(threshold)
@@ -106,7 +101,7 @@ def _largest_shift(thresholds: list[float]) -> int:
 
 def _comparing_stored(node: Node, x: Tensor, shifts: tuple[int, ...]) -> Node:
     """The node with trees that compare stored integers, of which all are numbers."""
-    attrs = _attrs(node)
+    attrs = trees_attrs(node)
     trees = attrs.trees
     thresholds = [
         MOST if math.isinf(t) else math.floor(math.ldexp(t, shifts[feature]))

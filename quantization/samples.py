@@ -9,7 +9,7 @@ import numpy as np
 
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array
-from tinyc.compiler.interface_data import LABELS, labels_of, load_arrays
+from tinyc.compiler.interface_data import LABELS, labels_of, load_arrays, no_arrays
 from tinyc.quantization.float_model import Value
 from tinyc.quantization.images import Preprocessing, image_files, read_images
 
@@ -141,14 +141,7 @@ def _chosen(inputs: tuple[Value, ...], arrays: Mapping[str, Array]) -> dict[str,
         if len(named) == 1:
             chosen = {inputs[0].name: arrays[named[0]]}
     if len(chosen) < len(inputs):
-        held = ", ".join(f"'{n}' {a.dtype}{list(a.shape)}" for n, a in arrays.items())
-        needed = ", ".join(f"'{v.name}' {v.dtype}{list(v.shape)}" for v in inputs)
-        raise CompileError(
-            "wrong-input",
-            f"the data has no arrays for the model's inputs: {needed}",
-            f"arrays of the data: {held}",
-            "name the arrays like the model's inputs, with the samples along the first axis",
-        )
+        raise no_arrays([f"'{v.name}' {v.dtype}{list(v.shape)}" for v in inputs], arrays)
     return {v.name: _shaped(chosen[v.name], v) for v in inputs}
 
 

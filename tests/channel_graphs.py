@@ -166,3 +166,60 @@ def negative_sums() -> Graph:
         ("y", "Dense", ["h", "w2", "b2"], DenseAttrs()),
     ]
     return graph_of(real(1, 3), constants, steps)
+
+
+def conv_chain(bias_of_dead: int, pads: tuple[int, int, int, int]) -> Graph:
+    """A convolution with 6 of 12 channels without weights, a depthwise one, one that reads both."""
+    rng = np.random.default_rng(3)
+    first = rng.integers(-127, 128, (12, 1, 1, 3)).astype(np.int8)
+    first[[1, 2, 5, 7, 8, 11]] = 0
+    bias = rng.integers(-500, 500, 12)
+    bias[[1, 2, 5, 7, 8, 11]] = bias_of_dead
+    one, spread = QParams((0.02,), (0,)), QParams(tuple([0.01] * 12), (0,) * 12, 2)
+    constants = [
+        constant("w0", first, DType.INT8, one),
+        constant("b0", bias, DType.INT32),
+        random_constant("w1", (3, 3, 12), DType.INT8, quant=spread),
+        random_constant("b1", (12,), DType.INT32),
+        random_constant("w2", (4, 3, 3, 12), DType.INT8, quant=one),
+        random_constant("b2", (4,), DType.INT32),
+    ]
+    relu = Clamp(low=0.0)
+    steps = [
+        ("a", "Conv2D", ["x", "w0", "b0"], Conv2DAttrs(clamp=relu)),
+        ("d", "DepthwiseConv2D", ["a", "w1", "b1"], DepthwiseConv2DAttrs(pads=(1, 1, 1, 1))),
+        ("y", "Conv2D", ["d", "w2", "b2"], Conv2DAttrs(pads=pads)),
+    ]
+    x = stored("x", (1, 5, 5, 3), X_QUANT)
+    low = QParams((0.1,), (-128,))
+    return graph_of(x, constants, steps, {"a": low, "d": QParams((0.3,), (5,)), "y": Y_QUANT})
+
+
+def channels_that_never_change() -> Graph:
+    return conv_chain(-100, (0, 0, 0, 0))
+
+
+def constants_before_padding() -> Graph:
+    return conv_chain(-100, (1, 1, 1, 1))
+
+
+def readers_that_share_constants() -> Graph:
+    """A layer and one that reads it have the same weights; two readers have one bias."""
+    first = np.random.default_rng(3).integers(-127, 128, (8, 1, 1, 8)).astype(np.int8)
+    first[[1, 2, 5, 7]] = 0
+    one = QParams((0.02,), (0,))
+    constants = [
+        constant("w", first, DType.INT8, one),
+        constant("b", [500] * 8, DType.INT32),
+        random_constant("v", (8, 1, 1, 8), DType.INT8, quant=one),
+        random_constant("c", (8,), DType.INT32),
+    ]
+    steps = [
+        ("a", "Conv2D", ["x", "w", "b"], Conv2DAttrs(clamp=Clamp(low=0.0))),
+        ("d", "Conv2D", ["a", "w", "c"], Conv2DAttrs()),
+        ("e", "Conv2D", ["a", "v", "c"], Conv2DAttrs()),
+        ("y", "Add", ["d", "e"], BinaryAttrs()),
+    ]
+    x = stored("x", (1, 3, 3, 8), X_QUANT)
+    quants = {"a": QParams((0.1,), (-128,)), "d": Y_QUANT, "e": Y_QUANT, "y": Y_QUANT}
+    return graph_of(x, constants, steps, quants)

@@ -18,7 +18,7 @@ from tinyc.compiler.onnx_import.reading import read_onnx
 from tinyc.compiler.pipeline import emit_artifact
 from tinyc.compiler.planning import plan_program
 from tinyc.compiler.program import Program as Planned
-from tinyc.compiler.verification import reference_session
+from tinyc.compiler.reference_run import reference_session
 from tinyc.passes import FLOAT_PASSES, INT8_PASSES, run_passes
 from tinyc.targets import load_target
 from tinyc.targets.firmware.program import Port, Program

@@ -4,16 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from tests.harness import random_constant, stored
+from tests.harness import random_constant
 from tinyc.compiler.graph import DType, Graph, Node, QParams, Shape, Tensor, constant
 from tinyc.compiler.ops import OPS
 from tinyc.compiler.ops.clamp import Clamp
 from tinyc.compiler.ops.concat import ConcatAttrs
 from tinyc.compiler.ops.conv2d import Conv2DAttrs
 from tinyc.compiler.ops.dense import DenseAttrs
-from tinyc.compiler.ops.depthwise_conv2d import DepthwiseConv2DAttrs
 from tinyc.compiler.ops.elementwise import BinaryAttrs
 from tinyc.compiler.ops.gate_activations import Activation
 from tinyc.compiler.ops.pad import PadAttrs
@@ -131,19 +128,6 @@ def concat_of_transposes() -> Graph:
     return graph_of(real(1, 3, 4, 2), [], steps)
 
 
-def stored_transposes() -> Graph:
-    """The first Transpose stays before its Dequantize; the others cancel."""
-    x = stored("x", (1, 2, 3, 4), X_QUANT)
-    steps = [
-        ("a", "Transpose", ["x"], NHWC),
-        ("b", "Transpose", ["a"], NCHW),
-        ("c", "Transpose", ["b"], NHWC),
-        ("d", "Dequantize", ["c"], None),
-        ("y", "Unary", ["d"], UnaryAttrs("tanh")),
-    ]
-    return graph_of(x, [], steps, {"a": X_QUANT, "b": X_QUANT, "c": X_QUANT})
-
-
 def transpose_before_dense() -> Graph:
     steps = [
         ("a", "Transpose", ["x"], NCHW),
@@ -215,137 +199,6 @@ def two_clamps() -> Graph:
     return graph_of(real(1, 4, 5, 2), [floats("w", 3, 3, 3, 2)], steps)
 
 
-def moves_between_quantizations() -> Graph:
-    x = stored("x", (1, 2, 3, 4), X_QUANT)
-    steps = [
-        ("a", "Dequantize", ["x"], None),
-        ("b", "Transpose", ["a"], NHWC),
-        ("c", "Reshape", ["b"], ReshapeAttrs((1, 24))),
-        ("y", "Unary", ["c"], UnaryAttrs("tanh")),
-    ]
-    return graph_of(x, [], steps)
-
-
-def quantized_dense() -> Graph:
-    x = stored("x", (2, 8), X_QUANT)
-    steps = [
-        ("a", "Dequantize", ["x"], None),
-        ("v", "Dequantize", ["w"], None),
-        ("d", "Dense", ["a", "v", "b"], DenseAttrs(clamp=Clamp(low=-20.0))),
-        ("y", "Quantize", ["d"], None),
-    ]
-    bias = constant("b", [9.0, -7.0, 5.0], DType.FLOAT32)
-    return graph_of(x, [weights((3, 8)), bias], steps, {"y": Y_QUANT})
-
-
-def float_dense_with_stored_weights() -> Graph:
-    steps: list[Step] = [
-        ("wf", "Dequantize", ["w"], None),
-        ("y", "Dense", ["x", "wf"], DenseAttrs()),
-    ]
-    return graph_of(real(2, 8), [weights((3, 8))], steps)
-
-
-def dense_with_halves() -> Graph:
-    w = floats("w", 16, 32).data
-    assert w is not None
-    halves = constant("w", w.astype(np.float16), DType.FLOAT32)
-    return graph_of(real(2, 32), [halves], [("y", "Dense", ["x", "w"], DenseAttrs())])
-
-
-def bias_of_another_scale() -> Graph:
-    """Its int32 values are not at scale(x) * scale(w)."""
-    x = stored("x", (2, 8), X_QUANT)
-    steps = [
-        ("a", "Dequantize", ["x"], None),
-        ("v", "Dequantize", ["w"], None),
-        ("c", "Dequantize", ["b"], None),
-        ("d", "Dense", ["a", "v", "c"], DenseAttrs()),
-        ("y", "Quantize", ["d"], None),
-    ]
-    bias = constant("b", [900, -700, 500], DType.INT32, QParams((0.01,)))
-    return graph_of(x, [weights((3, 8)), bias], steps, {"y": Y_QUANT})
-
-
-def quantized_product_with_a_number() -> Graph:
-    x = stored("x", (2, 8), X_QUANT)
-    steps = [
-        ("a", "Dequantize", ["x"], None),
-        ("m", "Mul", ["a", "k"], BinaryAttrs()),
-        ("y", "Quantize", ["m"], None),
-    ]
-    number = constant("k", 2.5, DType.FLOAT32)
-    return graph_of(x, [number], steps, {"y": Y_QUANT})
-
-
-def two_requantizations() -> Graph:
-    x = stored("x", (2, 8), X_QUANT)
-    steps = [
-        ("a", "Dequantize", ["x"], None),
-        ("b", "Quantize", ["a"], None),
-        ("c", "Dequantize", ["b"], None),
-        ("y", "Quantize", ["c"], None),
-    ]
-    return graph_of(x, [], steps, {"b": X_QUANT, "y": Y_QUANT})
-
-
-def conv_chain(bias_of_dead: int, pads: tuple[int, int, int, int]) -> Graph:
-    """A convolution with 6 of 12 channels without weights, a depthwise one, one that reads both."""
-    rng = np.random.default_rng(3)
-    first = rng.integers(-127, 128, (12, 1, 1, 3)).astype(np.int8)
-    first[[1, 2, 5, 7, 8, 11]] = 0
-    bias = rng.integers(-500, 500, 12)
-    bias[[1, 2, 5, 7, 8, 11]] = bias_of_dead
-    one, spread = QParams((0.02,), (0,)), QParams(tuple([0.01] * 12), (0,) * 12, 2)
-    constants = [
-        constant("w0", first, DType.INT8, one),
-        constant("b0", bias, DType.INT32),
-        random_constant("w1", (3, 3, 12), DType.INT8, quant=spread),
-        random_constant("b1", (12,), DType.INT32),
-        random_constant("w2", (4, 3, 3, 12), DType.INT8, quant=one),
-        random_constant("b2", (4,), DType.INT32),
-    ]
-    relu = Clamp(low=0.0)
-    steps = [
-        ("a", "Conv2D", ["x", "w0", "b0"], Conv2DAttrs(clamp=relu)),
-        ("d", "DepthwiseConv2D", ["a", "w1", "b1"], DepthwiseConv2DAttrs(pads=(1, 1, 1, 1))),
-        ("y", "Conv2D", ["d", "w2", "b2"], Conv2DAttrs(pads=pads)),
-    ]
-    x = stored("x", (1, 5, 5, 3), X_QUANT)
-    low = QParams((0.1,), (-128,))
-    return graph_of(x, constants, steps, {"a": low, "d": QParams((0.3,), (5,)), "y": Y_QUANT})
-
-
-def channels_that_never_change() -> Graph:
-    return conv_chain(-100, (0, 0, 0, 0))
-
-
-def constants_before_padding() -> Graph:
-    return conv_chain(-100, (1, 1, 1, 1))
-
-
-def readers_that_share_constants() -> Graph:
-    """A layer and one that reads it have the same weights; two readers have one bias."""
-    first = np.random.default_rng(3).integers(-127, 128, (8, 1, 1, 8)).astype(np.int8)
-    first[[1, 2, 5, 7]] = 0
-    one = QParams((0.02,), (0,))
-    constants = [
-        constant("w", first, DType.INT8, one),
-        constant("b", [500] * 8, DType.INT32),
-        random_constant("v", (8, 1, 1, 8), DType.INT8, quant=one),
-        random_constant("c", (8,), DType.INT32),
-    ]
-    steps = [
-        ("a", "Conv2D", ["x", "w", "b"], Conv2DAttrs(clamp=Clamp(low=0.0))),
-        ("d", "Conv2D", ["a", "w", "c"], Conv2DAttrs()),
-        ("e", "Conv2D", ["a", "v", "c"], Conv2DAttrs()),
-        ("y", "Add", ["d", "e"], BinaryAttrs()),
-    ]
-    x = stored("x", (1, 3, 3, 8), X_QUANT)
-    quants = {"a": QParams((0.1,), (-128,)), "d": Y_QUANT, "e": Y_QUANT, "y": Y_QUANT}
-    return graph_of(x, constants, steps, quants)
-
-
 def conv_and_add() -> Graph:
     steps = [
         ("r", "Unary", ["x"], UnaryAttrs("tanh")),
@@ -353,16 +206,6 @@ def conv_and_add() -> Graph:
         ("y", "Add", ["r", "c"], BinaryAttrs(Clamp(high=2.0))),
     ]
     return graph_of(real(1, 4, 4, 3), [floats("w", 3, 3, 3, 3), floats("b", 3)], steps)
-
-
-def stored_conv_and_add() -> Graph:
-    x = stored("x", (1, 4, 4, 3), X_QUANT)
-    bias = random_constant("b", (3,), DType.INT32)
-    steps = [
-        ("c", "Conv2D", ["x", "w", "b"], Conv2DAttrs()),
-        ("y", "Add", ["c", "x"], BinaryAttrs(Clamp(low=0.0))),
-    ]
-    return graph_of(x, [weights((3, 1, 1, 3)), bias], steps, {"c": Y_QUANT, "y": Y_QUANT})
 
 
 def last_step_of_a_layer() -> Graph:
@@ -380,18 +223,6 @@ def last_step_of_a_layer() -> Graph:
     both = replace(layer, results=("sequence", "h"))
     first = replace(graph.nodes[0], outputs=("s", "unread"), attrs=both)
     return graph.with_nodes((first, *graph.nodes[1:]), (h,))
-
-
-def layer_of_stored_sequences() -> Graph:
-    layer = RecurrentAttrs("rnn", (False,), ((Activation("tanh"),),))
-    steps = [
-        ("d", "Dequantize", ["x"], None),
-        ("s", "Recurrent", ["d", "w", "r"], layer),
-        ("y", "Quantize", ["s"], None),
-    ]
-    x = stored("x", (4, 1, 3), X_QUANT)
-    constants = [floats("w", 2, 3), floats("r", 2, 2)]
-    return graph_of(x, constants, steps, {"y": QParams((0.01,), (2,))})
 
 
 def branches_side_by_side() -> Graph:

@@ -15,7 +15,7 @@ from tinyc.compiler.cli import main
 from tinyc.compiler.graph import Node
 from tinyc.compiler.interface_data import stored_samples
 from tinyc.compiler.options import CompileOptions, Options, options_of
-from tinyc.compiler.verification import _reference_value
+from tinyc.compiler.reference_run import _reference_value
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "digits"
 MODEL, DATA = str(EXAMPLE / "digits_cnn_int8_qdq_ort.onnx"), str(EXAMPLE / "digits.npz")

@@ -16,9 +16,9 @@ from tinyc.passes.channel_ranges import channel_ranges
 from tinyc.passes.dead_channels import remove_dead_channels
 
 CHANNELS: list[tuple[Callable[[], Graph], dict[str, int]]] = [
-    (pass_graphs.channels_that_never_change, {"a": 6, "d": 6}),
-    (pass_graphs.constants_before_padding, {"a": 11, "d": 11}),  # one is the zero point
-    (pass_graphs.readers_that_share_constants, {"a": 4}),
+    (graphs.channels_that_never_change, {"a": 6, "d": 6}),
+    (graphs.constants_before_padding, {"a": 11, "d": 11}),  # one is the zero point
+    (graphs.readers_that_share_constants, {"a": 4}),
     (graphs.chain_of_all_kinds, {"a": 4, "p": 4, "m": 4, "t": 4, "s": 4, "d": 4, "e": 1, "c": 5}),
     (graphs.added_branches, {"a": 3, "r": 3, "s": 3}),
     (graphs.fused_residual, {"a": 3, "s": 3}),

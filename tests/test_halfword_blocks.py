@@ -3,11 +3,9 @@
 import numpy as np
 import pytest
 
-from tests.harness import run_c
-from tests.test_conv_blocks import SAME, WINDOWS, Window
+from tests.test_conv_blocks import SAME, WINDOWS, Window, check
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.graph import Array, DType, Graph, Node, QParams, Tensor, constant
-from tinyc.compiler.interpreter import run
 from tinyc.compiler.ops import OPS
 from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp
 from tinyc.compiler.ops.conv2d import ALGORITHMS, Conv2DAttrs
@@ -55,25 +53,6 @@ def conv(
     node = Node("n", "Conv2D", tuple(names), ("y",), attrs, ("n",))
     moving = ("x", "r") if residual else ("x",)
     return Graph("model", moving, ("y",), (node,), {t.name: t for t in tensors})
-
-
-def check(graph: Graph, schedule: Schedule) -> None:
-    rng = np.random.default_rng(0)
-
-    def sample(kind: str) -> dict[str, Array]:
-        values = {}
-        for name in graph.inputs:
-            tensor = graph.tensors[name]
-            low, high = tensor.dtype.limits
-            choices = {"random": np.arange(low, high + 1), "ends": (low, high), "low": (low,)}
-            values[name] = rng.choice(choices[kind], tensor.shape).astype(tensor.dtype.value)
-        return values
-
-    inputs = [sample(kind) for kind in ("random", "ends", "low")]
-    for on in ("host", "cortex-m4"):
-        computed = run_c(graph, inputs, "cortex-m4", on, {"n": schedule})
-        for given, got in zip(inputs, computed, strict=True):
-            np.testing.assert_array_equal(got["y"], run(graph, given)["y"])
 
 
 def the_call(graph: Graph) -> Call:

@@ -27,7 +27,8 @@ LAYERS = (  # lowest first; the longest prefix decides
     ("compiler.interface_data", "compiler.options", "compiler.planning",
      "compiler.planning_memories"),
     ("compiler.pipeline",),
-    ("compiler.bundle", "compiler.front", "compiler.running", "compiler.verification",
+    ("compiler.bundle", "compiler.front", "compiler.reference_run", "compiler.running",
+     "compiler.verification",
      "autotune.candidates"),
     ("autotune.measure", "autotune.tuner"),
     ("compiler.profiling", "compiler.tuning", "quantization"),
@@ -37,7 +38,7 @@ LAYERS = (  # lowest first; the longest prefix decides
      "compiler.show_tuning", "quantization.showing", "pruning.showing"),
     ("compiler.show_plans",),
     ("compiler.argument_groups", "compiler.argument_texts", "compiler.arguments",
-     "compiler.arguments_compile", "compiler.arguments_quantize"),
+     "compiler.arguments_compile", "compiler.arguments_quantize", "compiler.chosen_options"),
     ("compiler.cli",),
 )
 # fmt: on

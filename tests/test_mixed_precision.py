@@ -53,7 +53,7 @@ def troubled(tmp_path_factory: pytest.TempPathFactory) -> Quantized:
 
 def answers(model: onnx.ModelProto, samples: Array) -> Array:
     """onnxruntime's, as the nodes stand."""
-    from tinyc.compiler.verification import reference_session
+    from tinyc.compiler.reference_run import reference_session
 
     session = reference_session(model)
     name = session.get_inputs()[0].name

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from tests import channel_graphs
+from tests import channel_graphs, stored_graphs
 from tests import pass_graphs as graphs
 from tests.harness import HOST, random_inputs, stored
 from tinyc.compiler.graph import DType, Graph, Node, Tensor, to_text, verify
@@ -56,12 +56,12 @@ CASES = (
     Case(remove_dead_nodes, graphs.unread_result),
     Case(merge_reshapes, graphs.reshapes),
     Case(trim_recurrent_results, graphs.last_step_of_a_layer),
-    Case(store_recurrent_sequences, graphs.layer_of_stored_sequences),
+    Case(store_recurrent_sequences, stored_graphs.layer_of_stored_sequences),
     Case(recognize_hard_swish, graphs.split_hard_swish),
     Case(sink_transposes, graphs.transposes_around_relu),
     Case(sink_transposes, graphs.concat_of_transposes),
     Case(sink_stored_transposes, graphs.transposes_around_relu),
-    Case(sink_stored_transposes, graphs.stored_transposes),
+    Case(sink_stored_transposes, stored_graphs.stored_transposes),
     Case(fold_layout_into_dense, graphs.transpose_before_dense),
     Case(fuse_pads, graphs.pad_before_conv),
     Case(fuse_pads, graphs.pad_that_is_not_zero),
@@ -70,20 +70,20 @@ CASES = (
     Case(fold_batchnorms, graphs.scaled_conv),
     Case(fold_batchnorms, graphs.scaled_after_relu),
     Case(fuse_activations, graphs.two_clamps),
-    Case(move_data_in_stored_form, graphs.moves_between_quantizations),
-    Case(absorb_quantization, graphs.quantized_dense, steps=1),
-    Case(absorb_quantization, graphs.bias_of_another_scale, steps=1),
-    Case(absorb_quantization, graphs.quantized_product_with_a_number, steps=1),
-    Case(simplify_requantizations, graphs.two_requantizations),
-    Case(keep_stored_weights, graphs.float_dense_with_stored_weights),
-    Case(keep_stored_weights, graphs.dense_with_halves),
+    Case(move_data_in_stored_form, stored_graphs.moves_between_quantizations),
+    Case(absorb_quantization, stored_graphs.quantized_dense, steps=1),
+    Case(absorb_quantization, stored_graphs.bias_of_another_scale, steps=1),
+    Case(absorb_quantization, stored_graphs.quantized_product_with_a_number, steps=1),
+    Case(simplify_requantizations, stored_graphs.two_requantizations),
+    Case(keep_stored_weights, stored_graphs.float_dense_with_stored_weights),
+    Case(keep_stored_weights, stored_graphs.dense_with_halves),
     Case(fuse_residuals, graphs.conv_and_add),
-    Case(remove_dead_channels, graphs.channels_that_never_change),
-    Case(remove_dead_channels, graphs.constants_before_padding),
-    Case(remove_dead_channels, graphs.readers_that_share_constants),
+    Case(remove_dead_channels, channel_graphs.channels_that_never_change),
+    Case(remove_dead_channels, channel_graphs.constants_before_padding),
+    Case(remove_dead_channels, channel_graphs.readers_that_share_constants),
     Case(remove_dead_channels, channel_graphs.chain_of_all_kinds),
     Case(remove_dead_channels, channel_graphs.float_chain),
-    Case(fuse_residuals, graphs.stored_conv_and_add),
+    Case(fuse_residuals, stored_graphs.stored_conv_and_add),
     Case(order_nodes, graphs.branches_side_by_side),
 )
 
@@ -131,7 +131,10 @@ def test_an_absorbed_layer_has_no_float_left(case: Case) -> None:
 def test_constant_channels_go_but_not_before_padding() -> None:
     plain, padded = (
         remove_dead_channels(build(), HOST)
-        for build in (graphs.channels_that_never_change, graphs.constants_before_padding)
+        for build in (
+            channel_graphs.channels_that_never_change,
+            channel_graphs.constants_before_padding,
+        )
     )
 
     assert plain.tensors["a"].shape[-1] == plain.tensors["d"].shape[-1] == 6

@@ -4,11 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import helper, numpy_helper
+from onnx import helper
 
 import tinyc
+from tests.quantization_models import saved
 from tinyc.compiler.cli import main
 from tinyc.compiler.graph import Array
 from tinyc.quantization.distortion import judge_of, told_apart
@@ -22,20 +22,6 @@ from tinyc.quantization.ranges import Range, Trial, best_range, insured
 pytest.importorskip("onnxruntime")
 
 EVERYTHING = np.ones(64, bool)
-
-
-def saved(nodes: list[onnx.NodeProto], shapes: tuple[list[int], list[int]], path: Path,
-          **constants: Array) -> Path:  # fmt: skip
-    """A float model from x to y."""
-    tensors = [numpy_helper.from_array(a.astype(np.float32), n) for n, a in constants.items()]
-    ports = [
-        helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, s)
-        for n, s in zip("xy", shapes, strict=True)
-    ]
-    graph = helper.make_graph(nodes, "m", ports[:1], ports[1:], tensors)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.save(model, str(path))
-    return path
 
 
 def scores(path: Path, activation: str, x: Array) -> Prepared:

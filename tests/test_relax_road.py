@@ -12,7 +12,7 @@ from tests.harness import onnx_model, optimized, read_model, run_c, run_onnxrunt
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array, Graph
 from tinyc.compiler.interpreter import run
-from tinyc.compiler.onnx_import import reading, relax_road
+from tinyc.compiler.onnx_import import node_reading, relax_road
 
 RNG = np.random.default_rng(11)
 
@@ -58,8 +58,8 @@ def by_relax(
 ) -> tuple[onnx.ModelProto, Graph, dict[str, Array]]:
     """The model of a node whose reader is taken away."""
     op, inputs, constants, attributes, outputs = NODES[name]
-    readers = {key: reader for key, reader in reading.READERS.items() if key != ("", op)}
-    monkeypatch.setattr(reading, "READERS", readers)
+    readers = {key: reader for key, reader in node_reading.READERS.items() if key != ("", op)}
+    monkeypatch.setattr(node_reading, "READERS", readers)
     results = [f"y{i}" for i in range(outputs)]
     proto = make_node(op, [*inputs, *constants], results, name="node", **attributes)
     types = {n: (str(a.dtype), a.shape) for n, a in inputs.items()}

@@ -9,7 +9,7 @@ import pytest
 from onnx.helper import make_node
 
 from tests.harness import onnx_model
-from tests.test_errors import DATA, EXAMPLE, MODEL, refused
+from tests.refusals import DATA, EXAMPLE, MODEL, refused
 from tinyc.compiler.cli import main
 from tinyc.compiler.graph import Array
 from tinyc.compiler.json_text import json_text

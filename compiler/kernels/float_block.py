@@ -14,13 +14,8 @@ from tinyc.compiler.ops.clamp import Clamp
 from tinyc.compiler.ops.kernel import Microkernel
 from tinyc.targets import Target
 from tinyc.targets.intrinsics import arm_vfp_stored
-from tinyc.targets.intrinsics.arm_vfp import (
-    MOST_PIXELS,
-    FloatBlock,
-    fits,
-    float_block,
-    packed_stream,
-)
+from tinyc.targets.intrinsics.arm_vfp import float_block, packed_stream
+from tinyc.targets.intrinsics.arm_vfp_assembly import MOST_PIXELS, FloatBlock, fits
 from tinyc.targets.intrinsics.arm_vfp_stored import FLOAT16, FLOAT32, is_whole
 
 UNROLLS = (8, 4, 16)  # steps of a turn; the first is the rule

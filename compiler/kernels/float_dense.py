@@ -10,7 +10,7 @@ from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import Call
 from tinyc.targets import Target
-from tinyc.targets.intrinsics.arm_vfp import is_simple
+from tinyc.targets.intrinsics.arm_vfp_clamps import is_simple
 
 CHANNELS = (8, 4, 12)  # of a block; the first is the rule
 

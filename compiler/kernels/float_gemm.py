@@ -20,7 +20,7 @@ from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import Call
 from tinyc.compiler.ops.residual import first_stage
 from tinyc.targets import Target
-from tinyc.targets.intrinsics.arm_vfp import is_simple
+from tinyc.targets.intrinsics.arm_vfp_clamps import is_simple
 
 SHAPES = ((4, 4), (5, 4), (3, 4), (4, 5), (6, 3), (2, 8))  # pixels x channels
 

@@ -21,7 +21,8 @@ from tinyc.compiler.ops.op import Call
 from tinyc.compiler.ops.residual import first_stage
 from tinyc.targets import Target
 from tinyc.targets.intrinsics import arm_vfp
-from tinyc.targets.intrinsics.arm_vfp import FloatBlock, packed_stream
+from tinyc.targets.intrinsics.arm_vfp import packed_stream
+from tinyc.targets.intrinsics.arm_vfp_assembly import FloatBlock
 from tinyc.targets.intrinsics.float_winograd import (
     BIASED,
     PRODUCTS,

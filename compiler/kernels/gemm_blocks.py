@@ -12,7 +12,7 @@ import numpy as np
 
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.graph import EIGHT_BITS, FOUR_BITS, DType
-from tinyc.compiler.kernels.block_cuts import block_pixels, first_channels, widest
+from tinyc.compiler.kernels.block_cuts import block_pixels, first_channels, in_turn, widest
 from tinyc.compiler.kernels.block_windows import Windows, windows_of
 from tinyc.compiler.kernels.gemm_conv import suits_assembly
 from tinyc.compiler.kernels.residual_sum import ResidualSum, residual_sum
@@ -235,17 +235,7 @@ def _image(blocks: Blocks, begin: Any, end: Any) -> list[Any]:
 
 def _run(blocks: Blocks, oy: Any, first: Any, count: Any) -> list[Any]:
     """`count` neighbouring pixels, the widest blocks first."""
-    lines, done = [], loops.const(0)
-    for pixels in blocks.functions:
-        turns = loops.quotient(count - done, pixels)
-        at = first + done
-
-        def one(p: Any, pixels: int = pixels, at: Any = at) -> list[Any]:
-            return _block(blocks, oy, at + p * pixels, pixels)
-
-        lines.append(loops.loop("p", turns, one))
-        done = done + turns * pixels
-    return lines
+    return in_turn(blocks.functions, first, count, lambda ox, n: _block(blocks, oy, ox, n))
 
 
 def _block(blocks: Blocks, oy: Any, ox: Any, pixels: int) -> list[Any]:

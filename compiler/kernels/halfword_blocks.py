@@ -12,6 +12,7 @@ from typing import Any
 
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.kernels import halfword_streams
+from tinyc.compiler.kernels.block_cuts import in_turn
 from tinyc.compiler.kernels.gather import gather_window
 from tinyc.compiler.kernels.halfword_streams import (
     Copied,
@@ -161,17 +162,7 @@ def _image(blocks: Blocks, begin: Any, end: Any) -> list[Any]:
 
 def _run(blocks: Blocks, oy: Any, first: Any, count: Any) -> list[Any]:
     """`count` neighbouring pixels, the widest blocks first."""
-    lines, done = [], loops.const(0)
-    for pixels in blocks.functions:
-        turns = loops.quotient(count - done, pixels)
-        at = first + done
-
-        def one(p: Any, pixels: int = pixels, at: Any = at) -> list[Any]:
-            return _pixel_block(blocks, oy, at + p * pixels, pixels)
-
-        lines.append(loops.loop("p", turns, one))
-        done = done + turns * pixels
-    return lines
+    return in_turn(blocks.functions, first, count, lambda ox, n: _pixel_block(blocks, oy, ox, n))
 
 
 def _pixel_block(blocks: Blocks, oy: Any, ox: Any, pixels: int) -> list[Any]:

@@ -7,8 +7,9 @@ import numpy as np
 import onnx
 
 from tinyc.compiler.graph import DType, Tensor
-from tinyc.compiler.onnx_import.building import Builder, onnx_element_type
+from tinyc.compiler.onnx_import.building import Builder
 from tinyc.compiler.onnx_import.casting import cast
+from tinyc.compiler.onnx_import.element_types import onnx_element_type
 from tinyc.compiler.onnx_import.model_node import ModelNode
 from tinyc.compiler.ops.cast import CastAttrs
 from tinyc.compiler.ops.clamp import Clamp

@@ -5,12 +5,10 @@ from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array, DType, Node, QParams, Shape, Tensor, constant, elements
 from tinyc.compiler.onnx_import.blocks import Blocks
-from tinyc.compiler.onnx_import.foreign import guarded
 from tinyc.compiler.onnx_import.loading import MOST_ELEMENTS
 from tinyc.compiler.onnx_import.model_node import ModelNode
 from tinyc.compiler.onnx_import.values import Beside, TensorList, Value, numbered
@@ -292,44 +290,3 @@ def _evaluate(op: str, x: Tensor, output: Tensor, attrs: object) -> Array:
     assert x.data is not None, f"'{x.name}' is no constant"
     call = Call(Node(op, op, (x.name,), (output.name,), attrs), (x,), (output,))
     return OPS[op].reference(call, (x.data,))[0]
-
-
-def element_type(dtype: "np.dtype[np.generic]", where: str) -> DType:
-    """The DType of a NumPy type.
-
-    Raises CompileError("unsupported-type").
-    """
-    try:
-        return DType(dtype.name)
-    except ValueError as error:
-        raise CompileError(
-            "unsupported-type", f"the element type {dtype.name} is not supported", where
-        ) from error
-
-
-def onnx_element_type(number: int, where: str) -> DType:
-    """The DType of an ONNX element type.
-
-    Raises CompileError("unsupported-type").
-    """
-    dtype = guarded(
-        lambda: np.dtype(onnx.helper.tensor_dtype_to_np_dtype(number)),
-        "unsupported-type",
-        f"the element type {number} is unknown",
-        where,
-    )
-    return element_type(dtype, where)
-
-
-def positive_axis(node: ModelNode, axis: int, rank: int) -> int:
-    """`axis` counted from the front."""
-    if not -rank <= axis < rank:
-        node.malformed(f"the axis {axis} is out of range for {rank} dimensions")
-    return axis % rank if rank else 0
-
-
-def positive_axes(node: ModelNode, axes: tuple[int, ...], rank: int) -> tuple[int, ...]:
-    found = tuple(positive_axis(node, axis, rank) for axis in axes)
-    if len(set(found)) != len(found):
-        node.malformed(f"an axis stands twice in {list(axes)}")
-    return found

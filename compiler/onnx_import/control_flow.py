@@ -6,7 +6,9 @@ import numpy as np
 import onnx
 
 from tinyc.compiler.graph import DType, Shape, Tensor
-from tinyc.compiler.onnx_import.building import Builder, onnx_element_type, positive_axis
+from tinyc.compiler.onnx_import.axes import positive_axis
+from tinyc.compiler.onnx_import.building import Builder
+from tinyc.compiler.onnx_import.element_types import onnx_element_type
 from tinyc.compiler.onnx_import.model_node import ModelNode
 from tinyc.compiler.onnx_import.movement import joined
 from tinyc.compiler.onnx_import.values import TensorList, Value

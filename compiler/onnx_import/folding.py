@@ -9,7 +9,8 @@ from onnx.reference import ReferenceEvaluator
 
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array, Shape, Tensor
-from tinyc.compiler.onnx_import.building import Builder, onnx_element_type
+from tinyc.compiler.onnx_import.building import Builder
+from tinyc.compiler.onnx_import.element_types import onnx_element_type
 from tinyc.compiler.onnx_import.foreign import guarded
 from tinyc.compiler.onnx_import.model_node import ModelNode, tensor_array
 from tinyc.compiler.onnx_import.operators import FOLDABLE

@@ -7,7 +7,8 @@ import numpy as np
 
 from tinyc.compiler.graph import DType, Tensor
 from tinyc.compiler.onnx_import.arguments import constant_values
-from tinyc.compiler.onnx_import.building import Builder, positive_axis
+from tinyc.compiler.onnx_import.axes import positive_axis
+from tinyc.compiler.onnx_import.building import Builder
 from tinyc.compiler.onnx_import.model_node import ModelNode
 from tinyc.compiler.onnx_import.movement import taken
 from tinyc.compiler.onnx_import.shapes import reshape

@@ -6,7 +6,7 @@ import onnx
 
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import DType, Shape, Tensor
-from tinyc.compiler.onnx_import.building import onnx_element_type
+from tinyc.compiler.onnx_import.element_types import onnx_element_type
 
 
 def read_inputs(

@@ -7,7 +7,8 @@ import onnx
 from onnx.reference import ReferenceEvaluator
 
 from tinyc.compiler.graph import EIGHT_BITS, Array, DType, QParams, Tensor
-from tinyc.compiler.onnx_import.building import Builder, positive_axis
+from tinyc.compiler.onnx_import.axes import positive_axis
+from tinyc.compiler.onnx_import.building import Builder
 from tinyc.compiler.onnx_import.foreign import guarded
 from tinyc.compiler.onnx_import.linear import matrix_product
 from tinyc.compiler.onnx_import.model_node import ModelNode

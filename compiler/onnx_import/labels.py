@@ -1,7 +1,8 @@
 """LabelEncoder and ZipMap of ai.onnx.ml: what classes are called."""
 
 from tinyc.compiler.graph import DType, Tensor
-from tinyc.compiler.onnx_import.building import Builder, element_type
+from tinyc.compiler.onnx_import.building import Builder
+from tinyc.compiler.onnx_import.element_types import element_type
 from tinyc.compiler.onnx_import.model_node import ModelNode, tensor_array
 from tinyc.compiler.ops.look_up import LookUpAttrs
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from tinyc.compiler.graph import DType, QParams, Tensor
 from tinyc.compiler.onnx_import.arguments import constant_integers, constant_real, constant_shape
-from tinyc.compiler.onnx_import.building import Builder, positive_axes, positive_axis
+from tinyc.compiler.onnx_import.axes import positive_axes, positive_axis
+from tinyc.compiler.onnx_import.building import Builder
 from tinyc.compiler.onnx_import.model_node import ModelNode
 from tinyc.compiler.onnx_import.shapes import reshape
 from tinyc.compiler.ops.concat import ConcatAttrs

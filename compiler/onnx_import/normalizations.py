@@ -5,7 +5,8 @@ import math
 import numpy as np
 
 from tinyc.compiler.graph import Shape, Tensor
-from tinyc.compiler.onnx_import.building import Builder, positive_axes, positive_axis
+from tinyc.compiler.onnx_import.axes import positive_axes, positive_axis
+from tinyc.compiler.onnx_import.building import Builder
 from tinyc.compiler.onnx_import.model_node import ModelNode
 from tinyc.compiler.ops.local_response import LocalResponseAttrs
 from tinyc.compiler.ops.normalize import NormalizeAttrs

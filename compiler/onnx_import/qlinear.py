@@ -6,7 +6,8 @@ import numpy as np
 
 from tinyc.compiler.graph import DType, QParams, Tensor, elements
 from tinyc.compiler.onnx_import.arithmetic import choice
-from tinyc.compiler.onnx_import.building import Builder, positive_axis
+from tinyc.compiler.onnx_import.axes import positive_axis
+from tinyc.compiler.onnx_import.building import Builder
 from tinyc.compiler.onnx_import.linear import general_product, matrix_product
 from tinyc.compiler.onnx_import.model_node import ModelNode
 from tinyc.compiler.onnx_import.movement import concatenation

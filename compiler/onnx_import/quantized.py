@@ -7,7 +7,9 @@ import numpy as np
 
 from tinyc.compiler.graph import EIGHT_BITS, FOUR_BITS, DType, QParams, Tensor
 from tinyc.compiler.onnx_import.arguments import constant_values
-from tinyc.compiler.onnx_import.building import Builder, onnx_element_type, positive_axis
+from tinyc.compiler.onnx_import.axes import positive_axis
+from tinyc.compiler.onnx_import.building import Builder
+from tinyc.compiler.onnx_import.element_types import onnx_element_type
 from tinyc.compiler.onnx_import.model_node import ModelNode
 from tinyc.compiler.onnx_import.spelled_quantization import (
     spelled_dequantize,

@@ -7,7 +7,8 @@ import numpy as np
 
 from tinyc.compiler.graph import DType, Shape, Tensor, elements
 from tinyc.compiler.onnx_import.arguments import axes_of, constant_integers
-from tinyc.compiler.onnx_import.building import Builder, positive_axes, positive_axis
+from tinyc.compiler.onnx_import.axes import positive_axes, positive_axis
+from tinyc.compiler.onnx_import.building import Builder
 from tinyc.compiler.onnx_import.model_node import ModelNode
 from tinyc.compiler.ops.arg_reduce import ArgReduceAttrs, HardmaxAttrs
 from tinyc.compiler.ops.cumulate import CumulateAttrs

@@ -10,7 +10,8 @@ import onnx
 
 from tinyc.compiler.graph import Array, DType, Shape, Tensor, elements
 from tinyc.compiler.lower import body_lines
-from tinyc.compiler.onnx_import.building import Builder, onnx_element_type
+from tinyc.compiler.onnx_import.building import Builder
+from tinyc.compiler.onnx_import.element_types import onnx_element_type
 from tinyc.compiler.onnx_import.foreign import guarded
 from tinyc.compiler.onnx_import.model_node import ModelNode
 from tinyc.compiler.onnx_import.single_node import single_node_model

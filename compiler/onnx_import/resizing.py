@@ -7,7 +7,8 @@ import numpy as np
 
 from tinyc.compiler.graph import Array, DType, Tensor
 from tinyc.compiler.onnx_import.arguments import constant_integers, constant_values
-from tinyc.compiler.onnx_import.building import Builder, positive_axes
+from tinyc.compiler.onnx_import.axes import positive_axes
+from tinyc.compiler.onnx_import.building import Builder
 from tinyc.compiler.onnx_import.model_node import ModelNode
 from tinyc.compiler.ops.cast import CastAttrs
 from tinyc.compiler.ops.resampling import AxisScale, Coordinates, Mode, Rounding, Sampling

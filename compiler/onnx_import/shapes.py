@@ -6,7 +6,8 @@ import numpy as np
 
 from tinyc.compiler.graph import DType, Shape, Tensor, elements
 from tinyc.compiler.onnx_import.arguments import axes_of, constant_shape
-from tinyc.compiler.onnx_import.building import Builder, positive_axes
+from tinyc.compiler.onnx_import.axes import positive_axes
+from tinyc.compiler.onnx_import.building import Builder
 from tinyc.compiler.onnx_import.model_node import ModelNode
 from tinyc.compiler.onnx_import.values import TensorList
 from tinyc.compiler.ops.reshape import ReshapeAttrs

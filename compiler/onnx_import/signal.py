@@ -2,7 +2,8 @@
 
 from tinyc.compiler.graph import Tensor
 from tinyc.compiler.onnx_import.arguments import constant_integer
-from tinyc.compiler.onnx_import.building import Builder, positive_axis
+from tinyc.compiler.onnx_import.axes import positive_axis
+from tinyc.compiler.onnx_import.building import Builder
 from tinyc.compiler.onnx_import.model_node import ModelNode
 from tinyc.compiler.ops.fourier_plan import FourierAttrs
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinyc.compiler.graph import DType, Shape, Tensor
+from tinyc.compiler.onnx_import.axes import positive_axis
 from tinyc.compiler.onnx_import.blocks import Blocks, blocks_of
-from tinyc.compiler.onnx_import.building import Builder, positive_axis
+from tinyc.compiler.onnx_import.building import Builder
 from tinyc.compiler.onnx_import.model_node import ModelNode
 from tinyc.compiler.ops.cast import CastAttrs
 from tinyc.compiler.ops.clamp import Clamp

@@ -2,6 +2,7 @@
 
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.ops.arg_reduce import ARG_REDUCE, HARDMAX
+from tinyc.compiler.ops.arg_window import ARG_WINDOW
 from tinyc.compiler.ops.bit_cast import BIT_CAST
 from tinyc.compiler.ops.block_dense import BLOCK_DENSE
 from tinyc.compiler.ops.cast import CAST
@@ -38,7 +39,7 @@ from tinyc.compiler.ops.pooling import AVERAGE_POOL, MAX_POOL
 from tinyc.compiler.ops.quantize import DEQUANTIZE, QUANTIZE
 from tinyc.compiler.ops.recurrent import RECURRENT
 from tinyc.compiler.ops.reduce import REDUCE
-from tinyc.compiler.ops.reduce_window import ARG_WINDOW, REDUCE_WINDOW
+from tinyc.compiler.ops.reduce_window import REDUCE_WINDOW
 from tinyc.compiler.ops.reshape import RESHAPE
 from tinyc.compiler.ops.resize import RESIZE
 from tinyc.compiler.ops.roi_align import ROI_ALIGN

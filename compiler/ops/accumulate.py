@@ -8,6 +8,7 @@ channel is multiplied by, or as float16.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -186,6 +187,13 @@ def output_extent(
 ) -> int:
     """Outputs of a window that moves over `size` elements with padding."""
     return (size + before + after - (kernel - 1) * dilation - 1) // stride + 1
+
+
+def plane_outputs(plane: tuple[int, int], kernel: tuple[int, int], attrs: Any) -> tuple[int, int]:
+    """Height and width of what a window gives; `attrs` has strides, dilations and pads."""
+    (h, w), (kh, kw), (sh, sw), (dh, dw) = plane, kernel, attrs.strides, attrs.dilations
+    top, left, bottom, right = attrs.pads
+    return output_extent(h, kh, sh, dh, top, bottom), output_extent(w, kw, sw, dw, left, right)
 
 
 def window_slices(offset: int, stride: int, extent: int, outputs: int) -> tuple[slice, slice]:

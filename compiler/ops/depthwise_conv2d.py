@@ -22,8 +22,8 @@ from tinyc.compiler.kernels import (
 from tinyc.compiler.ops.accumulate import (
     can_quantize,
     factors,
-    output_extent,
     output_of,
+    plane_outputs,
     result_type,
     window_slices,
 )
@@ -52,9 +52,7 @@ class DepthwiseConv2DAttrs:
 
 def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
     (n, h, w, _), (kh, kw, channels) = inputs[0].shape, inputs[1].shape
-    top, left, bottom, right = attrs.pads
-    oh = output_extent(h, kh, attrs.strides[0], attrs.dilations[0], top, bottom)
-    ow = output_extent(w, kw, attrs.strides[1], attrs.dilations[1], left, right)
+    oh, ow = plane_outputs((h, w), (kh, kw), attrs)
     return (((n, oh, ow, channels), result_type(inputs[0], "Conv")),)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from tinyc.compiler.graph import EIGHT_BITS, SIXTEEN_BITS, Array, DType, Tensor
 from tinyc.compiler.kernels import pool, pool_words, running_pool
-from tinyc.compiler.ops.accumulate import output_extent, sums_fit, window_slices
+from tinyc.compiler.ops.accumulate import plane_outputs, sums_fit, window_slices
 from tinyc.compiler.ops.averaging import average_requantization
 from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp, stored_bounds
 from tinyc.compiler.ops.element_types import check_type
@@ -47,10 +47,7 @@ def infer_max(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
 
 def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
     n, h, w, c = inputs[0].shape
-    top, left, bottom, right = attrs.pads
-    (kh, kw), (sh, sw), (dh, dw) = attrs.kernel, attrs.strides, attrs.dilations
-    oh = output_extent(h, kh, sh, dh, top, bottom)
-    ow = output_extent(w, kw, sw, dw, left, right)
+    oh, ow = plane_outputs((h, w), attrs.kernel, attrs)
     return (((n, oh, ow, c), inputs[0].dtype),)
 
 

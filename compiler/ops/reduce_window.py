@@ -1,7 +1,5 @@
-"""Pools of any rank and layout: a window moves over every axis, one value for each place.
-
-ReduceWindow  max, average, or lp: (sum |x|^p)^(1/p)
-ArgWindow     where the (first) maximum lies in the tensor that the model has, int64
+"""Pools of any rank and layout: a window moves over every axis, one value for each place: the
+maximum, the average, or lp: (sum |x|^p)^(1/p).
 
 Axes without a window have a kernel of 1. MaxPool2D and AveragePool2D are faster where they suit.
 """
@@ -68,10 +66,6 @@ def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
     return ((output_shape(x.shape, attrs), x.dtype),)
 
 
-def infer_places(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
-    return ((output_shape(inputs[0].shape, attrs), DType.INT64),)
-
-
 def output_shape(shape: Shape, a: ReduceWindowAttrs) -> Shape:
     return tuple(
         output_extent(n, k, s, d, before, after + excess)
@@ -81,7 +75,7 @@ def output_shape(shape: Shape, a: ReduceWindowAttrs) -> Shape:
     )
 
 
-def _axes(call: Call) -> list[Axis]:
+def window_axes(call: Call) -> list[Axis]:
     a = call.attrs
     return [
         Axis(n, o, k, s, d, before)
@@ -96,12 +90,12 @@ def _excludes(call: Call) -> bool:
     """Whether windows at the borders are divided by fewer cells."""
     if call.attrs.include_pad:
         return any(call.attrs.excess)
-    return not all(axis.is_inside for axis in _axes(call))
+    return not all(axis.is_inside for axis in window_axes(call))
 
 
 def _divisors(call: Call) -> Array:
     """Over how many cells each output is an average."""
-    a, axes = call.attrs, _axes(call)
+    a, axes = call.attrs, window_axes(call)
     counts = np.ones(call.output.shape, np.int64)
     for number, axis in enumerate(axes):
         first = np.arange(axis.outputs)[:, None] * axis.stride - axis.before
@@ -117,7 +111,7 @@ def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
     if a.kind == "max":
         lowest = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
         best = np.full(y.shape, lowest, x.dtype)
-        for _, outputs, inputs in cell_slices(_axes(call)):
+        for _, outputs, inputs in cell_slices(window_axes(call)):
             best[tuple(outputs)] = np.maximum(best[tuple(outputs)], x[tuple(inputs)])
         return (best,)
     zero = call.inputs[0].quant.zero_point[0] if call.inputs[0].quant else 0
@@ -125,7 +119,7 @@ def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
     if a.kind == "lp":
         values = np.abs(values) ** a.p
     total = np.zeros(y.shape, np.float64)
-    for _, outputs, inputs in cell_slices(_axes(call)):
+    for _, outputs, inputs in cell_slices(window_axes(call)):
         total[tuple(outputs)] += values[tuple(inputs)]
     if a.kind == "lp":
         return ((total ** (1 / a.p)).astype(y.dtype.value),)
@@ -137,22 +131,6 @@ def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
     chosen = Requantization(to.multipliers[each], None if to.shifts is None else to.shifts[each])
     steps = requantize(total.astype(np.int64), chosen, y.quant.zero_point[0], *y.dtype.limits)
     return (steps.astype(y.dtype.value),)
-
-
-def reference_places(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
-    (x,) = arrays
-    axes = _axes(call)
-    best = np.full(call.output.shape, -np.inf)
-    found = np.full(call.output.shape, -1, np.int64)
-    grid = np.indices(x.shape)
-    where = sum(index * step for index, step in zip(grid, call.attrs.steps, strict=True))
-    for _, outputs, inputs in cell_slices(axes):
-        to, at = tuple(outputs), tuple(inputs)
-        values = x[at].astype(np.float64)
-        better = (values > best[to]) | (found[to] < 0)
-        best[to] = np.where(better, values, best[to])
-        found[to] = np.where(better, np.asarray(where)[at], found[to])
-    return (found,)
 
 
 def _scale(call: Call) -> Requantization:
@@ -175,7 +153,7 @@ def can_quantize(call: Call) -> bool:
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     if call.attrs.kind == "max":
         return _maximum(call)
-    (x,), y, a, axes = call.inputs, call.output, call.attrs, _axes(call)
+    (x,), y, a, axes = call.inputs, call.output, call.attrs, window_axes(call)
     source, result = loops.buffer("x", x.elements, x.dtype), loops.buffer("y", y.elements, y.dtype)
     wide = "int32" if call.quantized else "float32"
     total = loops.local("total", wide)
@@ -230,7 +208,7 @@ def _root(value: Any, p: int) -> Any:
 def _count(call: Call, at: Sequence[Any]) -> Any:
     """The divisor of one output: for each axis the cells of its window that count."""
     count: Any = loops.const(1)
-    for number, (axis, o) in enumerate(zip(_axes(call), at, strict=True)):
+    for number, (axis, o) in enumerate(zip(window_axes(call), at, strict=True)):
         a, first = call.attrs, o * axis.stride - axis.before
         if a.include_pad:
             exact = a.excess[number] == 0
@@ -256,7 +234,7 @@ def _count(call: Call, at: Sequence[Any]) -> Any:
 
 
 def _maximum(call: Call) -> Kernel:
-    (x,), y, axes = call.inputs, call.output, _axes(call)
+    (x,), y, axes = call.inputs, call.output, window_axes(call)
     source, result = loops.buffer("x", x.elements, x.dtype), loops.buffer("y", y.elements, y.dtype)
     lowest = -math.inf if x.dtype.is_float else 0 if x.dtype == DType.BOOL else x.dtype.limits[0]
     best = loops.local("best", x.dtype)
@@ -277,31 +255,4 @@ def _maximum(call: Call) -> Kernel:
     return Kernel("max_pool", function, float_code=x.dtype.is_float)
 
 
-def kernel_places(call: Call, target: Target, schedule: Schedule) -> Kernel:
-    (x,), y, axes = call.inputs, call.output, _axes(call)
-    source, result = loops.buffer("x", x.elements, x.dtype), loops.buffer("y", y.elements, y.dtype)
-    best, place = loops.local("best", x.dtype), loops.local("place")
-
-    def take(places: list[Any], inputs: list[Any]) -> list[Any]:
-        value = loops.load(source, flat(inputs, x.shape))
-        better = (loops.load(place, 0) < 0).astype("bool") | (value > loops.load(best, 0))
-        where: Any = loops.const(0)
-        for index, step in zip(inputs, call.attrs.steps, strict=True):
-            where = where + index * step
-        return [loops.when(better, [loops.store(best, 0, value), loops.store(place, 0, where)])]
-
-    def one(at: list[Any]) -> list[Any]:
-        return [
-            *loops.declare(best, place),
-            loops.store(best, 0, loops.const(0, x.dtype)),
-            loops.store(place, 0, loops.const(-1)),
-            *cells(axes, at, take),
-            loops.store(result, flat(at, y.shape), loops.load(place, 0)),
-        ]
-
-    function = loops.function([source, result], over(y.shape, one))
-    return Kernel("max_pool_places", function, float_code=x.dtype.is_float)
-
-
 REDUCE_WINDOW = Op("ReduceWindow", infer, reference, kernel, quantize=can_quantize)
-ARG_WINDOW = Op("ArgWindow", infer_places, reference_places, kernel_places)

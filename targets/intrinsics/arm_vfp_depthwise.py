@@ -16,7 +16,7 @@ from tinyc.compiler.graph import Array, read_only
 from tinyc.compiler.ops.clamp import Clamp
 from tinyc.compiler.ops.kernel import Microkernel
 from tinyc.targets.intrinsics.arm_assembly import quoted
-from tinyc.targets.intrinsics.arm_vfp import clamped, clamped_text, high_bound, suffix
+from tinyc.targets.intrinsics.arm_vfp_clamps import clamped, clamped_text, high_bound, suffix
 
 PARAMETERS = (
     *("const float *x", "const float *stream", "float *y", "int32_t channels"),

@@ -21,7 +21,7 @@ import numpy as np
 from tinyc.compiler.graph import Array
 from tinyc.compiler.ops.clamp import Clamp
 from tinyc.compiler.ops.kernel import Microkernel
-from tinyc.targets.intrinsics.arm_vfp import suffix
+from tinyc.targets.intrinsics.arm_vfp_clamps import suffix
 
 PRODUCTS = 16
 BIASED = 5

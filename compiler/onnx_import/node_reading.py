@@ -1,0 +1,203 @@
+"""The nodes of a graph, or of the body of a node, into a `Builder`: by the table of readers,
+evaluated where all they read is constant, or by Relax."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import onnx
+
+from tinyc.compiler.errors import CompileError, unsupported_operators
+from tinyc.compiler.graph import Array, DType, Tensor, constant
+from tinyc.compiler.onnx_import import folding, relax_road
+from tinyc.compiler.onnx_import.building import Builder
+from tinyc.compiler.onnx_import.control_flow import CONTROL_FLOW
+from tinyc.compiler.onnx_import.element_types import element_type
+from tinyc.compiler.onnx_import.model_node import ModelNode, model_node, tensor_array
+from tinyc.compiler.onnx_import.node_order import names_read
+from tinyc.compiler.onnx_import.operators import FOLDABLE, READERS
+from tinyc.compiler.onnx_import.values import Value
+from tinyc.compiler.onnx_import.widening import read_typed
+
+Versions = Mapping[str, int]  # of the operators, by domain
+MOVE_TEXTS = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
+TAKE_TEXTS = (*MOVE_TEXTS, "ArrayFeatureExtractor", "LabelEncoder", "StringConcat", "ZipMap")
+TAKE_TEXTS_OF_RUN = (
+    "Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "SequenceAt",
+    "SequenceConstruct", "Slice", "Split", "Squeeze", "StringConcat", "StringNormalizer",
+    "Transpose", "Unsqueeze",
+)  # fmt: skip
+REFUSALS = ("unsupported-op", "unsupported-type")
+
+
+def live_nodes(graph: onnx.GraphProto, versions: Versions) -> tuple[ModelNode, ...]:
+    """The nodes that the outputs depend on, in the model's order."""
+    needed = {output.name for output in graph.output}
+    live = []
+    for index, proto in reversed(list(enumerate(graph.node))):
+        if needed.intersection(proto.output):
+            needed.update(names_read(proto))
+            live.append(model_node(proto, index, versions))
+    return tuple(reversed(live))
+
+
+def check_operators(nodes: Iterable[ModelNode], graph: onnx.GraphProto) -> None:
+    """Refuse the model when it has operators that nothing is known of: all of them at once."""
+    constants = {t.name for t in graph.initializer}
+    unknown = []
+    for node in nodes:
+        if folding.is_constant(node, constants):
+            constants.update(node.outputs)
+        elif not _is_known(node):
+            domain = f", domain {node.domain}" if node.domain else ""
+            unknown.append(f"node '{node.name}' ({node.op}{domain})")
+    if unknown:
+        raise unsupported_operators(unknown)
+
+
+def _is_known(node: ModelNode) -> bool:
+    """Whether it can be read, or evaluated if its inputs turn out to be constants."""
+    own = node.op in CONTROL_FLOW or node.op in FOLDABLE
+    known = (node.domain, node.op) in READERS or relax_road.reads(node)
+    return known or (own and not node.domain)
+
+
+def hold_initializers(build: Builder, graph: onnx.GraphProto, nodes: Iterable[ModelNode]) -> None:
+    used = {name for node in nodes for name in names_read(node.proto)}
+    used.update(o.name for o in graph.output)
+    for proto in graph.initializer:
+        if proto.name in used:
+            where = f"tensor '{proto.name}'"
+            data = tensor_array(proto, where)
+            if proto.data_type == onnx.TensorProto.STRING:
+                build.hold_texts(proto.name, data)
+                continue
+            data = _whole_bytes(build, proto.name, data)
+            dtype = element_type(data.dtype, where)
+            name = build.unused_name(proto.name) if build.prefix else proto.name
+            build.values[proto.name] = build.hold(constant(name, data, dtype)).name
+
+
+def read_node(build: Builder, node: ModelNode, versions: Versions) -> None:
+    if folding.is_constant(node, _constants(build, node)):
+        for value, data in zip(node.outputs, folding.evaluate(build, node), strict=False):
+            if data.dtype == object:
+                build.hold_texts(value, data)
+                continue
+            data = _whole_bytes(build, value, data)
+            dtype = element_type(data.dtype, node.where)
+            build.values[value] = build.constant(f"{value}/value", data, dtype).name
+        return
+    _check_texts(build, node)
+    if node.op in CONTROL_FLOW and not node.domain:
+        results = CONTROL_FLOW[node.op](build, node, partial(_read_body, build, versions))
+    else:
+        results = read_typed(build, node, _read_by_any_road)
+    for value, tensor in zip(node.outputs, results, strict=False):
+        if value:
+            if node.op in MOVE_TEXTS and isinstance(tensor, Tensor):
+                first = build.operand(node, 0).name
+                if first in build.beside.texts:
+                    build.beside.texts[tensor.name] = build.beside.texts[first]
+            build.bind(value, tensor)
+
+
+def _check_texts(build: Builder, node: ModelNode) -> None:
+    """Integers that stand for texts may be moved and looked up, not computed with; texts of the
+    run may be moved, and go through the operators that are made for them."""
+    tensors = [
+        tensor
+        for name in node.inputs
+        for tensor in build.beside.sequences.get(name, (build.values.get(name, ""),))
+    ]
+    of_run = [t for t in tensors if t and build.tensors[t].dtype == DType.TEXT]
+    if (of_run and node.op not in TAKE_TEXTS_OF_RUN) or (
+        node.op not in TAKE_TEXTS and any(t in build.beside.texts for t in tensors)
+    ):
+        node.refuse("computing with texts is not supported", "give numbers to the model")
+
+
+def _read_by_any_road(build: Builder, node: ModelNode) -> Value | tuple[Value, ...]:
+    """By the operator's reader; where it has none, or that refuses the node, by Relax."""
+    reader = READERS.get((node.domain, node.op))
+    if reader is None and relax_road.reads(node):
+        return relax_road.read_by_relax(build, node)
+    if reader is None:
+        node.refuse(
+            "its inputs are known at run time only, they must be constants",
+            "export the model with constant shapes and parameters",
+        )
+    try:
+        return reader(build, node)
+    except CompileError as refusal:
+        if refusal.code not in REFUSALS or not relax_road.reads(node):
+            raise
+        try:
+            return relax_road.read_by_relax(build, node)
+        except CompileError:
+            raise refusal from None
+
+
+def _whole_bytes(build: Builder, value: str, data: Array) -> Array:
+    """Constants of 2 or 4 bits as int8 or uint8; what they were is kept in `build.narrow`."""
+    bits = data.dtype.name.removeprefix("u").removeprefix("int")
+    if bits not in ("2", "4"):
+        return data
+    signed = data.dtype.name.startswith("int")
+    low = -(1 << int(bits) - 1) if signed else 0
+    build.narrow[value] = (low, low + (1 << int(bits)) - 1)
+    return np.asarray(data.astype(np.int8 if signed else np.uint8))
+
+
+def _read_body(
+    build: Builder,
+    versions: Versions,
+    graph: onnx.GraphProto,
+    prefix: str,
+    inputs: Sequence[Value],
+) -> tuple[Value, ...]:
+    """The outputs of a body of a node; it sees the values around it. See `control_flow`."""
+    around = build.values, build.beside.sequences, build.prefix
+    build.values, build.beside.sequences = dict(build.values), dict(build.beside.sequences)
+    build.prefix = prefix
+    for info, value in zip(graph.input, inputs, strict=False):
+        if isinstance(value, Tensor):
+            build.bound.add(value.name)
+            build.values[info.name] = value.name
+            build.beside.sequences.pop(info.name, None)
+        else:
+            build.bind(info.name, value)
+    nodes = tuple(replace(n, name=f"{prefix}{n.name}") for n in live_nodes(graph, versions))
+    check_operators(nodes, graph)
+    hold_initializers(build, graph, nodes)
+    for node in nodes:
+        read_node(build, node, versions)
+    missing = [
+        o.name for o in graph.output if o.name not in {**build.values, **build.beside.sequences}
+    ]
+    if missing:
+        raise CompileError("bad-model", "no node writes this output", f"output '{missing[0]}'")
+    for output in graph.output:  # each has texts of its own that its integers stand for
+        if build.values.get(output.name) in build.beside.texts:
+            raise CompileError(
+                "unsupported-op",
+                "a body that gives known texts is not supported",
+                f"output '{output.name}'",
+                "give numbers to the model",
+            )
+    outputs = tuple(build.value(o.name) for o in graph.output)
+    build.values, build.beside.sequences, build.prefix = around
+    return outputs
+
+
+def _constants(build: Builder, node: ModelNode) -> set[str]:
+    """The inputs of `node` that are constants, but for texts and integers that stand for some."""
+    tensors = {n: build.tensors[build.values[n]] for n in node.inputs if n in build.values}
+    return {
+        name
+        for name, tensor in tensors.items()
+        if tensor.data is not None
+        and tensor.dtype != DType.TEXT
+        and tensor.name not in build.beside.texts
+    }
