@@ -1,5 +1,4 @@
-"""Normalizations of stored integers: C equal to the meaning bit for bit, near onnxruntime, and the
-meaning within a hundredth of a step of exact real arithmetic before it is rounded."""
+"""Normalizations of stored integers: C equal to the meaning bit for bit, and near onnxruntime."""
 
 from pathlib import Path
 from typing import Any
@@ -84,17 +83,16 @@ def graph_of(case: str, folder: Path) -> Graph:
     return graph
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if "root" not in c])
+@pytest.mark.parametrize("case", CASES)
 def test_the_meaning_is_near_onnxruntimes(case: str, tmp_path: Path) -> None:
     graph = graph_of(case, tmp_path)
-    far, most = [], 0
-    for sample in samples_for(graph):
+    for number, sample in enumerate(samples_for(graph)):
+        if case == "mean and variance" and np.ptp(sample["x"]) == 0:
+            continue  # without an epsilon, rounding of floats is all that is divided there
         ours = run(graph, sample)["y"].astype(int)
-        distance = np.abs(ours - run_onnxruntime(CASES[case], sample)["y"].astype(int))
-        far.append((distance > 0).sum())
-        most = max(most, int(distance.max()))
-    print(case, far, sample["x"].size)
-    assert most <= 1
+        far = np.abs(ours - run_onnxruntime(CASES[case], sample)["y"].astype(int))
+        assert far.max() <= 1, f"sample {number}"
+        assert (far > 0).mean() <= 0.001 + 2 / far.size, f"sample {number}"
 
 
 @pytest.mark.parametrize("target", ["host", "cortex-m4"])

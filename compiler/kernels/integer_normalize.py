@@ -158,7 +158,7 @@ def _line(
         wide = wide * loops.const(1 << FRACTION, "int64") + loops.const(f.epsilon, "int64")
         offset = of(total) if centred else loops.const(n * zero)
         return [
-            *loops.declare(total, squares, both, slope, start),
+            *loops.declare(*([total] if centred else []), squares, both, slope, start),
             *([loops.store(total, 0, loops.const(0))] if centred else []),
             loops.store(squares, 0, loops.const(0)),
             *strided_nest(shape, gone[:1], starts[:1], add, "rstuvw"),
