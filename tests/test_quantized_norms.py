@@ -20,26 +20,35 @@ from tests.qdq import Q
 from tinyc.compiler.graph import Array, Graph
 from tinyc.compiler.interpreter import run
 
-U8 = Q(0.04, 120, "uint8")
+IN, U8 = Q(), Q(0.04, 120, "uint8")
 OUT = Q(0.03, -4)
 
 
 def norm(
-    op: str, shape: tuple[int, ...], parameters: tuple[tuple[int, ...], ...], q: Q = Q(),
-    out: Q = OUT, spread: float = 0.3, **attributes: Any,
+    op: str, shape: tuple[int, ...], parameters: tuple[tuple[int, ...], ...], q: Q = IN,
+    out: Q = OUT, spread: float = 0.3, stored: bool = False, **attributes: Any,
 ) -> onnx.ModelProto:  # fmt: skip
-    """Stored x -> Dequantize -> op with constants of these shapes -> Quantize -> y."""
+    """Stored x -> Dequantize -> op with constants of these shapes -> Quantize -> y.
+
+    stored  the constants are int32, and dequantized
+    """
     rng = np.random.default_rng(len(shape))
     constants: dict[str, Array] = {
         "x_scale": np.array(q.scale, np.float32), "x_zero": np.array(q.zero_point, q.dtype),
         "y_scale": np.array(out.scale, np.float32), "y_zero": np.array(out.zero_point, out.dtype),
     }  # fmt: skip
+    nodes = [make_node("DequantizeLinear", ["x", "x_scale", "x_zero"], ["a"])]
     for number, own in enumerate(parameters):
         values = rng.normal(1 - number, spread, own)
         constants[f"p{number}"] = values.astype(np.float32)
+        if stored:
+            constants[f"s{number}"] = np.rint(values * 2**16).astype(np.int32)
+            constants[f"p{number}_scale"] = np.array(2**-16, np.float32)
+            names = [f"s{number}", f"p{number}_scale"]
+            nodes.append(make_node("DequantizeLinear", names, [f"p{number}"]))
+            del constants[f"p{number}"]
     names = ["a", *(f"p{number}" for number in range(len(parameters)))]
-    nodes = [
-        make_node("DequantizeLinear", ["x", "x_scale", "x_zero"], ["a"]),
+    nodes += [
         make_node(op, names, ["b"], name="the_op", **attributes),
         make_node("QuantizeLinear", ["b", "y_scale", "y_zero"], ["y"]),
     ]
@@ -55,6 +64,7 @@ CASES = {
     "layer over two axes": norm(LAYER, (4, 5, 7), ((5, 7), (5, 7)), axis=1),
     "layer, uint8": norm(LAYER, (8, 33), ((33,), (33,)), U8, Q(0.05, 128, "uint8")),
     "layer, epsilon counts": norm(LAYER, (6, 24), ((24,), (24,)), Q(0.001, 5), epsilon=0.01),
+    "layer, stored factors": norm(LAYER, (4, 12), ((12,), (12,)), stored=True),
     "layer of two": norm(LAYER, (40, 2), ((2,), (2,))),
     "layer of one": norm(LAYER, (9, 1), ((1,), (1,))),
     "layer of 16384": norm(LAYER, (1, 16384), ((16384,), (16384,)), U8),

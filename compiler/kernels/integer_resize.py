@@ -113,9 +113,7 @@ def kernel(
             return [*line, *second_pass(outputs)]
         if number > last:
             to_y = flat(outputs, y.shape[: last + 1]) * inner
-            return sums(
-                list(counts), outputs, at, inner, lambda i, value: write(to_y + i, value)
-            )
+            return sums(list(counts), outputs, at, inner, lambda i, value: write(to_y + i, value))
 
         def one(o: Any) -> list[Any]:
             return nest(number + 1, [*outputs, o], at + first(number, o) * strides[number])

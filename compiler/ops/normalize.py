@@ -193,6 +193,4 @@ def _line(
     return line
 
 
-NORMALIZE = Op(
-    "Normalize", infer, reference, kernel, quantize=normalize_integer.can_quantize
-)
+NORMALIZE = Op("Normalize", infer, reference, kernel, quantize=normalize_integer.can_quantize)

@@ -9,8 +9,9 @@ For the n values of a line, with s = sum of x (n * zero point where no mean is t
 (x - mean) / deviation is (n * x - s) / sqrt(V), which t is in steps of 2^-f: at most sqrt(n).
 R is below the exact 1 / sqrt(V) by at most 2^-21 of it. Every element is then
 
-    y = clamp((floor(t * g / 2^16) + h) >> k),   g = round(scale * 2^(k + 16 - f) / scale_y),
-                                                 h = round((shift / scale_y + zero_y) * 2^k) + 2^(k-1)
+    y = clamp((floor(t * g / 2^16) + h) >> k),
+    g = round(scale * 2^(k + 16 - f) / scale_y),
+    h = round((shift / scale_y + zero_y) * 2^k) + 2^(k-1)
 
 g has 16 bits, so that a core without a long multiply gets the same integers from halves.
 """
@@ -108,7 +109,9 @@ def reference(call: Call, x: Array) -> Array:
         _row(int(v) * 2**FRACTION + f.epsilon, n, int(s), f.step_bits)
         for v, s in zip(spread.flat, offset.flat, strict=True)
     ]
-    slope, start = (np.array(part, object).reshape(offset.shape) for part in zip(*rows, strict=True))
+    slope, start = (
+        np.array(part, object).reshape(offset.shape) for part in zip(*rows, strict=True)
+    )
     t = (values * slope - start).astype(np.int64)
     steps = (t * _along(f.scale, call, 1) >> 16) + _along(f.shift, call, 2) >> f.bits
     return np.asarray(np.clip(steps, *stored_bounds(y, a.clamp)).astype(y.dtype.value))
