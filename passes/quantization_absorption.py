@@ -94,6 +94,8 @@ def stored_inputs(graph: Graph, node: Node) -> tuple[tuple[Tensor, ...], tuple[T
                 operand = _as_bytes(graph, operand)
                 new.append(operand)
             tensors.append(operand)
+        elif position > 0 and node.op == "Normalize" and graph.constant(name) is not None:
+            tensors.append(graph.tensors[name])  # scale and shift become whole numbers there
         elif graph.constant(name) is not None and graph.tensors[name].elements == 1:
             tensors.append(graph.tensors[name])  # a number: the operator decides
         elif graph.tensors[name].dtype == DType.BOOL:

@@ -28,6 +28,9 @@ void narrow16(const int32_t *a, const int32_t *m, const int32_t *z, int32_t *y, 
 void wide(const int32_t *a, const int32_t *m, const int32_t *r, int32_t *y, size_t n) {
   for (size_t i = 0; i < n; ++i) { y[i] = tinyc_requantize_wide(a[i], m[i], r[i], 0); }
 }
+void high(const int32_t *a, const int32_t *m, const int32_t *r, int32_t *y, size_t n) {
+  for (size_t i = 0; i < n; ++i) { y[i] = tinyc_requantize_high(a[i], m[i], r[i], 0); }
+}
 void wide_of_64(const int64_t *a, const int32_t *m, const int32_t *r, int32_t *y, size_t n) {
   for (size_t i = 0; i < n; ++i) { y[i] = tinyc_requantize_long(a[i], m[i], r[i], 0); }
 }
@@ -100,6 +103,9 @@ def test_the_wide_form_is_its_twin(library: ctypes.CDLL) -> None:
     twin = np.clip(requantize(acc, to, 0, -(2**62), 2**62), -SATURATED, SATURATED)
 
     np.testing.assert_array_equal(call(library, "wide", acc, to.multipliers, to.shifts), twin)
+    by_high_word = call(library, "high", acc, to.multipliers, np.maximum(to.shifts, 33))
+    shifted = to.shifts > 32
+    np.testing.assert_array_equal(by_high_word[shifted], twin[shifted])
 
 
 def test_multipliers_stand_for_their_scales() -> None:

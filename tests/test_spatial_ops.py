@@ -123,6 +123,9 @@ QUANTIZED: dict[str, tuple[Case, Q]] = {
     "linear, other scale": (resize((1, 2, 4, 5), None, ints(1, 2, 7, 3), mode="linear"), Q(0.0473, -9)),
     "cubic": (resize((1, 2, 4, 5), reals(1, 1, 2, 1.6), mode="cubic"), Q(0.06, 3)),
     "linear, 3 axes": (resize((1, 1, 3, 2, 4), reals(1, 1, 2, 4, 2), mode="linear"), Q(0.05, 3)),
+    "linear, channels last": (resize((1, 4, 5, 6), None, ints(1, 7, 9, 6), mode="linear"), Q(0.0473, -9)),
+    "linear, much smaller": (resize((1, 2, 11, 17), None, ints(1, 2, 4, 3), mode="linear"), Q(0.06, -128)),
+    "linear 1-D": (resize((1, 3, 7), None, ints(1, 3, 12), mode="linear"), Q(0.07, 127)),
 }  # fmt: skip
 
 

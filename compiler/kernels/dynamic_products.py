@@ -21,11 +21,12 @@ TINYC_SHARED_KERNEL void tinyc_find_range(const float *x, int32_t count, float *
   float low = 0.0f;
   float high = 0.0f;
   for (int32_t i = 0; i < count; ++i) {
-    low = fminf(low, x[i]);
-    high = fmaxf(high, x[i]);
+    low = (x[i] < low) ? x[i] : low;
+    high = (x[i] > high) ? x[i] : high;
   }
   range[0] = high > low ? (high - low) / 255.0f : 1.0f;
-  range[1] = rintf(fminf(fmaxf(0.0f - (low / range[0]), 0.0f), 255.0f));
+  const int32_t zero = tinyc_nearest(0.0f - (low / range[0]));
+  range[1] = (float)tinyc_min(tinyc_max(zero, 0), 255);
 }
 """,
 )
@@ -36,9 +37,10 @@ QUANTIZE = Microkernel(
 TINYC_SHARED_KERNEL void tinyc_quantize_by_range(
     const float *x, int32_t count, const float *range, float *stored) {
   uint8_t *const y = (uint8_t *)(void *)stored;
+  const int32_t zero = (int32_t)range[1];
   for (int32_t i = 0; i < count; ++i) {
-    const float value = rintf(x[i] / range[0]) + range[1];
-    y[i] = (uint8_t)fminf(fmaxf(value, 0.0f), 255.0f);
+    const int32_t value = tinyc_nearest(x[i] / range[0]) + zero;
+    y[i] = (uint8_t)tinyc_min(tinyc_max(value, 0), 255);
   }
 }
 """,

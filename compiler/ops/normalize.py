@@ -1,7 +1,8 @@
 """Normalize: y = (x - mean) / deviation * scale + shift, mean and deviation taken over some axes.
 
 One kernel reads x twice or three times and needs no memory beyond a few scalars: the mean first,
-then the squares of the differences from it, so that a large mean costs no digits.
+then the squares of the differences from it, so that a large mean costs no digits. Stored
+integers of 8 bits have a kernel of integers (`normalize_integer.py`).
 """
 
 import math
@@ -13,7 +14,8 @@ import numpy as np
 
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.graph import Array, Tensor
-from tinyc.compiler.ops import loops
+from tinyc.compiler.kernels import integer_normalize
+from tinyc.compiler.ops import loops, normalize_integer
 from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp, clamp_float
 from tinyc.compiler.ops.copying import broadcast_strides, dense_strides, strided_nest
 from tinyc.compiler.ops.element_types import FLOATS, check_same_type, check_type
@@ -59,6 +61,8 @@ def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
 
 
 def reference(call: Call, arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+    if call.quantized:
+        return (normalize_integer.reference(call, arrays[0]),)
     a, dtype = call.attrs, call.outputs[0].dtype.value
     x, *parameters = (array.astype(np.float64) for array in arrays)
     axes = {"axis": a.axes, "keepdims": True}
@@ -80,6 +84,8 @@ def _of_zero(attrs: NormalizeAttrs) -> float:
 
 
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
+    if call.quantized:
+        return integer_normalize.kernel(call, target, schedule)
     x, a = call.inputs[0], call.attrs
     names = ("x", "scale", "shift")[: len(call.inputs)]
     operands = [
@@ -187,4 +193,4 @@ def _line(
     return line
 
 
-NORMALIZE = Op("Normalize", infer, reference, kernel)
+NORMALIZE = Op("Normalize", infer, reference, kernel, quantize=normalize_integer.can_quantize)

@@ -1,6 +1,6 @@
 """From an accumulator to a stored value, in TensorIR: the twin of `fixed_point`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tinyc.compiler.graph import read_only
@@ -41,6 +41,15 @@ def requantizer(to: Requantization, target: Target) -> Requantizer:
             (Constant("multipliers", read_only(to.multipliers)),), "tinyc_requantize"
         )
     return _requantizer((Constant("multipliers", read_only(to.packed16)),), "tinyc_requantize16")
+
+
+def high_requantizer(to: Requantization, target: Target) -> Requantizer:
+    """The same where wide products have a high word to shift: r >= 33, on cores that have it."""
+    high = to.shifts is not None and not to.is_long and bool((to.shifts > 32).all())
+    found = requantizer(to, target)
+    if not high or "long-multiply" not in target.features:
+        return found
+    return replace(found, function="tinyc_requantize_high")
 
 
 def _requantizer(constants: tuple[Constant, ...], function: str) -> Requantizer:

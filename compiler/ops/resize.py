@@ -14,6 +14,7 @@ import numpy as np
 
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.graph import EIGHT_BITS, Array, DType, Tensor, read_only
+from tinyc.compiler.kernels import integer_resize
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.cells import flat
 from tinyc.compiler.ops.clamp import quantize_real
@@ -27,7 +28,7 @@ from tinyc.compiler.ops.fixed_point import (
 )
 from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import Call, Op, Type
-from tinyc.compiler.ops.requantize import requantizer
+from tinyc.compiler.ops.requantize import high_requantizer, requantizer
 from tinyc.compiler.ops.resampling import AxisScale, Sampling, Taps, taps_of, whole_weights
 from tinyc.targets import Target
 
@@ -156,6 +157,9 @@ def _error(call: Call) -> float:
 
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     (x,), y, taps = call.inputs, call.output, _taps(call)
+    if call.quantized and not is_choice(call.attrs) and integer_resize.suits(taps):
+        to = high_requantizer(_scale(call), target)
+        return integer_resize.kernel(call, taps, _tables(call, taps), to)
     source, result = loops.buffer("x", x.elements, x.dtype), loops.buffer("y", y.elements, y.dtype)
     summed = [n for n, axis in enumerate(taps) if axis is not None and not axis.is_choice]
     tables = _tables(call, taps)
