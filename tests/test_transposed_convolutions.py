@@ -11,9 +11,9 @@ from onnx.helper import make_node
 from tests.harness import HOST, onnx_model, random_inputs, read_model, run_c
 from tinyc.compiler.graph import DType, Graph
 from tinyc.compiler.interpreter import run
-from tinyc.compiler.ops.interleave import InterleaveAttrs
 from tinyc.passes import FLOAT_PASSES, INT8_PASSES, run_passes, transposed_convolutions
 from tinyc.passes.transposed_convolutions import split_transposed_convolutions
+from tinyc.targets import load_target
 
 Case = tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]  # x, weights, attributes
 CASES: dict[str, Case] = {
@@ -51,7 +51,10 @@ def model(floats: bool, stored: DType = DType.INT8) -> onnx.ModelProto:
     rng = np.random.default_rng(5)
     nodes, inputs, outputs = [], {}, {}
     values: dict[str, Any] = {"s": np.float32(0.05), "z": np.array(3, stored.value)}
-    values |= {"t": np.float32(0.3), "u": np.array(-3 if stored == DType.INT8 else 99, stored.value)}
+    values |= {
+        "t": np.float32(0.3),
+        "u": np.array(-3 if stored == DType.INT8 else 99, stored.value),
+    }
     low, high = stored.limits
     for number, (shape, kernel, attributes) in enumerate(CASES.values()):
         x, w, y, channels = f"x{number}", f"w{number}", f"y{number}", kernel[1]
@@ -89,12 +92,11 @@ def both(proto: onnx.ModelProto, folder: Path) -> tuple[Graph, Graph]:
 @pytest.fixture
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever it costs."""
-    monkeypatch.setattr(transposed_convolutions, "GAIN", dict.fromkeys((True, False), 1e9))
+    monkeypatch.setattr(transposed_convolutions, "gain", lambda target, floats: 1e9)
 
 
 @pytest.mark.usefixtures("always")
-@pytest.mark.parametrize("parts", [1, 4, 16])
-@pytest.mark.parametrize("target", ["host", "cortex-m4"])
+@pytest.mark.parametrize(("target", "parts"), [("host", 1), ("host", 16), ("cortex-m4", 4)])
 @pytest.mark.parametrize("kind", ["int8", "uint8", "float32"])
 def test_phases_compute_what_the_whole_does(
     kind: str, target: str, parts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -144,6 +146,11 @@ def test_what_would_not_pay_stays(kernel: Any, attributes: Any, tmp_path: Path) 
     assert "ConvTranspose" in ops and "Conv2D" not in ops
 
 
+def test_without_fast_convolutions_floats_stay() -> None:
+    assert transposed_convolutions.gain(load_target("cortex-m0plus"), True) == 0
+    assert transposed_convolutions.gain(load_target("cortex-m0plus"), False) > 1
+
+
 def test_an_exact_kernel_is_one_convolution(tmp_path: Path) -> None:
     graph = one((1, 16, 8, 8), (16, 8, 2, 2), tmp_path, strides=[2, 2])
 
@@ -173,11 +180,3 @@ def test_it_streams(tmp_path: Path) -> None:
     (computed,) = run_c(graph, [inputs], streams=[streamed])
 
     np.testing.assert_allclose(computed["y"], run(graph, inputs)["y"], rtol=1e-5, atol=1e-5)
-
-
-def test_phases_are_named_by_their_inputs() -> None:
-    attrs = InterleaveAttrs((2, 3), (2, 1), (0, 0), (4, 6))
-
-    assert [attrs.source(1, s) for s in range(3)] == [(1, 0), (1, 1), (1, 2)]
-
-
