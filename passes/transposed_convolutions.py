@@ -69,10 +69,10 @@ def split_transposed_convolutions(graph: Graph, target: Target) -> Graph:
 def gain(target: Target, floats: bool) -> float:
     """How many products of Conv2D take as long as one of ConvTranspose, about.
 
-    Measured (docs/kernels.md), cycles a product before and after: int8 3.6 to 5.8 and 1.1 to 1.8 on
-    Cortex-M4, 7.8 to 10.4 and 3.5 to 4.5 on Cortex-M0+, 4.7 to 5.8 and 3.4 to 5.3 on rv32imc; floats
-    4.2 to 5.2 and 2.8 to 3.8 on Cortex-M4, as many or more without an FPU. The copy takes less than
-    the loops around the sums of an output did.
+    Measured (docs/kernels.md), cycles a product before and after: int8 3.6 to 5.8 and 1.1 to 1.8
+    on Cortex-M4, 7.8 to 10.4 and 3.5 to 4.5 on Cortex-M0+, 4.7 to 5.8 and 3.4 to 5.3 on rv32imc;
+    floats 4.2 to 5.2 and 2.8 to 3.8 on Cortex-M4, as many or more without an FPU. The copy takes
+    less than the loops around the sums of an output did.
     """
     if floats:
         return 1.45 if "fpu" in target.features else 0.0
@@ -80,17 +80,20 @@ def gain(target: Target, floats: bool) -> float:
 
 
 def _split(graph: Graph, node: Node, target: Target) -> Graph | None:
-    if node.op != "ConvTranspose" or not _has_form(graph, node):
+    a = node.attrs
+    if node.op != "ConvTranspose" or not isinstance(a, ConvNDAttrs) or not _has_form(graph, node):
         return None
     x, w = (graph.tensors[name] for name in node.inputs[:2])
-    down, across = _cheapest(node.attrs, x, w)
+    if a.groups > 1:
+        return None
+    down, across = _cheapest(a, x, w)
     products = down.cost * across.cost * w.shape[0] * w.shape[3]
     if products > gain(target, x.quant is None) * x.shape[1] * x.shape[2] * w.elements:
         return None
     layers: list[Node] = []
     tensors: list[Tensor] = []
     for part in product(down.parts, across.parts):
-        layer, new = _convolution(graph, node, part, len(layers))
+        layer, new = _convolution(graph, node, part, Conv2DAttrs(clamp=a.clamp), len(layers))
         layers.append(layer)
         tensors += new
     known = {**graph.tensors, **{t.name: t for t in tensors}}
@@ -103,19 +106,13 @@ def _split(graph: Graph, node: Node, target: Target) -> Graph | None:
 
 
 def _has_form(graph: Graph, node: Node) -> bool:
-    """Two axes, one group, constant weights; of floats, or of 8 bits down to the result."""
+    """Two axes, constant weights; of floats, or of 8 bits down to the result."""
     x, w, *bias = (graph.tensors[name] for name in node.inputs)
     y = graph.tensors[node.output]
     floats = {x.dtype, w.dtype, y.dtype} == {DType.FLOAT32} and x.quant is None
     stored = x.quant is not None and y.quant is not None
     stored = stored and all(t.dtype in EIGHT_BITS for t in (x, w, y))
-    return (
-        isinstance(node.attrs, ConvNDAttrs)
-        and len(x.shape) == 4
-        and node.attrs.groups == 1
-        and (floats or stored)
-        and all(t.data is not None for t in (w, *bias))
-    )
+    return len(x.shape) == 4 and (floats or stored) and all(t.data is not None for t in (w, *bias))
 
 
 def _cheapest(a: ConvNDAttrs, x: Tensor, w: Tensor) -> tuple[_Axis, _Axis]:
@@ -161,7 +158,7 @@ def _part(
 
 
 def _convolution(
-    graph: Graph, node: Node, part: tuple[_Part, _Part], number: int
+    graph: Graph, node: Node, part: tuple[_Part, _Part], attrs: Conv2DAttrs, number: int
 ) -> tuple[Node, list[Tensor]]:
     """The Conv2D of some phases, and the tensors that it adds."""
     x, w, y = (graph.tensors[name] for name in (*node.inputs[:2], node.output))
@@ -178,7 +175,7 @@ def _convolution(
         op="Conv2D",
         inputs=(x.name, *(t.name for t in constants)),
         outputs=(mixed.name,),
-        attrs=Conv2DAttrs((1, 1), pads, clamp=node.attrs.clamp),
+        attrs=replace(attrs, pads=pads),
     )
     return layer, [*constants, mixed]
 

@@ -9,6 +9,7 @@ same bytes, which streams row by row.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ class InterleaveAttrs:
 
 
 def infer(inputs: tuple[Tensor, ...], attrs: Any) -> tuple[Type, ...]:
-    n, oh, ow, band = inputs[0].shape[0], *attrs.size, attrs.band
+    n, (oh, ow), band = inputs[0].shape[0], attrs.size, attrs.band
     return (((n, oh // band, band * ow, _channels(inputs[0], attrs)), inputs[0].dtype),)
 
 
@@ -89,21 +90,20 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     rows = row_range(call, windows(call) is not None)
     written = elements(y.shape[1:]) // oh
 
-    def phase(n: Any, q: Any, p: int) -> list[Any]:
+    def phase(n: Any, p: int, q: Any) -> list[Any]:
         down, which = divmod(top + p, sh)
         to = (n * oh + q * sh + p) * written
         return _row(call, sources, result, (n, q + down), which, to)
 
     def band(n: Any, q: Any) -> list[Any]:
-        return [line for p in range(sh) for line in phase(n, q, p)]
+        return [line for p in range(sh) for line in phase(n, p, q)]
 
     def image(n: Any) -> list[Any]:
         if a.band == sh:
             begin, end = rows.parameters or (loops.const(0), loops.const(oh // sh))
             return [loops.loop("q", end - begin, lambda q: band(n, q), begin)]
         return [  # the phases have different numbers of rows
-            loops.loop("q", -(-(oh - p) // sh), lambda q, p=p: phase(n, q, p))
-            for p in range(min(sh, oh))
+            loops.loop("q", -(-(oh - p) // sh), partial(phase, n, p)) for p in range(min(sh, oh))
         ]
 
     body = [loops.loop("n", y.shape[0], image)]
