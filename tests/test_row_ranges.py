@@ -13,6 +13,7 @@ from tinyc.compiler.ops.cast import CastAttrs
 from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp
 from tinyc.compiler.ops.concat import ConcatAttrs
 from tinyc.compiler.ops.elementwise import BinaryAttrs
+from tinyc.compiler.ops.interleave import InterleaveAttrs
 from tinyc.compiler.ops.op import ROW, Call, Window, call_of
 from tinyc.compiler.ops.pad import PadAttrs
 from tinyc.compiler.ops.slice import SliceAttrs
@@ -108,11 +109,17 @@ CASES: dict[str, tuple[Graph, tuple[Window | None, ...]]] = {
                   (1, 4, 3, 3)), (Window(before=-2),)),
     "slice, every second": (one("Slice", SliceAttrs((0, 1, 2, 4), (1, 2, -1, -2), (1, 3, 3, 2)),
                                 IMAGE, (Q1, Q1), (1, 3, 3, 2)), (Window(1, 2, -1),)),
+    "phases": (one("Interleave", InterleaveAttrs((2, 3), (1, 1), (0, 0), (14, 8)), (1, 7, 3, 12),
+                   (Q1, Q1), (1, 7, 16, 2)), (ROW,)),
+    "phases, cut": (one("Interleave", InterleaveAttrs((2, 3), (1, 1), (1, 2), (12, 7)),
+                        (1, 7, 3, 6), (None, None), (1, 6, 14, 1)), (Window(2),)),
 }  # fmt: skip
 WHOLE: dict[str, Graph] = {
     "edge above": one("Pad", PadAttrs(SIDES, "edge"), IMAGE, (Q1, Q1), (1, 10, 4, 6)),
     "from the bottom": one("Slice", SliceAttrs((0, 6, 0, 0), (1, -1, 1, 1), IMAGE), IMAGE,
                            (Q1, Q1)),
+    "phases of unequal heights": one("Interleave", InterleaveAttrs((2, 1), (1, 1), (0, 0), (13, 3)),
+                                     (1, 7, 3, 4), (Q1, Q1), (1, 13, 3, 2)),
     "two images": binary("Add", (2, 7, 3, 5), (2, 7, 3, 5)),
     "one row": binary("Add", (1, 1, 3, 5), (1, 1, 3, 5)),
     "no image": binary("Add", (7, 3, 5), (7, 3, 5)),

@@ -25,6 +25,7 @@ from tinyc.compiler.ops.gather import GATHER
 from tinyc.compiler.ops.grams import GRAMS
 from tinyc.compiler.ops.grid_sample import GRID_SAMPLE
 from tinyc.compiler.ops.input_rows import INPUT_ROWS
+from tinyc.compiler.ops.interleave import INTERLEAVE
 from tinyc.compiler.ops.keep import KEEP
 from tinyc.compiler.ops.kernel import Kernel
 from tinyc.compiler.ops.local_response import LOCAL_RESPONSE
@@ -97,6 +98,7 @@ OPS: dict[str, Op] = {
         EXPAND,
         GATHER,
         INPUT_ROWS,
+        INTERLEAVE,
         KEEP,
         LOCAL_RESPONSE,
         LOOK_UP,
