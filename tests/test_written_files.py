@@ -8,7 +8,7 @@ import pytest
 from onnx.helper import make_node
 
 from tests.harness import onnx_model
-from tests.refusals import MODEL, refused
+from tests.refusals import MODEL
 from tinyc.compiler.artifact import write_file
 from tinyc.compiler.cli import main
 from tinyc.quantization.writing import write_model

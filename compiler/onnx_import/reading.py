@@ -10,9 +10,8 @@ import onnx
 
 from tinyc.compiler.errors import CompileError, unsupported_operators
 from tinyc.compiler.graph import Array, DType, Graph, Node, Shape, Tensor, constant, verify
-from tinyc.compiler.names import short_names
 from tinyc.compiler.onnx_import import folding, relax_road
-from tinyc.compiler.onnx_import.building import KEEP_STORED, Builder, element_type
+from tinyc.compiler.onnx_import.building import Builder, element_type
 from tinyc.compiler.onnx_import.control_flow import CONTROL_FLOW
 from tinyc.compiler.onnx_import.functions import inline_functions, inlined_operator
 from tinyc.compiler.onnx_import.inputs import read_inputs
@@ -25,6 +24,7 @@ from tinyc.compiler.onnx_import.model_node import (
 )
 from tinyc.compiler.onnx_import.node_order import names_read
 from tinyc.compiler.onnx_import.operators import FOLDABLE, READERS
+from tinyc.compiler.onnx_import.remarks import remarks
 from tinyc.compiler.onnx_import.states import remembered, with_states, without_initializers
 from tinyc.compiler.onnx_import.values import Value
 from tinyc.compiler.onnx_import.widening import read_typed
@@ -75,7 +75,7 @@ def read_onnx(
         outputs,
         tuple(build.nodes),
         build.tensors,
-        (*notes, *build.notes, *_type_notes(build)),
+        (*notes, *build.notes, *remarks(build, model.graph)),
         {o: build.beside.texts[o] for o in outputs if o in build.beside.texts},
         inlined={n.name: inlined_operator(n.proto) for n in nodes if inlined_operator(n.proto)},
     )
@@ -189,20 +189,6 @@ def _check_texts(build: Builder, node: ModelNode) -> None:
         node.op not in TAKE_TEXTS and any(t in build.beside.texts for t in tensors)
     ):
         node.refuse("computing with texts is not supported", "give numbers to the model")
-
-
-def _type_notes(build: Builder) -> tuple[str, ...]:
-    """Doubles that are computed at run time are worth knowing of."""
-    slow = [n.name for n in build.nodes if _computes_doubles(build, n)]
-    if not slow:
-        return ()
-    return (f"double is slow on cores without a unit for it: {short_names(slow)}",)
-
-
-def _computes_doubles(build: Builder, node: Node) -> bool:
-    return node.op not in KEEP_STORED and any(
-        build.tensors[name].dtype == DType.FLOAT64 for name in (*node.inputs, *node.outputs)
-    )
 
 
 def _read_by_any_road(build: Builder, node: ModelNode) -> Value | tuple[Value, ...]:
