@@ -215,9 +215,10 @@ def write_files(folder: Path, files: Files) -> None:
         ) from error
 
 
-def write_file(path: Path, text: str) -> None:
+def write_file(path: Path, text: str | bytes) -> None:
     """Write a file whole or not at all, in a folder that is there.
 
+    A link is followed, and stays; so does a device, as /dev/null.
     Raises CompileError("cannot-write").
     """
     try:
@@ -225,7 +226,11 @@ def write_file(path: Path, text: str) -> None:
             raise FileNotFoundError(2, f"there is no folder '{path.parent}'")
         if path.is_dir():
             raise IsADirectoryError(21, "is a folder")
-        _write_whole(path.parent, {path.name: text})
+        if path.exists() and not path.is_file():
+            path.write_bytes(encoded(text))
+        else:
+            place = Path(os.path.realpath(path))
+            _write_whole(place.parent, {place.name: text})
     except OSError as error:
         raise CompileError(
             "cannot-write",
@@ -236,8 +241,12 @@ def write_file(path: Path, text: str) -> None:
 
 
 def _write_whole(folder: Path, files: Files) -> None:
-    """Files are complete in a folder beside `folder` before the first one moves into it."""
-    staged = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    """Files are complete in a folder of their own before the first one moves.
+
+    That lies in `folder`, which may be a disk of its own; beside it while there is none.
+    """
+    place = folder if folder.exists() else folder.parent
+    staged = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=place))
     try:
         for name, content in files.items():
             with open(staged / name, "wb") as file:

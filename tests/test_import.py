@@ -387,3 +387,31 @@ def test_one_scale_is_that_of_the_whole_whatever_axis_is_named(tmp_path: Path) -
     graph = read_model(model, tmp_path)
 
     assert graph.tensors["x"].quant == QParams((0.5,), (0,))
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        (("float32", (1, 5)), ["'y' is declared as [1, 5], and is [1, 4]"]),
+        (("float32", ("n", 4)), []),
+        (("int64", (4,)), [
+            "'y' is declared as int64, and is float32", "'y' is declared as [4], and is [1, 4]"
+        ]),
+    ],
+)  # fmt: skip
+def test_an_output_that_is_not_as_declared_is_said(
+    declared: tuple[str, tuple[int, ...]], said: list[str], tmp_path: Path
+) -> None:
+    model = onnx_model([node("Relu", ["x"], ["y"])], {"x": ("float32", (1, 4))}, {"y": declared})
+
+    assert list(read_model(model, tmp_path).notes) == said
+
+
+def test_weights_that_are_no_numbers_are_said(tmp_path: Path) -> None:
+    constants = {"w": np.array([[1, np.nan]], np.float32), "b": np.array([-np.inf, 1], np.float32)}
+    nodes = [node("MatMul", ["x", "w"], ["m"]), node("Add", ["m", "b"], ["y"])]
+    ends = {"x": ("float32", (1, 1))}, {"y": ("float32", (1, 2))}
+
+    notes = read_model(onnx_model(nodes, *ends, constants), tmp_path).notes
+
+    assert list(notes) == ["constants of the model hold NaN: w/weights"]

@@ -234,3 +234,26 @@ def test_an_input_whose_shape_is_not_said(capsys, tmp_path: Path) -> None:
     path, out = tmp_path / "m.onnx", tmp_path / "out"
     given = ["--input-shape", "x=2,3", "--target", "host", "-o", str(out)]
     assert main(["compile", str(path), *given]) == 0
+
+
+def test_an_opset_that_nobody_knows_yet(capsys, tmp_path: Path) -> None:
+    newest = onnx.defs.onnx_opset_version()
+    ends = {"x": ("float32", (4,))}, {"y": ("float32", (4,))}
+    model = onnx_model([make_node("Relu", ["x"], ["y"])], *ends, opset=newest + 1)
+
+    assert refused_model(capsys, model, tmp_path) == (
+        f"error[new-opset]: opset {newest + 1} is newer than {newest}, the last that is known\n"
+        "  --> file 'FOLDER/m.onnx'\n"
+        f"  help: export the model with opset {newest}, or install a newer onnx\n"
+    )
+
+
+def test_a_zero_point_of_another_type(capsys, tmp_path: Path) -> None:
+    nodes = [make_node("DequantizeLinear", ["x", "s", "z"], ["y"], name="d")]
+    constants = {"s": np.float32(0.5), "z": np.uint8(3)}
+    ends = {"x": ("int8", (4,))}, {"y": ("float32", (4,))}
+
+    assert refused_model(capsys, onnx_model(nodes, *ends, constants), tmp_path) == (
+        "error[bad-model]: its zero point is uint8, and what it dequantizes int8\n"
+        "  --> node 'd' (DequantizeLinear)\n"
+    )

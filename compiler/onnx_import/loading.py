@@ -26,7 +26,8 @@ TFLITE_MARK = b"TFL3"  # bytes 4 to 8 of every TensorFlow Lite file
 def load_model(path: Path) -> onnx.ModelProto:
     """Read, complete and check the model at `path`.
 
-    Raises CompileError: "not-onnx", "missing-file", "truncated-file", "bad-path", "bad-model".
+    Raises CompileError: "not-onnx", "missing-file", "truncated-file", "bad-path", "bad-model",
+    "new-opset", "old-opset".
     """
     model = _parse(path)
     for tensor in _stored_tensors(model.graph):
@@ -171,7 +172,12 @@ def _byte_count(tensor: onnx.TensorProto, where: str) -> int:
 
 def _in_known_opset(model: onnx.ModelProto, where: str) -> onnx.ModelProto:
     """The model in an operator set that the readers know."""
-    version = opset_of(model)
+    version, newest = opset_of(model), onnx.defs.onnx_opset_version()
+    if version > newest:
+        raise CompileError(
+            "new-opset", f"opset {version} is newer than {newest}, the last that is known", where,
+            f"export the model with opset {newest}, or install a newer onnx",
+        )  # fmt: skip
     if version >= OLDEST_OPSET or not _has_standard_operators(model):
         return model
     return guarded(

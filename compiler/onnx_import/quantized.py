@@ -33,6 +33,9 @@ def real(build: Builder, node: ModelNode, at: int) -> Tensor:
     x = build.operand(node, at)
     if x.dtype not in STORED_TYPES:
         node.refuse(f"dequantizing {x.dtype} is not supported", "quantize to int8 or uint8")
+    zero_point = build.optional(node, at + 2)
+    if zero_point is not None and zero_point.dtype != x.dtype:
+        node.malformed(f"its zero point is {zero_point.dtype}, and what it dequantizes {x.dtype}")
     if _is_spelled(build, node, at + 1):
         return spelled_dequantize(build, node, x, at + 1)
     quant = parameters(build, node, x, at + 1)

@@ -8,9 +8,8 @@ import numpy as np
 import onnx
 
 from tinyc.compiler.errors import CompileError
-from tinyc.compiler.graph import DType, Graph, Node, Shape, Tensor, verify
-from tinyc.compiler.names import short_names
-from tinyc.compiler.onnx_import.building import KEEP_STORED, Builder
+from tinyc.compiler.graph import Graph, Node, Shape, Tensor, verify
+from tinyc.compiler.onnx_import.building import Builder
 from tinyc.compiler.onnx_import.functions import inline_functions, inlined_operator
 from tinyc.compiler.onnx_import.inputs import read_inputs
 from tinyc.compiler.onnx_import.loading import load_model
@@ -22,6 +21,7 @@ from tinyc.compiler.onnx_import.node_reading import (
     read_node,
 )
 from tinyc.compiler.onnx_import.operators import READERS
+from tinyc.compiler.onnx_import.remarks import remarks
 from tinyc.compiler.onnx_import.states import remembered, with_states, without_initializers
 from tinyc.compiler.ops.reshape import ReshapeAttrs
 
@@ -60,7 +60,7 @@ def read_onnx(
         outputs,
         tuple(build.nodes),
         build.tensors,
-        (*notes, *build.notes, *_type_notes(build)),
+        (*notes, *build.notes, *remarks(build, model.graph)),
         {o: build.beside.texts[o] for o in outputs if o in build.beside.texts},
         inlined={n.name: inlined_operator(n.proto) for n in nodes if inlined_operator(n.proto)},
     )
@@ -87,20 +87,6 @@ def _declared_shapes(graph: onnx.GraphProto) -> dict[str, Shape]:
 def _value_names(graph: onnx.GraphProto) -> frozenset[str]:
     names = {v.name for v in (*graph.input, *graph.output)} | {t.name for t in graph.initializer}
     return frozenset(names.union(*(n.output for n in graph.node)))
-
-
-def _type_notes(build: Builder) -> tuple[str, ...]:
-    """Doubles that are computed at run time are worth knowing of."""
-    slow = [n.name for n in build.nodes if _computes_doubles(build, n)]
-    if not slow:
-        return ()
-    return (f"double is slow on cores without a unit for it: {short_names(slow)}",)
-
-
-def _computes_doubles(build: Builder, node: Node) -> bool:
-    return node.op not in KEEP_STORED and any(
-        build.tensors[name].dtype == DType.FLOAT64 for name in (*node.inputs, *node.outputs)
-    )
 
 
 def _keep_name(build: Builder, output: str) -> None:
