@@ -158,8 +158,8 @@ def _error(call: Call) -> float:
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     (x,), y, taps = call.inputs, call.output, _taps(call)
     if call.quantized and not is_choice(call.attrs) and integer_resize.suits(taps):
-        to = high_requantizer(_scale(call), target)
-        return integer_resize.kernel(call, taps, _tables(call, taps), to)
+        exact = high_requantizer(_scale(call), target)
+        return integer_resize.kernel(call, taps, _tables(call, taps), exact)
     source, result = loops.buffer("x", x.elements, x.dtype), loops.buffer("y", y.elements, y.dtype)
     summed = [n for n, axis in enumerate(taps) if axis is not None and not axis.is_choice]
     tables = _tables(call, taps)
