@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 
 from tinyc.compiler.graph import Array
-from tinyc.quantization.execution import Execution, Values
+from tinyc.quantization.execution import Execution, Values, real_tensors
 from tinyc.quantization.float_model import FloatModel, attribute, names_read
 from tinyc.quantization.grids import Grid
 from tinyc.quantization.points import Point
@@ -74,13 +74,27 @@ def judge_of(execution: Execution, values: Values) -> Judge:
 
 
 def compared_tensors(model: FloatModel) -> tuple[str, ...]:
-    """The outputs; what a softmax or sigmoid at the end squashes, before it does."""
+    """The outputs; what a softmax or sigmoid at the end squashes, before it does.
+
+    Of an output of integers, as ArgMax gives them, the reals that it comes of.
+    """
     names: list[str] = []
     for output in model.outputs:
-        producer = model.producer(output.name)
+        name = output.name if output.dtype == np.float32 else _real_before(model, output.name)
+        producer = model.producer(name)
         squashed = producer is not None and producer.op_type in SQUASHING
-        names.append(producer.input[0] if producer is not None and squashed else output.name)
-    return tuple(dict.fromkeys(names))
+        names.append(producer.input[0] if producer is not None and squashed else name)
+    return tuple(name for name in dict.fromkeys(names) if name)
+
+
+def _real_before(model: FloatModel, tensor: str) -> str:
+    """The reals that a tensor of integers comes of, by the first inputs; "": there are none."""
+    real = frozenset(real_tensors(model))
+    while tensor and tensor not in real:
+        producer = model.producer(tensor)
+        given = () if producer is None else producer.input
+        tensor = next((name for name in given if name not in model.constants), "")
+    return tensor
 
 
 def told_apart(model: FloatModel, tensor: str, x: Array) -> Array:

@@ -16,7 +16,7 @@ from tinyc.compiler.pipeline import read_graph
 from tinyc.quantization.costs import Limits, cost_on
 from tinyc.quantization.distortion import judge_of
 from tinyc.quantization.loss import loss_of
-from tinyc.quantization.mixed import Budget, mixed
+from tinyc.quantization.mixed import Budget, check_budget, mixed
 from tinyc.quantization.options import Options
 from tinyc.quantization.quantize import Quantized, quantize_model
 from tinyc.targets import load_target
@@ -130,7 +130,7 @@ def test_a_budget_that_cannot_be_met_is_refused(int8: Quantized) -> None:
         with pytest.raises(CompileError, match="over-budget"):
             mixed(int8, Budget(limits=limits, target=M4))
     with pytest.raises(CompileError, match="wrong-option"):
-        mixed(int8, Budget(limits=Limits(ram_bytes=1000)))
+        check_budget(Budget(limits=Limits(ram_bytes=1000)))
     with pytest.raises(CompileError, match="loss-too-large"):
         mixed(int8, Budget(loss=1e-12))
 

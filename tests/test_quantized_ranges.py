@@ -11,7 +11,7 @@ import tinyc
 from tests.quantization_models import saved
 from tinyc.compiler.cli import main
 from tinyc.compiler.graph import Array
-from tinyc.quantization.distortion import judge_of, told_apart
+from tinyc.quantization.distortion import compared_tensors, judge_of, told_apart
 from tinyc.quantization.grids import grid_of
 from tinyc.quantization.options import DEFAULTS
 from tinyc.quantization.points import FIXED, Point, points_of
@@ -209,3 +209,26 @@ def test_the_command_says_on_which_samples_answers_were_compared(capsys, tmp_pat
     assert "quantized, on the calibration samples, to which it was fitted" in flattering
     assert "quantized, on 30 samples given for that" in honest
     assert page.read_text("utf-8").count("on 30 samples given for that") == 2
+
+
+@pytest.mark.parametrize("squashed", [False, True])
+def test_an_answer_of_integers_is_judged_by_the_scores_before_it(
+    squashed: bool, tmp_path: Path
+) -> None:
+    random = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["scores"]),
+        helper.make_node("Softmax" if squashed else "Identity", ["scores"], ["kept"]),
+        helper.make_node("ArgMax", ["kept"], ["y"], axis=1, keepdims=0),
+    ]
+    file = saved(nodes, ([1, 8], [1]), tmp_path / "m.onnx", w=random.standard_normal((8, 4)))
+    model = onnx.load(file)
+    model.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
+    onnx.save(model, file)
+
+    samples = {"x": random.standard_normal((64, 1, 8)).astype(np.float32)}
+
+    made = tinyc.quantize(file, samples)
+
+    assert compared_tensors(prepare(file, samples, DEFAULTS).model) == ("scores",)
+    assert made.report.output_db > 30 and made.report.same_answers > 0.9

@@ -39,7 +39,7 @@ def _name_of(element_type: int) -> str:
     """As NumPy calls it; "" for what is not said."""
     if element_type not in onnx.TensorProto.DataType.values()[1:]:  # the first: undefined
         return ""
-    return onnx.helper.tensor_dtype_to_np_dtype(element_type).name
+    return str(onnx.helper.tensor_dtype_to_np_dtype(element_type).name)
 
 
 def _fits(declared: onnx.TensorShapeProto, shape: Shape) -> bool:
