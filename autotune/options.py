@@ -16,7 +16,7 @@ from tinyc.targets import Target
 BLOCKS_OF_ROWS = "row-blocks"  # the algorithm whose blocks end with the rows
 PIXELS, SINGLE = 4, 0.4  # of a block; gemm-blocks 4x2 and 3x2 with 64 channels on Cortex-M4
 UNKNOWN_CYCLES = 3  # of a multiply-accumulate where nothing is on record; a guess, not shown
-MOST_ESTIMATED = 6  # schedules of a workload that was not measured
+MOST_ESTIMATED = 5  # schedules of a workload that was not measured
 
 
 @dataclass(frozen=True, slots=True)

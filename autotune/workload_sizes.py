@@ -73,6 +73,7 @@ def operator_of(workload: str) -> str:
     return " ".join([operator, kind, *(s for s in stored if s != kind)])
 
 
+@cache
 def shape_of(workload: str) -> str:
     """Without what is added to the result and how it is clamped: records of one shape are alike."""
     left, arrow, right = workload.partition(" -> ")
