@@ -125,11 +125,12 @@ class Fit:
     @cached_property
     def _costs(self) -> Array:
         """Cycles of one of each of the terms."""
-        return nonnegative(self._terms / self._cycles[:, None], np.ones(len(self.records)))
+        rows = self._terms / self._cycles[:, None]
+        return nonnegative(rows, np.ones(len(self.records)))
 
     @cached_property
     def _offsets(self) -> Array:
-        return np.log(self._cycles / np.maximum(self._terms @ self._costs, 1))
+        return np.asarray(np.log(self._cycles / np.maximum(self._terms @ self._costs, 1)))
 
 
 Fits = Mapping[tuple[str, str], Fit]
