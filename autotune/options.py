@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tinyc.autotune.estimates import Fit, block_sizes, fits_of, operator_of
+from tinyc.autotune.estimates import Estimate, Fits, block_sizes, estimates_of, fits_of
 from tinyc.autotune.records import Record, useful
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.artifact import Source
 from tinyc.compiler.ops import OPS, kernel_of
-from tinyc.compiler.ops.op import Call, rule_of_thumb
+from tinyc.compiler.ops.op import Call, rule_of_thumb, schedules_of
 from tinyc.compiler.program import arena_alone
 from tinyc.passes.fusions import ACCUMULATING
 from tinyc.targets import Target
@@ -16,7 +16,7 @@ from tinyc.targets import Target
 BLOCKS_OF_ROWS = "row-blocks"  # the algorithm whose blocks end with the rows
 PIXELS, SINGLE = 4, 0.4  # of a block; gemm-blocks 4x2 and 3x2 with 64 channels on Cortex-M4
 UNKNOWN_CYCLES = 3  # of a multiply-accumulate where nothing is on record; a guess, not shown
-MOST_ESTIMATED = 6  # schedules of a workload that was not measured
+MOST_ESTIMATED = 5  # schedules of a workload that was not measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def options_of(
     for record in records:
         if record.workload in calls and _suits(calls[record.workload], target, record.schedule):
             measured.setdefault(record.workload, []).append(record)
-    fits = fits_of(records) if any(text not in measured for text in calls) else ()
+    fits = fits_of(records) if any(text not in measured for text in calls) else {}
     sizes = block_sizes(records)
     return {
         text: tuple(map(_option, useful(measured[text])))
@@ -108,26 +108,32 @@ def _option(record: Record) -> Option:
 
 
 def _estimated(
-    text: str, call: Call, target: Target, fits: Sequence[Fit], sizes: Mapping[str, int]
+    text: str, call: Call, target: Target, fits: Fits, sizes: Mapping[str, int]
 ) -> tuple[Option, ...]:
-    """The schedules of the best estimates, and the best of each algorithm."""
-    operator = operator_of(text)
-    alike = [fit for fit in fits if fit.operator == operator and fit.covers(text)]
-    suiting = [fit for fit in alike if _suits(call, target, fit.schedule)]
-    ranked = sorted(suiting, key=lambda fit: fit.cycles(text))
-    firsts = {fit.schedule.algorithm: fit for fit in reversed(ranked)}
-    chosen = dict.fromkeys([*ranked[:MOST_ESTIMATED], *firsts.values()])
-    return tuple(_unmeasured(call, target, fit, fit.cycles(text), sizes) for fit in chosen)
+    """The best estimates of those that differ in more than code, and the best of each algorithm."""
+    if not fits:
+        return ()
+    ranked = estimates_of(fits, text, schedules_of(OPS[call.node.op].algorithms, call, target))
+    differing: dict[object, Estimate] = {}
+    firsts: dict[str, Estimate] = {}
+    for estimate in ranked:
+        s = estimate.schedule
+        differing.setdefault((s.algorithm, s.rows, s.weights), estimate)
+        firsts.setdefault(s.algorithm, estimate)
+    best = [*differing.values()][:MOST_ESTIMATED]
+    chosen = {e.schedule: e for e in (*best, *firsts.values())}
+    return tuple(_unmeasured(call, target, e, sizes) for e in chosen.values())
 
 
-def _unmeasured(
-    call: Call, target: Target, fit: Fit, cycles: int, sizes: Mapping[str, int]
-) -> Option:
-    kernel = kernel_of(call, target, fit.schedule)
+def _unmeasured(call: Call, target: Target, e: Estimate, sizes: Mapping[str, int]) -> Option:
+    """With the code of the record that is most like it, where no block of that name is known."""
+    kernel = kernel_of(call, target, e.schedule)
+    block_bytes = [*e.like.blocks.values()]
+    unknown = round(sum(block_bytes) / max(len(block_bytes), 1))
     return Option(
-        fit.schedule, "estimated", cycles, sum(c.array.nbytes for c in kernel.constants),
-        fit.own_bytes, {m.name: sizes.get(m.name, fit.block_bytes) for m in kernel.microkernels},
-        kernel.scratch_bytes, arena_alone(call, target, fit.schedule),
+        e.schedule, "estimated", e.cycles, sum(c.array.nbytes for c in kernel.constants),
+        e.like.own_bytes, {m.name: sizes.get(m.name, unknown) for m in kernel.microkernels},
+        kernel.scratch_bytes, arena_alone(call, target, e.schedule),
     )  # fmt: skip
 
 

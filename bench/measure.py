@@ -14,6 +14,7 @@ from bench.answers import answer_sections
 from bench.blocks import blocks_section
 from bench.conformance import conformance_section
 from bench.costs import cost_sections, float_section
+from bench.estimates import estimates_section
 from bench.mixed import mixed_section
 from bench.models import BY_NAME, ROOT, SHARED
 from bench.plans import plans_section
@@ -46,6 +47,7 @@ SECTIONS: Mapping[str, Callable[[Executor], Iterator[str]]] = {
     "floats": float_section,
     "mixed": mixed_section,
     "rule": rule_section,
+    "estimates": estimates_section,
     "tuning": tuning_section,
     "rate": lambda pool: rate_section(),
     "answers": answer_sections,

@@ -75,7 +75,7 @@ def try_again(core: str, like: str, graphs: Graphs, pool: ProcessPoolExecutor) -
         useful_there.setdefault(record.workload, []).append(record.schedule)
     done = {(r.workload, r.schedule) for r in read_records(file) if r.core == core_of(target)}
     batches: list[tuple[Call, list[Schedule]]] = []
-    for call in _distinct_calls(graphs):
+    for call in distinct_calls(graphs):
         text, algorithms = workload(call), OPS[call.node.op].algorithms
         rule = Schedule(rule_of_thumb(algorithms, call, target))
         open_ = [
@@ -90,7 +90,7 @@ def try_again(core: str, like: str, graphs: Graphs, pool: ProcessPoolExecutor) -
         _complain([r for r in results if isinstance(r, Failure)])
 
 
-def _distinct_calls(graphs: Graphs) -> Iterator[Call]:
+def distinct_calls(graphs: Graphs) -> Iterator[Call]:
     seen = set()
     for _, graph in graphs:
         for node in graph.nodes:
@@ -116,7 +116,7 @@ def _complain(failures: Sequence[Failure]) -> None:
 def write_package(core: str, graphs: Graphs) -> Path:
     """The useful records of a core, sorted, as the file that comes with tinyc."""
     target = load_target(core)
-    name, calls = core_of(target), {workload(call): call for call in _distinct_calls(graphs)}
+    name, calls = core_of(target), {workload(call): call for call in distinct_calls(graphs)}
     latest = {
         (r.workload, r.schedule): r
         for r in read_records(FOLDER / f"{core}.jsonl")

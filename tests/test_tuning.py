@@ -14,7 +14,6 @@ from tests.test_quantized_ops import CASES
 from tinyc.autotune import measure as measuring
 from tinyc.autotune.candidates import candidate
 from tinyc.autotune.cost_model import CostModel
-from tinyc.autotune.estimates import fits_of, terms_of
 from tinyc.autotune.features import features
 from tinyc.autotune.measure import Failure, measure
 from tinyc.autotune.records import (
@@ -224,32 +223,6 @@ def test_an_interrupt_keeps_what_was_measured(tmp_path: Path, monkeypatch) -> No
     tuning = tune_graph(graph, M4, Here(), file, (), Budget(6, in_flight=1), watch)
 
     assert not tuning.complete and 0 < tuning.measured == len(list(read_records(file)))
-
-
-def test_estimates_find_the_costs_that_made_the_cycles() -> None:
-    def record(pixels: int, inputs: int, outputs: int) -> Record:
-        shapes = f"int8[1,{pixels},1,{inputs}] const int8[{outputs},1,1,{inputs}]"
-        workload = f"Conv2D {shapes} const int32[{outputs}] -> int8[1,{pixels},1,{outputs}]"
-        macs = pixels * inputs * outputs
-        cycles = 1.25 * macs + 6 * pixels * outputs + 1.5 * pixels * inputs + 200
-        return replace(RECORD, workload=workload, cycles=round(cycles))
-
-    known = [record(p, i, o) for p in (9, 100, 900) for i in (8, 64) for o in (16, 48)]
-    unseen = record(400, 32, 32)
-
-    (fit,) = fits_of(known)
-
-    assert fit.cycles(unseen.workload) == pytest.approx(unseen.cycles, rel=0.01)
-    assert fit.covers(unseen.workload) and not fit.covers(record(400, 3, 32).workload)
-
-
-def test_the_terms_of_every_kind_of_layer_are_its_products(tmp_path: Path) -> None:
-    for case in ("conv 3x3", "conv 1x1, stride 2", "depthwise 3x3", "matmul"):
-        graph = graph_of(case, tmp_path)
-        for node in graph.nodes:
-            if OPS[node.op].algorithms:
-                call = call_of(graph, node)
-                assert terms_of(workload(call))[0] == OPS[node.op].macs(call)
 
 
 def test_compile_uses_the_records_of_the_project(
