@@ -105,6 +105,8 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         scratch_bytes=scratch_bytes,
         microkernels=(*packing, *by.functions),
         rows=y.shape[1],
+        # a block's results may lie rows further on, where the residual is read after them
+        band=-(-pixels // y.shape[2]) if windows.residual else 1,
         note=f"gemm {pixels}x2, packed pairs" + (", add" if windows.residual else ""),
     )
 
