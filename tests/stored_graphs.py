@@ -7,6 +7,7 @@ from tests.pass_graphs import NCHW, NHWC, X_QUANT, Y_QUANT, Step, floats, graph_
 from tinyc.compiler.graph import DType, Graph, QParams, constant
 from tinyc.compiler.ops.clamp import Clamp
 from tinyc.compiler.ops.conv2d import Conv2DAttrs
+from tinyc.compiler.ops.conv_nd import ConvNDAttrs
 from tinyc.compiler.ops.dense import DenseAttrs
 from tinyc.compiler.ops.elementwise import BinaryAttrs
 from tinyc.compiler.ops.gate_activations import Activation
@@ -37,6 +38,15 @@ def moves_between_quantizations() -> Graph:
         ("y", "Unary", ["c"], UnaryAttrs("tanh")),
     ]
     return graph_of(x, [], steps)
+
+
+def transposed_conv() -> Graph:
+    """Windows of 2x2 side by side: four phases of one weight each."""
+    x = stored("x", (1, 2, 3, 4), X_QUANT)
+    attrs = ConvNDAttrs((2, 2), (0, 0), (4, 6), (1, 1))
+    bias = constant("b", [9, -7, 5], DType.INT32)
+    steps: list[Step] = [("y", "ConvTranspose", ["x", "w", "b"], attrs)]
+    return graph_of(x, [weights((3, 2, 2, 4)), bias], steps, {"y": Y_QUANT})
 
 
 def quantized_dense() -> Graph:

@@ -34,6 +34,7 @@ from tinyc.passes.requantization import simplify_requantizations
 from tinyc.passes.reshape_merging import merge_reshapes
 from tinyc.passes.residual_fusion import fuse_residuals
 from tinyc.passes.stored_weights import keep_stored_weights
+from tinyc.passes.transposed_convolutions import split_transposed_convolutions
 from tinyc.targets import Target
 
 
@@ -77,6 +78,7 @@ CASES = (
     Case(simplify_requantizations, stored_graphs.two_requantizations),
     Case(keep_stored_weights, stored_graphs.float_dense_with_stored_weights),
     Case(keep_stored_weights, stored_graphs.dense_with_halves),
+    Case(split_transposed_convolutions, stored_graphs.transposed_conv),
     Case(fuse_residuals, graphs.conv_and_add),
     Case(remove_dead_channels, channel_graphs.channels_that_never_change),
     Case(remove_dead_channels, channel_graphs.constants_before_padding),
