@@ -55,7 +55,7 @@ def candidate(call: Call, target: Target, schedule: Schedule, prefix: str) -> Ca
         frozenset(m.name for m in kernel.microkernels),
         sum(c.array.nbytes for c in kernel.constants),
         kernel.scratch_bytes,
-        arena_alone(call, target, schedule),
+        arena_alone(call, target, kernel),
     )
 
 

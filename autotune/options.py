@@ -133,7 +133,7 @@ def _unmeasured(call: Call, target: Target, e: Estimate, sizes: Mapping[str, int
     return Option(
         e.schedule, "estimated", e.cycles, sum(c.array.nbytes for c in kernel.constants),
         e.like.own_bytes, {m.name: sizes.get(m.name, unknown) for m in kernel.microkernels},
-        kernel.scratch_bytes, arena_alone(call, target, e.schedule),
+        kernel.scratch_bytes, arena_alone(call, target, kernel),
     )  # fmt: skip
 
 
@@ -146,7 +146,7 @@ def _rule(call: Call, target: Target) -> Option:
 def _unknown(call: Call, target: Target, schedule: Schedule) -> Option:
     kernel = kernel_of(call, target, schedule)
     tables = sum(c.array.nbytes for c in kernel.constants)
-    arena = arena_alone(call, target, schedule)
+    arena = arena_alone(call, target, kernel)
     work = OPS[call.node.op].macs(call) or call.inputs[0].elements
     cycles = UNKNOWN_CYCLES * work  # so that what streaming costs has a measure
     return Option(schedule, "unknown", cycles, tables, 0, {}, kernel.scratch_bytes, arena)

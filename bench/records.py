@@ -27,7 +27,7 @@ from tinyc.autotune.schedule import Schedule
 from tinyc.autotune.search import BATCH
 from tinyc.autotune.tuner import Budget, Progress, tune_graph
 from tinyc.compiler.graph import Graph
-from tinyc.compiler.ops import OPS
+from tinyc.compiler.ops import OPS, kernel_of
 from tinyc.compiler.ops.op import Call, call_of, rule_of_thumb
 from tinyc.compiler.ops.workload import workload
 from tinyc.compiler.pipeline import read_graph
@@ -133,7 +133,8 @@ def _planned_anew(record: Record, call: Call | None, target: Target) -> Record:
     """With the arena of today's planner, which is no measurement."""
     if call is None:
         return record
-    return replace(record, arena_bytes=arena_alone(call, target, record.schedule))
+    kernel = kernel_of(call, target, record.schedule)
+    return replace(record, arena_bytes=arena_alone(call, target, kernel))
 
 
 def main() -> int:

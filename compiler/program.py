@@ -103,6 +103,19 @@ def build_program(
         if build is not None:
             schedule = schedules.get(node.name, DEFAULT)
             kernels[node.name] = build(call_of(graph, node), target, schedule)
+    return _planned(graph, target, io, kernels, streams, byte_cycles, up_cycles)
+
+
+def _planned(
+    graph: Graph,
+    target: Target,
+    io: Io,
+    kernels: Mapping[str, Kernel],
+    streams: Sequence[Sequence[str]] = (),
+    byte_cycles: float = LEAST_RAM.byte_cycles,
+    up_cycles: Callable[[str, Kernel], int] = lambda node, kernel: 0,
+) -> Program:
+    """The arena for kernels that are chosen, by node name; the rest as in `build_program`."""
     names = {name for stream in streams for name in stream}
     steps = steps_of(graph, kernels, names)
     stages = _stages_of(steps, streams)
@@ -147,11 +160,9 @@ def graph_alone(call: Call) -> Graph:
     return Graph("call", tuple(inputs), call.node.outputs, (call.node,), tensors)
 
 
-def arena_alone(call: Call, target: Target, schedule: Schedule) -> int:
+def arena_alone(call: Call, target: Target, kernel: Kernel) -> int:
     """Bytes of the arena that a call alone needs, its inputs and outputs in it."""
-    schedules = {call.node.name: schedule}
-    program = build_program(graph_alone(call), target.flat, "arena", schedules)
-    (kernel,) = program.kernels.values()
     if kernel.in_place:  # which the arrays of a model's caller are not
         return call.inputs[0].bytes + kernel.scratch_bytes
-    return program.plan.arena_bytes
+    kernels = {call.node.name: kernel}
+    return _planned(graph_alone(call), target.flat, "arena", kernels).plan.arena_bytes
