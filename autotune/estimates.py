@@ -23,6 +23,7 @@ from tinyc.autotune.workload_sizes import Sizes, sizes_of
 from tinyc.compiler.graph import Array
 
 LEAST_LAYERS = 2  # that an algorithm must have been measured with
+FEW_LAYERS = 16  # of an operator: too few to find that another algorithm beats the rule of thumb's
 NEAREST = 16  # layers whose records correct an estimate
 SEEN = 12  # nearest layers of which one must have a schedule for it to be a candidate
 LENGTH = 3.0  # octaves of a size over which layers are alike
@@ -95,19 +96,20 @@ class Fit:
         return across @ solved[:, 0], np.sqrt(np.maximum(left, 0))
 
     @cached_property
-    def _names(self) -> list[str]:
+    def layers(self) -> list[str]:
+        """The workloads on record."""
         return sorted({r.workload for r in self.records})
 
     @cached_property
     def _layers(self) -> Array:
         """Of each record, the number of its layer."""
-        numbers = {name: i for i, name in enumerate(self._names)}
+        numbers = {name: i for i, name in enumerate(self.layers)}
         return np.array([numbers[r.workload] for r in self.records])
 
     @cached_property
     def _places(self) -> Array:
         """Of each layer."""
-        return np.array([_place(_known(name)) for name in self._names])
+        return np.array([_place(_known(name)) for name in self.layers])
 
     @cached_property
     def _chosen(self) -> Array:
@@ -150,11 +152,19 @@ def fits_of(records: Iterable[Record]) -> Fits:
     }
 
 
-def estimates_of(fits: Fits, workload: str, schedules: Iterable[Schedule]) -> list[Estimate]:
-    """The cheapest first; those that are too unsure only where all are."""
+def estimates_of(
+    fits: Fits, workload: str, schedules: Iterable[Schedule], rule: str
+) -> list[Estimate]:
+    """The cheapest first; those that are too unsure only where all are.
+
+    rule  the algorithm that the rule of thumb takes
+    """
     sizes = sizes_of(workload)
     if sizes is None:
         return []
+    layers = {name for (op, _), fit in fits.items() if op == sizes.operator for name in fit.layers}
+    if len(layers) < FEW_LAYERS:
+        schedules = [s for s in schedules if s.algorithm == rule]
     by_algorithm: dict[str, list[Schedule]] = {}
     for schedule in schedules:
         by_algorithm.setdefault(schedule.algorithm, []).append(schedule)

@@ -113,7 +113,9 @@ def _estimated(
     """The best estimates of those that differ in more than code, and the best of each algorithm."""
     if not fits:
         return ()
-    ranked = estimates_of(fits, text, schedules_of(OPS[call.node.op].algorithms, call, target))
+    algorithms = OPS[call.node.op].algorithms
+    rule = rule_of_thumb(algorithms, call, target)
+    ranked = estimates_of(fits, text, schedules_of(algorithms, call, target), rule)
     differing: dict[object, Estimate] = {}
     firsts: dict[str, Estimate] = {}
     for estimate in ranked:

@@ -19,7 +19,7 @@ from tinyc.autotune.records import Record, core_of, known_records, read_records
 from tinyc.autotune.schedule import Schedule
 from tinyc.autotune.workload_sizes import operator_of, shape_of, sizes_of
 from tinyc.compiler.ops import OPS
-from tinyc.compiler.ops.op import Call, schedules_of
+from tinyc.compiler.ops.op import Call, rule_of_thumb, schedules_of
 from tinyc.compiler.ops.workload import workload
 from tinyc.targets import Target, load_target
 
@@ -55,8 +55,10 @@ def guesses(core: str) -> list[Guess]:
     found = []
     for text in texts:
         others = [r for r in records if shape_of(r.workload) != shape_of(text)]
-        schedules = schedules_of(OPS[calls[text].node.op].algorithms, calls[text], target)
-        estimates = estimates_of(fits_of(others), text, schedules)
+        algorithms = OPS[calls[text].node.op].algorithms
+        schedules = schedules_of(algorithms, calls[text], target)
+        rule = rule_of_thumb(algorithms, calls[text], target)
+        estimates = estimates_of(fits_of(others), text, schedules, rule)
         if estimates:
             found.append(_judged(estimates, measured[text], calls[text], target))
     return found
