@@ -22,6 +22,12 @@ from tinyc.compiler.graph import Array
 RNG = np.random.default_rng(3)
 
 
+@pytest.fixture(autouse=True)
+def _same_numbers() -> None:
+    """Whatever test ran before."""
+    RNG.bit_generator.state = np.random.default_rng(3).bit_generator.state
+
+
 def floats(*shape: int) -> Array:
     return RNG.normal(size=shape).astype(np.float32)
 

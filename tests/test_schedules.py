@@ -19,8 +19,8 @@ ALGORITHMS = {
     "depthwise 3x3": depthwise_conv2d.ALGORITHMS,
     "matmul": dense.ALGORITHMS,
 }
-OTHER_TYPES = (  # tests/test_float_kernels.py, test_stored_weights.py, test_sixteen_bits.py
-    "float", "packed", "gemm-smlad16",
+OTHER_TYPES = (  # tests/test_float_kernels.py, test_stored_weights.py, test_halfword_blocks.py
+    "float", "packed", "gemm-smlad16", "halfword-",
 )  # fmt: skip
 CHOICES = [
     (case, name)

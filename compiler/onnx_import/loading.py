@@ -54,10 +54,13 @@ def _as_checked(model: onnx.ModelProto) -> Iterator[None]:
     shapeless = [t for t in values if t.elem_type and not t.HasField("shape")]
     versions = {o.domain: o.version for o in model.opset_import}
     version = versions.get("", versions.get("ai.onnx", 1))
+    version = min(max(version, 1), onnx.defs.onnx_opset_version())  # as a broken file says it
     foreign = [
         node
         for node in model.graph.node
-        if node.domain in ("", "ai.onnx") and not onnx.defs.has(node.op_type, version, "")
+        if node.domain in ("", "ai.onnx")
+        and isinstance(node.op_type, str)  # bytes where a broken file has no UTF-8
+        and not onnx.defs.has(node.op_type, version, "")
     ]
     for kind in shapeless:
         kind.shape.SetInParent()
