@@ -12,7 +12,7 @@ from tinyc.autotune.selection import Cost, Objective
 from tinyc.compiler.graph import Graph
 from tinyc.compiler.ops.kernel import Kernel
 from tinyc.compiler.ops.op import call_of
-from tinyc.compiler.program import Program, build_program
+from tinyc.compiler.program import Program, build_program, choose_kernels
 from tinyc.passes.fusions import CYCLES_PER_CALL
 from tinyc.passes.memory_check import Checked, check_plan
 from tinyc.passes.placement import LEAST_RAM
@@ -100,10 +100,9 @@ def plan_choice(task: Task, choice: Choice, objective: Objective) -> Program:
         return _up_cycles(task.graph, choice, node, kernel)
 
     worth = byte_cycles(objective, choice.cost)
+    kernels = choose_kernels(task.graph, task.target, choice.schedules)
     streams = choice.fusion.streams
-    return build_program(
-        task.graph, task.target, task.io, choice.schedules, streams, worth, up_cycles
-    )
+    return build_program(task.graph, task.target, task.io, kernels, streams, worth, up_cycles)
 
 
 def _up_cycles(graph: Graph, choice: Choice, name: str, kernel: Kernel) -> int:
@@ -128,7 +127,8 @@ def plan_program(
 ) -> Program:
     """Kernels chosen and memory planned, and the plan proved; see `build_program`."""
     graph = materialize_outputs(graph)
-    program = build_program(graph, target, io, schedules, streams, byte_cycles, up_cycles)
+    kernels = choose_kernels(graph, target, schedules)
+    program = build_program(graph, target, io, kernels, streams, byte_cycles, up_cycles)
     prove(program)
     return program
 

@@ -82,31 +82,20 @@ class Program:
         return total
 
 
-def build_program(
-    graph: Graph,
-    target: Target,
-    io: Io,
-    schedules: Mapping[str, Schedule],
-    streams: Sequence[Sequence[str]] = (),
-    byte_cycles: float = LEAST_RAM.byte_cycles,
-    up_cycles: Callable[[str, Kernel], int] = lambda node, kernel: 0,
-) -> Program:
-    """Choose kernels by `schedules` (by node name, else the rule of thumb) and plan the arena.
-
-    streams      names of nodes that run together, row by row
-    byte_cycles  cycles that a byte of the arena is worth
-    up_cycles    what it costs to run a node from the last row to the first
-    """
+def choose_kernels(
+    graph: Graph, target: Target, schedules: Mapping[str, Schedule]
+) -> dict[str, Kernel]:
+    """By node name: kernels by `schedules`, else by the rule of thumb."""
     kernels: dict[str, Kernel] = {}
     for node in graph.nodes:
         build = OPS[node.op].kernel
         if build is not None:
             schedule = schedules.get(node.name, DEFAULT)
             kernels[node.name] = build(call_of(graph, node), target, schedule)
-    return _planned(graph, target, io, kernels, streams, byte_cycles, up_cycles)
+    return kernels
 
 
-def _planned(
+def build_program(
     graph: Graph,
     target: Target,
     io: Io,
@@ -115,7 +104,12 @@ def _planned(
     byte_cycles: float = LEAST_RAM.byte_cycles,
     up_cycles: Callable[[str, Kernel], int] = lambda node, kernel: 0,
 ) -> Program:
-    """The arena for kernels that are chosen, by node name; the rest as in `build_program`."""
+    """Plan the arena of chosen kernels.
+
+    streams      names of nodes that run together, row by row
+    byte_cycles  cycles that a byte of the arena is worth
+    up_cycles    what it costs to run a node from the last row to the first
+    """
     names = {name for stream in streams for name in stream}
     steps = steps_of(graph, kernels, names)
     stages = _stages_of(steps, streams)
@@ -165,4 +159,4 @@ def arena_alone(call: Call, target: Target, kernel: Kernel) -> int:
     if kernel.in_place:  # which the arrays of a model's caller are not
         return call.inputs[0].bytes + kernel.scratch_bytes
     kernels = {call.node.name: kernel}
-    return _planned(graph_alone(call), target.flat, "arena", kernels).plan.arena_bytes
+    return build_program(graph_alone(call), target.flat, "arena", kernels).plan.arena_bytes
