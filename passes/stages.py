@@ -63,11 +63,13 @@ class Need:
     reader_row_bytes: int
     writer_row_bytes: int
 
-    def bytes_before(self, end: int) -> int:
-        """Bytes that must be there before the reader's rows up to `end` are computed."""
+    def bytes_before(self, ends: Array) -> Array:
+        """Bytes that must be there before the reader's rows up to each of `ends` are computed."""
         if self.window is None:
-            return self.rows * self.reader_row_bytes
-        return min(self.window.last(end), self.rows) * self.reader_row_bytes
+            return np.full_like(ends, self.rows * self.reader_row_bytes)
+        w = self.window
+        read = (ends - 1) * w.stride - w.before + w.size
+        return np.minimum(read, self.rows) * self.reader_row_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,82 +122,91 @@ class Streamed:
     @cached_property
     def events(self) -> tuple[Event, ...]:
         """The calls in the order in which they run: the last layer that has its rows comes next."""
-        done, places = [0] * len(self.calls), range(len(self.calls))
-        waiting = [[q for q in places[p + 1 :] if self._follows(q, p)][::-1] for p in places]
-        order = list(places[::-1])
+        places, needed = range(len(self.calls)), self._needed_rows
+        ends: list[list[int]] = [self._ends(place).tolist() for place in places]
+        waiting = [[q for q in places[p + 1 :] if p in needed[q]][::-1] for p in places]
+        done, turns, order = [0] * len(places), [0] * len(places), list(places[::-1])
+
+        def ready(place: int) -> bool:
+            turn = turns[place]
+            return turn < len(ends[place]) and all(
+                done[writer] >= rows[turn] for writer, rows in needed[place].items()
+            )
+
         events: list[Event] = []
-        for _ in range(sum(-(-s.rows // u) for s, u in zip(self.calls, self.units, strict=True))):
-            place = next((p for p in order if self._ready(p, done)), None)
+        for _ in range(sum(map(len, ends))):
+            place = next((p for p in order if ready(p)), None)
             assert place is not None, f"the rows of {[s.node for s in self.calls]} wait in a circle"
-            end = min(done[place] + self.units[place], self.calls[place].rows)
+            end = ends[place][turns[place]]
             events.append(Event(place, done[place], end))
-            done[place] = end
+            done[place], turns[place] = end, turns[place] + 1
             # layers behind it that have nothing new were not ready before, and are not now
             order = [*waiting[place], *places[place::-1]]
         return tuple(events)
 
-    def _follows(self, place: int, earlier: int) -> bool:
-        """Whether rows of an earlier layer may be what one waits for."""
-        reads = any(need.writer == earlier for need in self._needs_of[place])
-        return reads or self.waits.get(place) == earlier
+    def _ends(self, place: int) -> Array:
+        """Behind the last row of each call of a layer; int64 [calls]."""
+        rows, unit = self.calls[place].rows, self.units[place]
+        return np.minimum(np.arange(unit, rows + unit, unit), rows)
 
     @cached_property
-    def _needs_of(self) -> tuple[tuple[Need, ...], ...]:
-        """By place."""
-        places = range(len(self.calls))
-        return tuple(tuple(n for n in self.needs if n.reader == place) for place in places)
+    def _needed_rows(self) -> tuple[Mapping[int, Sequence[int]], ...]:
+        """By place, for each layer that it waits for: the rows of it that each call needs."""
+        needed: list[dict[int, Array]] = [{} for _ in self.calls]
 
-    def _ready(self, place: int, done: Sequence[int]) -> bool:
-        step = self.calls[place]
-        if done[place] == step.rows:
-            return False
-        end = min(done[place] + self.units[place], step.rows)
-        if place in self.waits and done[self.waits[place]] < end:
-            return False
-        for need in self._needs_of[place]:
-            there = self.written(need.writer, need.storage, done[need.writer])
-            if there < need.bytes_before(end):
-                return False
-        return True
+        def wait(place: int, other: int, rows: Array) -> None:
+            needed[place][other] = np.maximum(needed[place].get(other, 0), rows)
 
-    def written(self, place: int, storage: str, rows: int) -> int:
-        """Bytes of its output that are there after `rows` rows."""
-        step = self.calls[place]
-        if step.accumulates:
-            return self.bytes[storage] if rows == step.rows else 0
-        return rows * (self.bytes[storage] // step.rows)
+        for need in self.needs:
+            size = need.bytes_before(self._ends(need.reader))
+            wait(need.reader, need.writer, self._rows_with(need.writer, need.storage, size))
+        for place, other in self.waits.items():
+            wait(place, other, self._ends(place))
+        return tuple({other: rows.tolist() for other, rows in all_.items()} for all_ in needed)
 
-    def oldest(self, storage: str) -> Array:
+    def _rows_with(self, place: int, storage: str, size: Array) -> Array:
+        """How many rows of its output hold so many bytes; more than it has where none do."""
+        step, row_bytes = self.calls[place], self.row_bytes(place, storage)
+        if row_bytes:
+            return -(-size // row_bytes)
+        return np.where(size > 0, step.rows if step.accumulates else step.rows + 1, 0)
+
+    @cached_property
+    def oldest(self) -> Mapping[str, Array]:
         """At each event, the first byte of a tensor that is read then or later; int64 [events]."""
-        size = self.bytes[storage]
-        oldest = np.full(len(self.events), size, np.int64)
+        oldest = {n: np.full(len(self.events), self.bytes[n], np.int64) for n in self._storages}
         for place, step in enumerate(self.calls):
-            if storage in step.reads:
-                oldest = np.minimum(oldest, self._oldest_of(place, storage))
+            later = np.searchsorted(self._calls[place], np.arange(len(self.events)))
+            for name in dict.fromkeys(step.reads):
+                oldest[name] = np.minimum(oldest[name], self._oldest_of(place, name)[later])
         return oldest
 
     def _oldest_of(self, place: int, storage: str) -> Array:
-        """The same for one reader."""
+        """The same for the calls of one reader, and behind the last; int64 [calls + 1]."""
         step, size = self.calls[place], self.bytes[storage]
         windows, rows = step.windows.get(storage), step.input_rows.get(storage, 1)
-        calls = np.flatnonzero(self.at(place))
-        begins = self._columns[1, calls]
+        begins = self._columns[1, self._calls[place]]
         firsts = [begins * w.stride - w.before for w in windows or ()]
         first = np.min(firsts, axis=0) if firsts else np.zeros_like(begins)
         read = np.clip(first, 0, rows) * (size // rows)
-        least = np.minimum.accumulate(np.append(read, size)[::-1])[::-1]
-        return least[np.searchsorted(calls, np.arange(len(self.events)))]
+        return np.minimum.accumulate(np.append(read, size)[::-1])[::-1]
 
-    def tops(self, storage: str) -> Array:
-        """At each event, how many bytes of a tensor that the stage writes are there after it."""
-        tops = np.zeros(len(self.events), np.int64)
+    @cached_property
+    def tops(self) -> Mapping[str, Array]:
+        """At each event, the bytes of a tensor that the stage has written after it."""
+        tops = {name: np.zeros(len(self.events), np.int64) for name in self._storages}
         for place, step in enumerate(self.calls):
-            if storage in step.writes:
-                calls, size = self.at(place), self.bytes[storage]
-                ends = self._columns[2, calls]
+            calls = self._calls[place]
+            ends = self._columns[2, calls]
+            for name in step.writes:
+                size = self.bytes[name]
                 rows = ends * (size // step.rows)
-                tops[calls] = size * (ends == step.rows) if step.accumulates else rows
-        return np.maximum.accumulate(tops)
+                tops[name][calls] = size * (ends == step.rows) if step.accumulates else rows
+        return {name: np.maximum.accumulate(top) for name, top in tops.items()}
+
+    @property
+    def _storages(self) -> Sequence[str]:
+        return [*dict.fromkeys(name for s in self.calls for name in (*s.reads, *s.writes))]
 
     @cached_property
     def phases(self) -> int:
@@ -204,7 +215,7 @@ class Streamed:
 
     def oldest_by_phase(self, storage: str) -> Array:
         """Like `oldest`, at each phase of each event."""
-        oldest = self.oldest(storage)
+        oldest = self.oldest[storage]
         if self.phases == 1:
             return oldest
         later = np.append(oldest[1:], self.bytes[storage])
@@ -214,7 +225,7 @@ class Streamed:
 
     def tops_by_phase(self, storage: str) -> Array:
         """Like `tops`, at each phase of each event."""
-        tops = self.tops(storage)
+        tops = self.tops[storage]
         if self.phases == 1:
             return tops
         before = np.concatenate([[0], tops[:-1]])
@@ -225,7 +236,7 @@ class Streamed:
         """What windows of a layer's outputs move: after each read, what is left."""
         total = 0
         for name in self.calls[place].writes:
-            tops, oldest = self.tops(name), self.oldest(name)
+            tops, oldest = self.tops[name], self.oldest[name]
             after = np.append(oldest[1:], self.bytes[name])
             slides = (after > oldest) & (after < tops)
             total += int((tops - after)[slides].sum())
@@ -239,6 +250,11 @@ class Streamed:
     def at(self, place: int) -> Array:
         """Which events are calls of the layer; bool [events]."""
         return np.asarray(self._columns[0] == place)
+
+    @cached_property
+    def _calls(self) -> tuple[Array, ...]:
+        """By place, which events are calls of the layer; int64 [calls]."""
+        return tuple(np.flatnonzero(self.at(place)) for place in range(len(self.calls)))
 
     @cached_property
     def _columns(self) -> Array:
