@@ -101,7 +101,9 @@ def _float(e: Any) -> str:
 def float_literal(value: float) -> str:
     """A C float constant that reads back as the same float32."""
     text = f"{value:.9g}"
-    return f"{text}f" if any(c in text for c in ".e") else _unusual(value) or f"{text}.0f"
+    if "." in text or "e" in text:
+        return f"{text}f"
+    return _unusual(value) or f"{text}.0f"
 
 
 def double_literal(value: float) -> str:
