@@ -40,7 +40,7 @@ def _run(args: argparse.Namespace) -> int:
     from tinyc.compiler.interface_data import choose_inputs, load_arrays
     from tinyc.compiler.pipeline import compile_model
     from tinyc.compiler.running import run_artifact
-    from tinyc.compiler.show import run_json, show_run
+    from tinyc.compiler.show_run import run_json, show_run
     from tinyc.targets import load_target
 
     target = load_target(args.target)
@@ -75,7 +75,7 @@ def _profile(args: argparse.Namespace) -> int:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from tinyc.compiler.show import show_verification
+    from tinyc.compiler.show_run import show_verification
     from tinyc.compiler.verification import verify_model
     from tinyc.targets import load_target
 
@@ -130,7 +130,7 @@ def _tune(args: argparse.Namespace) -> int:
 
 
 def _targets(args: argparse.Namespace) -> int:
-    from tinyc.compiler.show import show_targets, targets_json
+    from tinyc.compiler.show_targets import show_targets, targets_json
 
     return tell(args, targets_json, show_targets)
 
@@ -142,7 +142,7 @@ def _ops(args: argparse.Namespace) -> int:
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    from tinyc.compiler.show import show_doctor
+    from tinyc.compiler.show_targets import show_doctor
     from tinyc.targets.doctor import diagnose
 
     checks = diagnose()

@@ -18,7 +18,8 @@ from typing import Literal
 import numpy as np
 
 from tinyc.compiler.graph import Array
-from tinyc.passes.stages import MOST_EVENTS, Stage, Streamed, can_run_upwards, mirrored
+from tinyc.passes.stage_events import Streamed
+from tinyc.passes.stages import MOST_EVENTS, Stage, can_run_upwards, mirrored
 from tinyc.passes.storage import Step, Storage
 
 Slide = Literal["early", "late"]
