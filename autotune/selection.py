@@ -205,7 +205,8 @@ def _costs_of_changes(groups: Groups, picks: Array) -> Cost:
     def changed(column: Array) -> Array:
         """The sum over the groups."""
         picked = column[rows]
-        return column + (picked.sum(axis=0) - picked)[owners]
+        others: Array = picked.sum(axis=0) - picked
+        return column + others[owners]
 
     uses = c.uses[rows]
     present = uses.sum(axis=0) > uses  # by one of the other groups

@@ -40,7 +40,8 @@ class Need:
             return np.full_like(ends, self.rows * self.reader_row_bytes)
         w = self.window
         read = (ends - 1) * w.stride - w.before + w.size
-        return np.minimum(read, self.rows) * self.reader_row_bytes
+        rows: Array = np.minimum(read, self.rows)
+        return rows * self.reader_row_bytes
 
 
 @dataclass(frozen=True, slots=True)
