@@ -8,7 +8,7 @@ from tinyc.autotune.records import Record, useful
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.artifact import Source
 from tinyc.compiler.ops import OPS, kernel_of
-from tinyc.compiler.ops.op import Call, rule_of_thumb, schedules_of
+from tinyc.compiler.ops.op import Call, band_by, rule_of_thumb, schedules_of
 from tinyc.compiler.program import arena_alone
 from tinyc.passes.fusions import ACCUMULATING
 from tinyc.targets import Target
@@ -68,7 +68,8 @@ def streaming_options(
     """The options of a layer in a stage that streams, with their bands."""
     if accumulates:
         return (_unknown(call, target, Schedule(ACCUMULATING)),)
-    bands = [kernel_of(call, target, option.schedule).band for option in options]
+    algorithms = OPS[call.node.op].algorithms
+    bands = [band_by(algorithms, call, target, option.schedule) for option in options]
     return tuple(
         replace(o, band=band, cycles=int(o.cycles * by_rows(call, o.schedule, band)))
         for o, band in zip(options, bands, strict=True)

@@ -4,10 +4,9 @@ Flash is shared: the nodes of a group are one function, and blocks of equal name
 whoever calls them. So options are not chosen one by one but by local search, from several starts.
 """
 
-import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -95,17 +94,41 @@ class Groups:
         return sizes
 
     @cached_property
-    def columns(self) -> tuple["Columns", ...]:
+    def columns(self) -> "Columns":
         stages = max((s.stream for g in self.groups for s in g.streamed), default=-1) + 1
-        return tuple(Columns.of(group, self.blocks, stages) for group in self.groups)
+        return Columns.of(self.groups, self.blocks, stages)
+
+    @cached_property
+    def firsts(self) -> Array:
+        """Where the options of each group begin in the columns; int64 [groups]."""
+        counts = [len(group.options) for group in self.groups]
+        return np.cumsum([0, *counts], dtype=np.int64)[:-1]
+
+    @cached_property
+    def owners(self) -> Array:
+        """The group of each option in the columns; int64 [options]."""
+        counts = [len(group.options) for group in self.groups]
+        return np.repeat(np.arange(len(counts)), counts)
+
+    @cached_property
+    def shared(self) -> Array:
+        """For each schedule that several groups have, its place in each; -1 where there is none.
+
+        int64 [schedules, groups]
+        """
+        places = [{o.schedule: i for i, o in enumerate(group.options)} for group in self.groups]
+        count = Counter(schedule for place in places for schedule in place)
+        several = [schedule for schedule in count if count[schedule] > 1]
+        rows = [[place.get(schedule, -1) for place in places] for schedule in several]
+        return np.array(rows, np.int64).reshape(-1, len(self.groups))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Columns:
-    """What the options of a group cost; arrays [options], or [options, blocks or stages].
+    """What options cost, those of all groups in a row; [options], or [options, blocks or stages].
 
     flash     without blocks
-    uses      the blocks that each calls
+    uses      the blocks that each calls; bool
     at_calls  of each stage that streams, the most bytes at a call
     added     what the bands add to the windows of each stage
     """
@@ -118,21 +141,20 @@ class Columns:
     added: Array
 
     @staticmethod
-    def of(group: Group, blocks: dict[str, int], stages: int) -> "Columns":
-        options = group.options
-        uses = np.zeros((len(options), len(blocks)), np.int64)
+    def of(groups: tuple[Group, ...], blocks: dict[str, int], stages: int) -> "Columns":
+        options = [(group, option) for group in groups for option in group.options]
+        uses = np.zeros((len(options), len(blocks)), np.bool_)
         at_calls = np.zeros((len(options), stages), np.int64)
         added = np.zeros((len(options), stages), np.int64)
-        for i, option in enumerate(options):
-            uses[i, [blocks[name] for name in option.blocks]] = 1
+        for i, (group, option) in enumerate(options):
+            uses[i, [blocks[name] for name in option.blocks]] = True
             for stage, most, more in group.streams(option):
                 at_calls[i, stage] = max(at_calls[i, stage], most)
                 added[i, stage] += more
-        flash = [o.tables_bytes * len(group.nodes) + o.own_bytes for o in options]
         return Columns(
-            np.array([group.cycles(o) for o in options]),
-            np.array(flash),
-            np.array([group.ram_bytes(o) for o in options]),
+            np.array([g.cycles(o) for g, o in options], np.int64),
+            np.array([o.tables_bytes * len(g.nodes) + o.own_bytes for g, o in options], np.int64),
+            np.array([g.ram_bytes(o) for g, o in options], np.int64),
             uses, at_calls, added,
         )  # fmt: skip
 
@@ -145,12 +167,14 @@ def select(groups: Groups, objective: Objective) -> Picks:
 
 def least_cost(groups: Groups) -> Cost:
     """No choice costs less of anything: the least of each by itself, blocks left out."""
-    columns = groups.columns
-    ram = [np.maximum(c.ram, c.at_calls.max(axis=1, initial=0)).min() for c in columns]
+    if not groups.groups:
+        return Cost(1, OTHER_CODE_BYTES, 1)
+    c, firsts = groups.columns, groups.firsts
+    ram = np.maximum(c.ram, c.at_calls.max(axis=1, initial=0))
     return Cost(
-        max(int(sum(c.cycles.min() for c in columns)), 1),
-        OTHER_CODE_BYTES + int(sum(c.flash.min() for c in columns)),
-        max(int(max(ram, default=0)), 1),
+        max(int(np.minimum.reduceat(c.cycles, firsts).sum()), 1),
+        OTHER_CODE_BYTES + int(np.minimum.reduceat(c.flash, firsts).sum()),
+        max(int(np.minimum.reduceat(ram, firsts).max()), 1),
     )
 
 
@@ -158,40 +182,49 @@ def cost_of(groups: Groups, picks: Picks) -> Cost:
     """What the groups cost with these options."""
     if not picks:
         return Cost(1, OTHER_CODE_BYTES, 1)
-    cost = _costs(groups, _picked(groups, picks), 0)
-    return Cost(*(int(v[picks[0]]) for v in (cost.cycles, cost.flash_bytes, cost.ram_bytes)))
+    cost = _costs(groups, np.array([picks]))
+    return Cost(*(int(v[0]) for v in (cost.cycles, cost.flash_bytes, cost.ram_bytes)))
 
 
-COLUMNS = tuple(f.name for f in fields(Columns))
+def _costs(groups: Groups, picks: Array) -> Cost:
+    """What all cost with each of several picks; int64 [picks, groups] -> arrays [picks]."""
+    c, rows = groups.columns, groups.firsts + picks
+    streams = c.at_calls[rows].max(axis=1) + c.added[rows].sum(axis=1)
+    return Cost(
+        np.maximum(c.cycles[rows].sum(axis=1), 1),
+        c.flash[rows].sum(axis=1) + OTHER_CODE_BYTES
+        + c.uses[rows].any(axis=1) @ groups.block_bytes,
+        np.maximum(c.ram[rows].max(axis=1), streams.max(axis=1, initial=1)),
+    )  # fmt: skip
 
 
-def _picked(groups: Groups, picks: Picks) -> Columns:
-    """What the picked options cost; a row is a group."""
-    chosen = list(zip(groups.columns, picks, strict=True))
-    return Columns(*(np.array([getattr(c, name)[p] for c, p in chosen]) for name in COLUMNS))
+def _costs_of_changes(groups: Groups, picks: Array) -> Cost:
+    """What all cost with each option of one group, the others as picked; arrays [options]."""
+    c, rows, owners = groups.columns, groups.firsts + picks, groups.owners
+
+    def changed(column: Array) -> Array:
+        """The sum over the groups."""
+        picked = column[rows]
+        others: Array = picked.sum(axis=0) - picked
+        return column + others[owners]
+
+    uses = c.uses[rows]
+    present = uses.sum(axis=0) > uses  # by one of the other groups
+    streams = np.maximum(c.at_calls, _most_of_others(c.at_calls[rows])[owners]) + changed(c.added)
+    ram = np.maximum(c.ram, _most_of_others(c.ram[rows])[owners])
+    return Cost(
+        np.maximum(changed(c.cycles), 1),
+        changed(c.flash) + OTHER_CODE_BYTES + (c.uses | present[owners]) @ groups.block_bytes,
+        np.maximum(ram, streams.max(axis=1, initial=1)),
+    )
 
 
-def _changed(picked: Columns, groups: Groups, group: int, pick: int) -> Columns:
-    """With another option for one group."""
-    copies = {name: getattr(picked, name).copy() for name in COLUMNS}
-    for name, values in copies.items():
-        values[group] = getattr(groups.columns[group], name)[pick]
-    return Columns(**copies)
-
-
-def _costs(groups: Groups, picked: Columns, free: int) -> Cost:
-    """What all cost with each option of the group `free`, and the others as picked."""
-    mine = groups.columns[free]
-    rest = np.arange(len(groups.columns)) != free
-    cycles = mine.cycles + picked.cycles.sum(where=rest)
-    present = picked.uses.any(axis=0, where=rest[:, None])
-    flash = mine.flash + picked.flash.sum(where=rest) + OTHER_CODE_BYTES
-    flash = flash + (mine.uses | present) @ groups.block_bytes
-    at_calls = picked.at_calls.max(axis=0, where=rest[:, None], initial=0)
-    added = picked.added.sum(axis=0, where=rest[:, None])
-    streams = np.maximum(mine.at_calls, at_calls) + mine.added + added
-    ram = np.maximum(mine.ram, picked.ram.max(where=rest, initial=0))
-    return Cost(np.maximum(cycles, 1), flash, np.maximum(ram, streams.max(axis=1, initial=1)))
+def _most_of_others(values: Array) -> Array:
+    """For each row the largest value of the rows before and behind it, 0 at the least."""
+    none = np.zeros_like(values[:1])
+    before = np.maximum.accumulate(np.concatenate([none, values[:-1]]))
+    behind = np.maximum.accumulate(np.concatenate([none, values[:0:-1]]))[::-1]
+    return np.maximum(before, behind)
 
 
 def _starts(groups: Groups) -> list[Picks]:
@@ -211,39 +244,33 @@ def _starts(groups: Groups) -> list[Picks]:
 def _descend(groups: Groups, start: Picks, objective: Objective) -> Picks:
     """Change one group while that helps, then all groups that have it to one schedule."""
     picks = start
-    while True:
+    while picks:
         picks = _descend_one_by_one(groups, picks, objective)
         together = _with_best_for_all(groups, picks, objective)
         if together == picks:
-            return picks
+            break
         picks = together
+    return picks
 
 
 def _descend_one_by_one(groups: Groups, start: Picks, objective: Objective) -> Picks:
-    picks, still = start, 0
-    picked = _picked(groups, picks)
-    for i in itertools.cycle(range(len(picks))):
-        values = objective(_costs(groups, picked, i))
-        best = int(np.argmin(values))
-        if values[best] == values[picks[i]]:
-            still += 1
-        else:
-            picks, still = (*picks[:i], best, *picks[i + 1 :]), 1
-            picked = _changed(picked, groups, i, best)
-        if still >= len(picks):
-            break
-    return picks
+    """Group by group, round and round: each time the next one that another option is better for."""
+    picks, turn, firsts = np.array(start), 0, groups.firsts
+    while True:
+        values = objective(_costs_of_changes(groups, picks))
+        least = np.minimum.reduceat(values, firsts)
+        better = np.flatnonzero(least < values[firsts + picks])
+        if not better.size:
+            return tuple(picks.tolist())
+        group = int(better[np.argmax(better >= turn)])  # the first one where the round begins again
+        mine = slice(firsts[group], firsts[group] + len(groups.groups[group].options))
+        picks[group] = np.argmin(values[mine])
+        turn = group + 1
 
 
 def _with_best_for_all(groups: Groups, picks: Picks, objective: Objective) -> Picks:
     """One schedule for all groups that have it, if one of them helps."""
-    lowest = objective(cost_of(groups, picks))
-    best = picks
-    places = [{o.schedule: i for i, o in enumerate(group.options)} for group in groups.groups]
-    count = Counter(schedule for place in places for schedule in place)
-    for schedule in (s for s in count if count[s] > 1):
-        changed = tuple(p.get(schedule, pick) for p, pick in zip(places, picks, strict=True))
-        value = objective(cost_of(groups, changed))
-        if value < lowest:
-            best, lowest = changed, value
-    return best
+    changed = np.where(groups.shared >= 0, groups.shared, picks)
+    ways = np.concatenate([[picks], changed])
+    best = int(np.argmin(objective(_costs(groups, ways))))
+    return tuple(ways[best].tolist())

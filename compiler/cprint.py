@@ -7,10 +7,10 @@ is printed as a cast, so that the C is clean under -Wconversion.
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
-from tvm import sym
 
 from tinyc.compiler.graph import TEXT_BYTES, DType
 
@@ -51,7 +51,6 @@ MATH = {  # TensorIR's names of functions of math.h
 }  # fmt: skip
 ASSIGNING = {"Add": "+=", "Sub": "-=", "Mul": "*="}
 INDENT = "  "
-ANALYZER = sym.Analyzer()
 
 
 def expr(e: Any) -> str:
@@ -102,7 +101,9 @@ def _float(e: Any) -> str:
 def float_literal(value: float) -> str:
     """A C float constant that reads back as the same float32."""
     text = f"{value:.9g}"
-    return f"{text}f" if any(c in text for c in ".e") else _unusual(value) or f"{text}.0f"
+    if "." in text or "e" in text:
+        return f"{text}f"
+    return _unusual(value) or f"{text}.0f"
 
 
 def double_literal(value: float) -> str:
@@ -176,8 +177,15 @@ def _load(e: Any) -> str:
     return _lvalue(e.source, e.indices[0])
 
 
+@cache
+def _analyzer() -> Any:
+    from tvm import sym
+
+    return sym.Analyzer()
+
+
 def _for(s: Any, depth: int) -> list[str]:
-    i, stop = c_identifier(s.loop_var), bare(ANALYZER.simplify(s.min + s.extent))
+    i, stop = c_identifier(s.loop_var), bare(_analyzer().simplify(s.min + s.extent))
     head = f"for ({scalar_type(s.loop_var)} {i} = {bare(s.min)}; {i} < {stop}; ++{i}) {{"
     return [INDENT * depth + head, *stmt(s.body, depth + 1), INDENT * depth + "}"]
 

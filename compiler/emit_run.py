@@ -14,7 +14,8 @@ from tinyc.compiler.emit_tables import Tables
 from tinyc.compiler.program import Program
 from tinyc.passes.claims import streamed
 from tinyc.passes.input_rows import STATE
-from tinyc.passes.stages import Stage, Streamed
+from tinyc.passes.stage_events import Streamed
+from tinyc.passes.stages import Stage
 
 
 def run_lines(

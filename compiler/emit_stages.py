@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from tinyc.compiler.c_expressions import Expression, either, largest, smallest
 from tinyc.compiler.ops.op import Window
 from tinyc.compiler.program import Program
-from tinyc.passes.stages import Need, Stage, Streamed
+from tinyc.passes.stage_events import Need, Streamed
+from tinyc.passes.stages import Stage
 from tinyc.passes.storage import Step
 
 Call = Callable[[int, str, str], str]  # step, the rows it begins and ends with -> the C call

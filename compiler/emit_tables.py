@@ -1,7 +1,8 @@
 """The constant arrays of a program, and their C source."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -132,17 +133,21 @@ def literals(array: Array) -> list[str]:
     """The elements as C constants."""
     if str(array.dtype) in HALVES:
         array = array.view(np.uint16)
-    literal = double_literal if array.dtype == np.float64 else _literal
-    return [literal(value) for value in array.ravel().tolist()]
+    return [*map(_literal_of(array.dtype), array.ravel().tolist())]
 
 
-def _literal(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return float_literal(value)
+def _literal_of(dtype: np.dtype[Any]) -> Callable[[Any], str]:
+    """How the values of a type are written; of the many small ones without a look at each."""
+    if dtype.kind == "b":
+        return lambda value: "true" if value else "false"
+    if dtype.kind == "f":
+        return double_literal if dtype == np.float64 else float_literal
+    return str if dtype.itemsize < 4 else _integer_literal
+
+
+def _integer_literal(value: int) -> str:
     if value == -(1 << 31):
         return "INT32_MIN"
     if value == -(1 << 63):
         return "INT64_MIN"
-    return f"{value}u" if isinstance(value, int) and value >= 1 << 63 else str(value)
+    return f"{value}u" if value >= 1 << 63 else str(value)

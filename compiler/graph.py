@@ -8,12 +8,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ml_dtypes  # noqa: F401  NumPy knows bfloat16 and int4 by it
-import networkx as nx
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 Shape = tuple[int, ...]
 Array = npt.NDArray[Any]
@@ -191,6 +193,8 @@ class Graph:
     @cached_property
     def view(self) -> "nx.DiGraph[str]":
         """The nodes' names as a networkx graph; an edge is a tensor that passes between them."""
+        import networkx as nx  # loads slowly, and a chain of nodes needs no view
+
         view: nx.DiGraph[str] = nx.DiGraph()
         view.add_nodes_from(node.name for node in self.nodes)
         for node in self.nodes:

@@ -3,16 +3,16 @@
 from functools import cache
 from typing import Any
 
-import tvm
-from tvm.tirx import transform as tirx
-
 from tinyc.compiler.cprint import C_TYPES, c_identifier, stmt
 from tinyc.compiler.ops.kernel import Kernel
 
 
 @cache
 def _lowering() -> Any:
-    return tvm.transform.Sequential(
+    from tvm.ir import transform
+    from tvm.tirx import transform as tirx
+
+    return transform.Sequential(
         [
             tirx.StmtSimplify(),
             tirx.UnrollLoop(),
@@ -25,7 +25,9 @@ def _lowering() -> Any:
 
 def body_lines(kernel: Kernel) -> list[str]:
     """The lines between the braces of the kernel's C function."""
-    (lowered,) = _lowering()(tvm.IRModule({"main": kernel.function})).functions.values()
+    from tvm import IRModule
+
+    (lowered,) = _lowering()(IRModule({"main": kernel.function})).functions.values()
     return stmt(lowered.body, 1)
 
 

@@ -16,7 +16,6 @@ from tinyc.compiler.graph import Graph, to_text
 from tinyc.compiler.names import c_name, short_names
 from tinyc.compiler.onnx_import.reading import read_onnx
 from tinyc.compiler.options import DEFAULTS, Options
-from tinyc.compiler.pages.report_page import report_page
 from tinyc.compiler.planning import Task, limits_of, prove, task_of
 from tinyc.compiler.planning_memories import plan_in_memories
 from tinyc.compiler.program import Program
@@ -159,6 +158,8 @@ def emit_artifact(
     files = emit_c(program, name, ports, functions, tables)
     files["report.json"] = report.to_json()
     if html:
+        from tinyc.compiler.pages.report_page import report_page  # its templates load slowly
+
         files["report.html"] = report_page(program, report)
     return Artifact(name, program.io, report, files, tuple(program.calls))
 

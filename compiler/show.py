@@ -1,9 +1,8 @@
-"""What the command line prints: tables for people, plain dictionaries for programs."""
+"""What `tinyc compile` prints, and how all tables of ours look."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -11,17 +10,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from tinyc.compiler.artifact import Artifact, Layer, Memory, Port, Report
-from tinyc.compiler.bundle import Bundle
 from tinyc.compiler.names import short_name
-from tinyc.compiler.running import RunResult, cycles_by_layer
-from tinyc.targets import load_target, target_names
 from tinyc.targets.toolchain import encoded
 
-if TYPE_CHECKING:
-    from tinyc.compiler.verification import Verification
-    from tinyc.targets.doctor import Check
+if TYPE_CHECKING:  # `tinyc compile` of one model loads no more than it needs
+    from tinyc.compiler.bundle import Bundle
 
-MOST_SHOWN = 8  # samples of a run
 PLAIN_WIDTH = 160  # columns where the output is no terminal
 
 
@@ -54,7 +48,7 @@ def show_report(artifact: Artifact) -> None:
         console.print(f"float: {escape(node.name)} ({node.op}): {node.reason}", soft_wrap=True)
 
 
-def show_bundle(bundle: Bundle) -> None:
+def show_bundle(bundle: "Bundle") -> None:
     """What each model costs, and all together."""
     for artifact in bundle.artifacts:
         show_report(artifact)
@@ -136,7 +130,7 @@ def _mode_table(report: Report) -> Table:
 def _print_totals(console: Console, artifact: Artifact) -> None:
     report = artifact.report
     rows = {
-        "arena": f"{_arena_text(report)} (exact{_bound_text(report)})",
+        "arena": f"{arena_text(report)} (exact{_bound_text(report)})",
         **_state_row(report),
         "weights": _weights_text(artifact),
         "MACs": f"{report.macs:,}",
@@ -159,7 +153,7 @@ def _state_row(report: Report) -> dict[str, str]:
     return {"state": f"{report.state_bytes:,} B from call to call (exact{first})"}
 
 
-def _arena_text(report: Report) -> str:
+def arena_text(report: Report) -> str:
     arenas = [f"{m.arena_bytes:,} B in {m.name}" for m in report.memories if m.arena]
     return ", ".join(arenas) if len(arenas) > 1 else f"{report.arena_bytes:,} B"
 
@@ -179,128 +173,3 @@ def _weights_text(artifact: Artifact) -> str:
 
 def _port_text(port: Port) -> str:
     return f"{port.name} {port.dtype}{list(port.shape)}"
-
-
-def show_run(artifact: Artifact, result: RunResult) -> None:
-    """Outputs of the first samples, and the measured cost of one inference."""
-    console = console_of_output()
-    for name, values in result.outputs.items():
-        console.print(f"{escape(name)}: {len(values)} sample{'s' if len(values) > 1 else ''}")
-        for index, row in enumerate(values[:MOST_SHOWN]):
-            flat = row.reshape(-1)
-            shown = " ".join(f"{v:.6g}" if flat.dtype.kind == "f" else str(v) for v in flat[:16])
-            more = f" ... {flat.size} values" if flat.size > 16 else ""
-            best = (
-                f"   largest: {int(flat.argmax())}"
-                if 1 < flat.size <= 1024 and flat.dtype.kind != "U"
-                else ""
-            )
-            console.print(f"  [{index}] {shown}{more}{best}", soft_wrap=True, markup=False)
-        if len(values) > MOST_SHOWN:
-            console.print(f"  ... {len(values) - MOST_SHOWN} more")
-    for name, text in cost_rows(artifact, result).items():
-        console.print(f"{name:9} {escape(text)}", soft_wrap=True)
-
-
-def cost_rows(artifact: Artifact, result: RunResult) -> dict[str, str]:
-    """The measured cost of one inference, for people; each with how it was obtained."""
-    how = f"measured in the emulator, {result.compiler}"
-    rows = {
-        "arena": f"{_arena_text(artifact.report)} (exact)",
-        "flash": f"{result.text_bytes + result.rodata_bytes:,} B (measured: {result.text_bytes:,} "
-        f"of code, {result.rodata_bytes:,} of tables, {result.compiler})",
-    }
-    if result.stack_bytes is not None:
-        rows["stack"] = f"{result.stack_bytes:,} B ({how})"
-    if result.cycles is not None:
-        rows["cycles"] = f"{result.cycles:,} at zero wait states ({how})"
-    return rows
-
-
-def run_json(artifact: Artifact, result: RunResult) -> dict[str, Any]:
-    """Everything of a run; outputs as nested lists."""
-    return {
-        "model": artifact.name,
-        "target": artifact.report.target,
-        "outputs": {name: values.tolist() for name, values in result.outputs.items()},
-        "arena_bytes": artifact.report.arena_bytes,
-        "text_bytes": result.text_bytes,
-        "rodata_bytes": result.rodata_bytes,
-        "stack_bytes": result.stack_bytes,
-        "cycles": result.cycles,
-        "instructions": result.instructions,
-        "compiler": result.compiler,
-        "cycles_by_function": dict(result.cycles_by_function),
-        "cycles_by_layer": [
-            {"layer": layer.name, "cycles": cycles}
-            for layer, cycles in zip(
-                artifact.report.layers, cycles_by_layer(artifact, result), strict=False
-            )
-        ],
-    }
-
-
-def show_verification(verification: "Verification") -> None:
-    """Accuracy of both, the largest deviation, and where they part."""
-    v, console = verification, console_of_output()
-    console.print(f"{v.samples} samples on {v.target}, against onnxruntime")
-    if v.accuracy is not None and v.reference_accuracy is not None:
-        console.print(
-            f"accuracy     tinyc {v.accuracy:.2%}, onnxruntime {v.reference_accuracy:.2%}"
-        )
-    console.print(f"same answer  {v.same_answers:.2%} of the samples")
-    for output in v.outputs:
-        unit = "steps" if output.dtype.startswith(("int", "uint")) else "absolute"
-        console.print(
-            f"output       {escape(output.name)}: largest deviation {output.largest:.6g} ({unit}), "
-            f"{output.differing_share:.3%} of the values differ",
-            soft_wrap=True,
-        )
-    if v.parting is not None:
-        console.print(
-            f"they part at {escape(v.parting.node)} ({v.parting.op}), sample {v.parting.sample}, "
-            f"by {v.parting.largest:.6g}",
-            soft_wrap=True,
-        )
-    if v.cycles is not None:
-        console.print(f"cycles       {v.cycles:,} (measured in the emulator, zero wait states)")
-
-
-def targets_json() -> list[dict[str, Any]]:
-    """Every target as a dictionary."""
-    rows = []
-    for name in target_names():
-        target = load_target(name)
-        fields = {"name": name, "isa": target.isa, "features": sorted(target.features)}
-        sizes = {"ram_bytes": target.ram_bytes, "flash_bytes": target.flash_bytes}
-        compilers = {"compilers": [c.name for c in target.compilers]}
-        rows.append({**fields, **sizes, **compilers})
-    return rows
-
-
-def show_targets() -> None:
-    table = table_of("targets")
-    for heading in ("name", "ISA", "features", "RAM B", "flash B", "compilers"):
-        table.add_column(heading, no_wrap=heading in ("name", "RAM B", "flash B"))
-    for row in targets_json():
-        table.add_row(
-            row["name"],
-            row["isa"],
-            ", ".join(row["features"]),
-            f"{row['ram_bytes']:,}",
-            f"{row['flash_bytes']:,}",
-            ", ".join(row["compilers"]),
-        )
-    console_of_output().print(table)
-
-
-def show_doctor(checks: Sequence["Check"]) -> None:
-    table = table_of("doctor")
-    for heading in ("", "what", "version", "needed for", "how to get it"):
-        table.add_column(heading, overflow="fold")
-    for check in checks:
-        fields = asdict(check)
-        mark = "yes" if fields["found"] else "no"
-        get = "" if fields["found"] else fields["how_to_get"]
-        table.add_row(mark, fields["name"], fields["version"], fields["needed_for"], escape(get))
-    console_of_output().print(table)

@@ -18,7 +18,8 @@ from typing import Literal
 import numpy as np
 
 from tinyc.compiler.graph import Array
-from tinyc.passes.stages import MOST_EVENTS, Stage, Streamed, can_run_upwards, mirrored
+from tinyc.passes.stage_events import Streamed
+from tinyc.passes.stages import MOST_EVENTS, Stage, can_run_upwards, mirrored
 from tinyc.passes.storage import Step, Storage
 
 Slide = Literal["early", "late"]
@@ -144,7 +145,9 @@ def claims_of_stage(stage: Stage, run: Streamed, storages: Sequence[Storage]) ->
             continue
         born, dying = storage.first >= first, storage.last <= last
         if born and dying and not storage.kept and stage.streams:
-            claims.append(_window(storage, 0, runs, 1).claims[0].down)
+            held = run.tops[storage.name] - _early_start(storage, run, 1)
+            window = _range(0, np.where(_live(storage, run), held, 0))
+            claims.append(window.repeat(run.phases, axis=0))
         else:
             claims.append(_claim(storage, runs, born, dying).down)
     return claims
@@ -215,25 +218,40 @@ def _window(storage: Storage, index: int, runs: _Runs, alignment: int) -> Buffer
 
 def _sliding(storage: Storage, run: Streamed, alignment: int) -> tuple[Array, Array, int]:
     """The ranges of an early and of a late window, and its bytes."""
-    tops, needed = run.tops(storage.name), run.oldest(storage.name)
-    before = np.concatenate([[0], tops[:-1]])
-    after = np.concatenate([needed[1:], [storage.bytes]])  # the first byte that is read later
-    writes, reads = tops > before, run.reads(storage.name)
-
-    def starts(slides: Array, first: Array) -> Array:
-        """At each event, the first byte in the window: it is set where it slides."""
-        return np.maximum.accumulate(np.where(slides, first // alignment * alignment, 0))
-
-    left = starts(reads, np.minimum(after, tops))
-    early_start = np.concatenate([[0], left[:-1]])
-    late_start = starts(writes, np.minimum(needed, before))
-    size = int(max((tops - early_start)[writes].max(), (tops - late_start)[writes].max()))
-    live = writes | (tops > needed)
+    tops, needed = run.tops[storage.name], run.oldest[storage.name]
+    before, live = _before(tops), _live(storage, run)
     kept = np.minimum(needed, before) // alignment * alignment
+    early_start = _early_start(storage, run, alignment)
+    writes = tops > before
+    late_start = _slid(writes, kept)
+    size = int(max((tops - early_start)[writes].max(), (tops - late_start)[writes].max()))
     early = _range(0, np.where(live, tops - early_start, 0))
     bottoms = np.where(live, np.maximum(kept - late_start, 0), size)
     late = _range(bottoms, np.where(live, tops - late_start, size))
     return early.repeat(run.phases, axis=0), late.repeat(run.phases, axis=0), size
+
+
+def _early_start(storage: Storage, run: Streamed, alignment: int) -> Array:
+    """At each event, the first byte in a window that slides early."""
+    after = np.append(run.oldest[storage.name][1:], storage.bytes)  # the first that is read later
+    left = np.minimum(after, run.tops[storage.name]) // alignment * alignment
+    return _before(_slid(run.reads(storage.name), left))
+
+
+def _slid(slides: Array, first: Array) -> Array:
+    """At each event, the first byte in a window: it is set where it slides."""
+    return np.maximum.accumulate(np.where(slides, first, 0))
+
+
+def _before(values: Array) -> Array:
+    """What stood after the event before."""
+    return np.concatenate([[0], values[:-1]])
+
+
+def _live(storage: Storage, run: Streamed) -> Array:
+    """At which events a window holds something."""
+    tops = run.tops[storage.name]
+    return np.asarray((tops > _before(tops)) | (tops > run.oldest[storage.name]))
 
 
 def _scratch(runs: _Runs, place: int) -> Claim:

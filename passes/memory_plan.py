@@ -20,7 +20,6 @@ from tinyc.compiler.graph import Array
 from tinyc.passes.claims import Buffer, Slide
 from tinyc.passes.placement import LEAST_RAM, Placement, Problem, Trade, problem_of
 from tinyc.passes.placement_by_search import searched
-from tinyc.passes.placement_by_solver import solved
 from tinyc.passes.stages import Stage
 
 # Buffers that the local search places, before the solver and where the solver proves nothing; in
@@ -83,6 +82,8 @@ def plan_memory(buffers: Sequence[Buffer], alignment: int, trade: Trade = LEAST_
             return plan_of(problem, min(found, key=trade.cost), bound)
         best, proved, optimal = min(found, key=trade.cost), bound, False
         if len(problem.pairs) <= MANY_PAIRS:
+            from tinyc.passes.placement_by_solver import solved  # OR-Tools loads slowly
+
             best, proved, optimal = solved(problem, bound, found, trade)
         if not optimal:
             found = [best, searched(problem, proved, problem.two_ways, many)]

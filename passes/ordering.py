@@ -4,10 +4,9 @@ x -> a1, b1 (large); a1 -> a2; b1 -> b2; a2, b2 -> y      runs as a1, a2, b1, b2
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
-import networkx as nx
-
-from tinyc.compiler.graph import Graph
+from tinyc.compiler.graph import Graph, Node
 from tinyc.passes.storage import roots_of
 from tinyc.targets import Target
 
@@ -29,14 +28,17 @@ class _Partial:
 
 def order_nodes(graph: Graph, target: Target) -> Graph:
     """The graph as it is unless another order has a smaller peak of live tensors."""
-    view = graph.view
-    if all(len(layer) == 1 for layer in nx.topological_generations(view)):
-        return graph
+    if all(_reads(later, node) for node, later in pairwise(graph.nodes)):
+        return graph  # there is no other order
     memory = _Memory.of(graph)
     found = memory.best()
     if found.peak_bytes >= memory.peak_of(range(len(graph.nodes))):
         return graph
     return graph.with_nodes([graph.nodes[i] for i in found.order])
+
+
+def _reads(node: Node, earlier: Node) -> bool:
+    return not set(earlier.outputs).isdisjoint(node.inputs)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,8 +76,7 @@ class _Memory:
                 users[name] |= 1 << i
         before, others = [], sum(1 << number[n.name] for n in graph.nodes if n.op != "Keep")
         for node in graph.nodes:
-            producers = (graph.producer(t) for t in node.inputs)
-            before.append(sum({1 << number[p.name] for p in producers if p is not None}))
+            before.append(sum(1 << number[name] for name in graph.view.predecessors(node.name)))
             if node.op == "Keep":  # it writes over what others read
                 before[-1] = others
         kept = frozenset(roots[t] for t in graph.outputs)

@@ -1,4 +1,4 @@
-"""If, Loop and Scan, which become straight lines of code; and dimensions that the user sets."""
+"""If, Loop and Scan, which become straight lines of code, and shapes that depend on the run."""
 
 from pathlib import Path
 
@@ -12,11 +12,9 @@ from onnx.helper import (
     make_tensor_value_info,
 )
 
-import tinyc.compiler.api as tinyc
 from tests.harness import onnx_model, optimized, read_model, run_c, run_onnxruntime
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array
-from tinyc.compiler.onnx_import.reading import read_onnx
 
 FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
 X = np.array([[0.5, -2.0, 1.0], [3.0, 0.25, -1.5]], np.float32)
@@ -197,130 +195,6 @@ def test_a_scan_is_unrolled(backwards: int, tmp_path: Path) -> None:
     )
 
     check(model, {"start": X[:, 0], "x": X}, tmp_path)
-
-
-EQUATIONS = {
-    "ij->ji": [(2, 3)],
-    "ij": [(3, 2)],
-    "ii->i": [(3, 3)],
-    "iij,jk->ik": [(3, 3, 2), (2, 4)],
-    "i,i": [(5,), (5,)],
-    "bij,bjk->bik": [(2, 3, 4), (2, 4, 5)],
-    "...ij,...jk->...ik": [(2, 1, 3, 4), (5, 4, 2)],
-    "bhqd,bhkd->bhqk": [(1, 2, 3, 4), (1, 2, 5, 4)],
-    "i,j->ij": [(3,), (4,)],
-    "ij,jk,kl->il": [(2, 3), (3, 4), (4, 2)],
-    "abc->b": [(2, 3, 4)],
-    "ij,kj->": [(2, 3), (4, 3)],
-    "...->...": [(2, 3)],
-    "b...c,c->b...": [(2, 3, 4), (4,)],
-    "aab,bcc->ac": [(2, 2, 3), (3, 4, 4)],
-}
-
-
-def test_every_equation_of_einsum(tmp_path: Path) -> None:
-    rng = np.random.default_rng(2)
-    values = {
-        f"x{n}_{i}": rng.normal(size=shape).astype(np.float32)
-        for n, shapes in enumerate(EQUATIONS.values())
-        for i, shape in enumerate(shapes)
-    }
-    nodes, outputs = [], {}
-    for n, (equation, shapes) in enumerate(EQUATIONS.items()):
-        names = [f"x{n}_{i}" for i in range(len(shapes))]
-        nodes.append(make_node("Einsum", names, [f"y{n}"], equation=equation))
-        outputs[f"y{n}"] = np.einsum(equation, *(values[name].astype(float) for name in names))
-    model = onnx_model(
-        nodes,
-        {name: ("float32", array.shape) for name, array in values.items()},
-        {name: ("float32", np.shape(array)) for name, array in outputs.items()},
-    )
-
-    results = computed(model, values, tmp_path)
-
-    for (name, expected), equation in zip(outputs.items(), EQUATIONS, strict=True):
-        assert results[name].shape == np.shape(expected), equation
-        np.testing.assert_allclose(results[name], expected, 1e-5, 1e-5, err_msg=equation)
-
-
-def open_model(folder: Path) -> Path:
-    model = onnx_model(
-        [make_node("Shape", ["a"], ["s"]), make_node("Expand", ["b", "s"], ["y"])],
-        {"a": ("float32", ("batch", "n")), "b": ("float32", (1, "n"))},
-        {"y": ("float32", ("batch", "n"))},
-    )
-    onnx.save(model, str(folder / "open.onnx"))
-    return folder / "open.onnx"
-
-
-def test_a_dimension_is_set_wherever_it_stands(tmp_path: Path) -> None:
-    graph = read_onnx(open_model(tmp_path), dims={"batch": 3, "n": 5})
-
-    assert [graph.tensors[n].shape for n in ("a", "b", "y")] == [(3, 5), (1, 5), (3, 5)]
-    assert not graph.notes
-
-
-def test_a_dimension_that_the_model_does_not_have_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(CompileError) as refused:
-        tinyc.compile(open_model(tmp_path), "host", dims={"m": 3})
-
-    assert refused.value.code == "unknown-dimension"
-    assert refused.value.help == "its open dimensions are: 'batch', 'n'"
-
-
-def test_every_verb_that_takes_shapes_takes_dimensions(tmp_path: Path) -> None:
-    model, dims = open_model(tmp_path), {"batch": 2, "n": 3}
-
-    artifact = tinyc.compile(model, "host", dims=dims)
-    plans = tinyc.plan(model, "cortex-m4", dims=dims)
-    bundle = tinyc.compile_bundle([model], "host", dims=dims)
-
-    assert artifact.report.outputs[0].shape == (2, 3)
-    assert bundle.artifacts[0].report.outputs[0].shape == (2, 3)
-    assert plans.points
-
-
-def test_sequences_are_lists_at_compile_time(tmp_path: Path) -> None:
-    """Built, changed, carried through a loop, split, joined; a position of the run is a Gather."""
-    append = make_graph(
-        [
-            make_node("Identity", ["go"], ["again"]),
-            make_node("Mul", ["x", "x"], ["square"]),
-            make_node("SequenceInsert", ["list", "square"], ["longer"]),
-        ],
-        "append",
-        [
-            value("i", INT64),
-            value("go", BOOL),
-            onnx.helper.make_tensor_sequence_value_info("list", FLOAT, None),
-        ],
-        [value("again", BOOL), onnx.helper.make_tensor_sequence_value_info("longer", FLOAT, None)],
-    )
-    model = onnx_model(
-        [
-            make_node("SequenceEmpty", [], ["none"]),
-            make_node("SequenceInsert", ["none", "z"], ["one"]),
-            make_node("SequenceConstruct", ["x", "z"], ["pair"]),
-            make_node("SequenceErase", ["pair", "first"], ["rest"]),
-            make_node("SequenceInsert", ["rest", "x", "first"], ["turned"]),
-            make_node("Loop", ["two", "", "turned"], ["long"], body=append),
-            make_node("SequenceAt", ["long", "at"], ["y"]),
-            make_node("SequenceLength", ["long"], ["n"]),
-            make_node("SequenceLength", ["one"], ["m"]),
-            make_node("SplitToSequence", ["x"], ["columns"], axis=1, keepdims=0),
-            make_node("SequenceAt", ["columns", "last"], ["column"]),
-            make_node("ConcatFromSequence", ["columns"], ["stacked"], axis=0, new_axis=1),
-        ],
-        {"x": ("float32", (2, 3)), "z": ("float32", (2, 3)), "at": ("int64", ())},
-        {
-            "y": ("float32", (2, 3)), "n": ("int64", ()), "m": ("int64", ()),
-            "column": ("float32", (2,)), "stacked": ("float32", (3, 2)),
-        },
-        {"first": np.array(0), "last": np.array(-1), "two": np.array(2)},
-    )  # fmt: skip
-
-    for at in (0, 1, 3, -3):
-        check(model, {"x": X, "z": X - 1, "at": np.array(at)}, tmp_path)
 
 
 def test_a_shape_of_the_run_is_what_the_model_declares(tmp_path: Path) -> None:

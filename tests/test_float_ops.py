@@ -155,7 +155,7 @@ def test_the_c_computes_what_onnxruntime_does(name: str, tmp_path: Path) -> None
 
 def test_every_operator_that_is_read_is_in_a_test() -> None:
     """As a word; test_reductions.py names the kinds of Reduce alone, test_classic.py reads files,
-    and so does test_tflite_states.py for tinyc's own operators.
+    and so does test_tflite_svdf.py for tinyc's own operators.
     """
     tests = "".join(path.read_text("utf-8") for path in Path(__file__).parent.glob("*.py"))
     names = [op.removeprefix("Reduce") for domain, op in READERS

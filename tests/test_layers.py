@@ -35,10 +35,13 @@ LAYERS = (  # lowest first; the longest prefix decides
     ("pruning",),
     ("compiler.api", "compiler.show"),
     ("compiler.show_map", "compiler.show_operators", "compiler.show_profile",
-     "compiler.show_tuning", "quantization.showing", "pruning.showing"),
+     "compiler.show_run", "compiler.show_targets", "compiler.show_tuning",
+     "quantization.showing", "pruning.showing"),
     ("compiler.show_plans",),
     ("compiler.argument_groups", "compiler.argument_texts", "compiler.arguments",
-     "compiler.arguments_compile", "compiler.arguments_quantize", "compiler.chosen_options"),
+     "compiler.arguments_compile", "compiler.arguments_quantize", "compiler.chosen_options",
+     "compiler.telling"),
+    ("compiler.cli_compile", "compiler.cli_models"),
     ("compiler.cli",),
 )
 # fmt: on

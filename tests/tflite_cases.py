@@ -326,6 +326,6 @@ CASES = (
 )
 # fmt: on
 
-STATEFUL = {  # tests/test_tflite_states.py has them
+STATEFUL = {  # tests/test_tflite_svdf.py and test_tflite_variables.py have them
     "ASSIGN_VARIABLE", "CALL_ONCE", "READ_VARIABLE", "SVDF", "VAR_HANDLE",
 }  # fmt: skip

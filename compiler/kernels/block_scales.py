@@ -25,7 +25,29 @@ _NIBBLE = "(float)(((int32_t)({word} << {shift}) >> 28) - {zero})"
 _BYTE = "(float)({word}[{i}] - {zero})"
 
 
-def _turn(value: str, rows: tuple[str, str]) -> str:
+_FUNCTION = """\
+/* sums[r] is the sum of x[i] * (r[i] - zero of r) of `count` values{packing}. */
+static void {name}(const float *x, const {type} *row0, const {type} *row1,
+    int32_t count, int32_t zero0, int32_t zero1, float *sums) {{
+  float sum0 = 0.0f;
+  float sum1 = 0.0f;
+  for (int32_t left = count / 8; left > 0; --left) {{
+{turn}
+  }}
+{rest}
+  sums[0] = sum0;
+  sums[1] = sum1;
+}}
+"""
+
+
+def _function(name: str, dtype: str, packing: str, turn: str, rest: str) -> Microkernel:
+    """turn, rest: what is done with eight values, and with the last ones."""
+    text = _FUNCTION.format(name=name, type=dtype, packing=packing, turn=turn, rest=rest)
+    return Microkernel(name, text)
+
+
+def _products(value: str, rows: tuple[str, str]) -> str:
     """The products of eight values of x with two rows of weights."""
     lines = []
     for i in range(GROUP):
@@ -36,57 +58,41 @@ def _turn(value: str, rows: tuple[str, str]) -> str:
     return "\n".join(lines)
 
 
-NIBBLES = Microkernel(
+NIBBLES = _function(
     "tinyc_sum_nibbles",
+    "uint32_t",
+    ", eight of r in a word",
     f"""\
-/* sums[r] is the sum of x[i] * (r[i] - zero of r) of `count` values, eight of r in a word. */
-static void tinyc_sum_nibbles(const float *x, const uint32_t *row0, const uint32_t *row1,
-    int32_t count, int32_t zero0, int32_t zero1, float *sums) {{
-  float sum0 = 0.0f;
-  float sum1 = 0.0f;
-  for (int32_t left = count / 8; left > 0; --left) {{
     const uint32_t v = *row0++;
     const uint32_t w = *row1++;
-{_turn(_NIBBLE, ("v", "w"))}
-    x += 8;
-  }}
-  if (count % 8 > 0) {{
+{_products(_NIBBLE, ("v", "w"))}
+    x += 8;""",
+    """\
+  if (count % 8 > 0) {
     uint32_t v = *row0;
     uint32_t w = *row1;
-    for (int32_t i = 0; i < count % 8; ++i) {{
+    for (int32_t i = 0; i < count % 8; ++i) {
       sum0 += x[i] * (float)(((int32_t)(v << 28) >> 28) - zero0);
       sum1 += x[i] * (float)(((int32_t)(w << 28) >> 28) - zero1);
       v >>= 4;
       w >>= 4;
-    }}
-  }}
-  sums[0] = sum0;
-  sums[1] = sum1;
-}}
-""",
+    }
+  }""",
 )
-BYTES = Microkernel(
+BYTES = _function(
     "tinyc_sum_bytes",
+    "int8_t",
+    "",
     f"""\
-/* sums[r] is the sum of x[i] * (r[i] - zero of r) of `count` values. */
-static void tinyc_sum_bytes(const float *x, const int8_t *row0, const int8_t *row1,
-    int32_t count, int32_t zero0, int32_t zero1, float *sums) {{
-  float sum0 = 0.0f;
-  float sum1 = 0.0f;
-  for (int32_t left = count / 8; left > 0; --left) {{
-{_turn(_BYTE, ("row0", "row1"))}
+{_products(_BYTE, ("row0", "row1"))}
     x += 8;
     row0 += 8;
-    row1 += 8;
-  }}
-  for (int32_t i = 0; i < count % 8; ++i) {{
+    row1 += 8;""",
+    """\
+  for (int32_t i = 0; i < count % 8; ++i) {
     sum0 += x[i] * (float)(row0[i] - zero0);
     sum1 += x[i] * (float)(row1[i] - zero1);
-  }}
-  sums[0] = sum0;
-  sums[1] = sum1;
-}}
-""",
+  }""",
 )
 
 

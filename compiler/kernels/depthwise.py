@@ -11,7 +11,8 @@ import numpy as np
 
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.graph import Array, DType, read_only
-from tinyc.compiler.kernels.block import WORD, Epilogue, epilogue, value_of, widened
+from tinyc.compiler.kernels.block import WORD, value_of, widened
+from tinyc.compiler.kernels.epilogue import Epilogue, epilogue
 from tinyc.compiler.kernels.gemm_conv import suits_smlad as suits_smlad_weights
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.accumulate import weight_values

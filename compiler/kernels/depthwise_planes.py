@@ -115,6 +115,11 @@ def _rows(window: Window, band: int) -> int:
     return (band - 1) * window.strides[0] + (window.kernel[0] - 1) * window.dilations[0] + 1
 
 
+def band(call: Call, schedule: Schedule) -> int:
+    """Rows of the output that are computed from the planes at once."""
+    return _choice(call, _window(call), schedule)[1]
+
+
 def _choice(call: Call, window: Window, schedule: Schedule) -> tuple[Planes, int]:
     """The schedule's planes and band; what it leaves open is as fast as some RAM allows.
 

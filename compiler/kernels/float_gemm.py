@@ -60,16 +60,31 @@ def space(call: Call, target: Target) -> Iterator[Schedule]:
     return float_block.shapes(SHAPES)
 
 
+def band(call: Call, schedule: Schedule) -> int:
+    """Rows after which blocks and rows end together, where blocks run on over rows."""
+    pixels, _, flat = _block_of(call, schedule, float_block.matrix_of(call.inputs[1]).most_pixels)
+    width = call.output.shape[2]
+    return math.lcm(width, pixels) // width if flat else 1
+
+
+def _block_of(call: Call, schedule: Schedule, most_pixels: int) -> tuple[int, int, bool]:
+    """Pixels and channels of the block; whether it runs on over the rows of the image."""
+    (_, w), y, a = call.inputs[:2], call.output, call.attrs
+    oc, kh, kw, _ = w.shape
+    _, oh, ow, _ = y.shape
+    channels = min(schedule.columns or SHAPES[0][1], oc)
+    # two parts would read the pixels of all rows twice, the second time after the first wrote
+    flat = (kh, kw) == (1, 1) and a.strides == (1, 1) and not any(a.pads) and not oc % channels
+    pixels = schedule.rows or _pixels(ow, flat, most_pixels)
+    return min(pixels, ow * oh if flat else ow, most_pixels), channels, flat
+
+
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     (x, w), y, a = call.inputs[:2], call.output, call.attrs
     oc, kh, kw, ic = w.shape
     matrix = float_block.matrix_of(w)
     _, oh, ow, _ = y.shape
-    channels = min(schedule.columns or SHAPES[0][1], oc)
-    # two parts would read the pixels of all rows twice, the second time after the first wrote
-    flat = (kh, kw) == (1, 1) and a.strides == (1, 1) and not any(a.pads) and not oc % channels
-    pixels = schedule.rows or _pixels(ow, flat, matrix.most_pixels)
-    pixels = min(pixels, ow * oh if flat else ow, matrix.most_pixels)
+    pixels, channels, flat = _block_of(call, schedule, matrix.most_pixels)
     rest = min(ow % pixels, 1) if flat else ow % pixels
     values, parts = float_block.parts_of(
         matrix,
@@ -108,7 +123,7 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         scratch_bytes=4 * pixels * window if gathers else 0,
         microkernels=tuple(m for part in parts for m in part.blocks.values()),
         rows=oh,
-        band=math.lcm(ow, pixels) // ow if flat else 1,
+        band=band(call, schedule),
         float_code=True,
         note=f"float {pixels}x{channels}, assembly{matrix.note}"
         + ("" if residual is None else ", add"),

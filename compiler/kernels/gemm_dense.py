@@ -11,11 +11,11 @@ from tinyc.compiler.kernels.block import (
     WORD,
     Product,
     block,
-    epilogue,
     plain_product,
     plain_space,
     smlad_product,
 )
+from tinyc.compiler.kernels.epilogue import epilogue
 from tinyc.compiler.kernels.gemm_conv import suits_smlad as suits_smlad_weights
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.accumulate import weight_values

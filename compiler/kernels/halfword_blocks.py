@@ -13,6 +13,7 @@ from typing import Any
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.kernels import halfword_streams
 from tinyc.compiler.kernels.block_cuts import in_turn
+from tinyc.compiler.kernels.conv_buffers import ConvBuffers, conv_buffers
 from tinyc.compiler.kernels.gather import gather_window
 from tinyc.compiler.kernels.halfword_streams import (
     Copied,
@@ -24,7 +25,7 @@ from tinyc.compiler.kernels.halfword_streams import (
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.kernel import Constant, Kernel, Microkernel
 from tinyc.compiler.ops.op import Call
-from tinyc.compiler.ops.residual import Addend, addend, first_stage
+from tinyc.compiler.ops.residual import first_stage
 from tinyc.targets import Target
 from tinyc.targets.intrinsics.arm_halfwords import COLUMNS, STEP, HalfwordBlock, halfword_gemm
 
@@ -36,25 +37,18 @@ FEW_PRODUCTS = 1 << 18  # of a layer with short turns
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Blocks:
-    """A convolution's sizes, buffers and functions.
+    """A convolution's buffers, sizes and functions; no scratch: windows are read in place.
 
     gathered   windows are gathered one by one, of `window` values each
     flat       neighbouring pixels lie behind each other over all rows
     functions  that multiply a block, by its pixels: the widest first
-    scratch    None where all windows are read in place
     """
 
-    call: Call
-    stage: Call
+    buffers: ConvBuffers
     gathered: bool
     window: int
     flat: bool
     functions: dict[int, Microkernel]
-    source: Any
-    result: Any
-    stream: Any
-    scratch: Any
-    residual: Addend | None
 
 
 def suits(call: Call, target: Target) -> bool:
@@ -77,7 +71,7 @@ def space(call: Call, target: Target) -> Iterator[Schedule]:
 
 
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
-    (x, w), y, a, stage = call.inputs[:2], call.output, call.attrs, first_stage(call)
+    (x, w), y, a = call.inputs[:2], call.output, call.attrs
     _, kh, kw, ic = w.shape
     wide, turn = schedule.weights == "int16", schedule.unroll or _turn(call)
     gathered = _is_gathered(call)
@@ -85,33 +79,24 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     pixels = _pixels(call, min(schedule.rows, y.shape[2]), turn, wide, flat)
     sizes = dict.fromkeys((pixels, math.gcd(y.shape[2], pixels)) if flat else
                           (p for p in (pixels, y.shape[2] % pixels) if p))  # fmt: skip
-    stream = stream_of(stage, COLUMNS, wide)
+    stream = stream_of(first_stage(call), COLUMNS, wide)
     window = kh * kw * ic + kh * kw * ic % STEP
     strips = kh * ((pixels - 1) * a.strides[1] + kw) * ic if any(a.pads) else 0
     values = pixels * window if gathered else strips
-    scratch = loops.buffer("scratch", values, x.dtype) if values else None
-    residual = addend(call, target)
-    blocks = Blocks(
-        call, stage, gathered, window, flat,
-        {p: halfword_gemm(_block(call, p, turn, wide)) for p in sizes},
-        loops.buffer("x", x.elements, x.dtype), loops.buffer("y", y.elements, y.dtype),
-        loops.buffer("stream", stream.size, "int8"), scratch, residual,
-    )  # fmt: skip
+    buffers = conv_buffers(call, target, stream.size, values)
+    functions = {p: halfword_gemm(_block(call, p, turn, wide)) for p in sizes}
+    blocks = Blocks(buffers, gathered, window, flat, functions)
     begin, end = loops.variable("row_begin"), loops.variable("row_end")
-    added = None if residual is None else residual.buffer
-    buffers = (blocks.source, added, blocks.result, blocks.stream, scratch)
     return Kernel(
         name=f"conv2d_{kh}x{kw}",
-        function=loops.function(
-            [*(b for b in buffers if b is not None), begin, end], _image(blocks, begin, end)
-        ),
+        function=loops.function([*buffers.parameters, begin, end], _image(blocks, begin, end)),
         constants=(Constant("stream", stream),),
         scratch_bytes=values * x.dtype.size,
-        microkernels=tuple(blocks.functions.values()),
+        microkernels=tuple(functions.values()),
         rows=y.shape[1],
         band=math.lcm(y.shape[2], pixels) // y.shape[2] if flat else 1,
         note=f"gemm {pixels}x2, assembly, 16 bits, {'int16' if wide else 'int8'} weights"
-        + ("" if residual is None else ", add"),
+        + ("" if buffers.residual is None else ", add"),
     )
 
 
@@ -147,7 +132,7 @@ def _pixels(call: Call, asked: int, turn: int, wide: bool, flat: bool) -> int:
 
 
 def _image(blocks: Blocks, begin: Any, end: Any) -> list[Any]:
-    width = blocks.call.output.shape[2]
+    width = blocks.buffers.call.output.shape[2]
     if blocks.flat:
         return _run(blocks, loops.const(0), begin * width, (end - begin) * width)
     return [
@@ -171,15 +156,15 @@ def _pixel_block(blocks: Blocks, oy: Any, ox: Any, pixels: int) -> list[Any]:
         lines = _gathered(blocks, oy, ox, pixels)
     else:
         lines = _in_rows(blocks, oy, ox, pixels)
-    if blocks.residual is None:
+    if blocks.buffers.residual is None:
         return lines
-    _, _, width, oc = blocks.call.output.shape
-    first, add = (oy * width + ox) * oc, blocks.residual
+    _, _, width, oc = blocks.buffers.call.output.shape
+    first, add = (oy * width + ox) * oc, blocks.buffers.residual
 
     def sum_up(i: Any) -> list[Any]:
-        value = loops.load(blocks.result, first + i, "int32")
+        value = loops.load(blocks.buffers.result, first + i, "int32")
         value = add.add(value, loops.load(add.buffer, first + i))
-        return [loops.store(blocks.result, first + i, value)]
+        return [loops.store(blocks.buffers.result, first + i, value)]
 
     return [*lines, loops.loop("r", pixels * oc, sum_up)]
 
@@ -190,19 +175,22 @@ def _gathered(blocks: Blocks, oy: Any, ox: Any, pixels: int) -> list[Any]:
     for p in range(pixels):
         at = loops.const(p * blocks.window)
         zero = loops.const(0)
-        call, scratch = blocks.call, blocks.scratch
-        lines += gather_window(call, blocks.source, scratch, 0, oy, ox + p, zero, at)
+        call, scratch = blocks.buffers.call, blocks.buffers.scratch
+        lines += gather_window(call, blocks.buffers.source, scratch, 0, oy, ox + p, zero, at)
     reads = 0, 1, blocks.window // STEP
-    return [*lines, *_multiply(blocks, oy, ox, pixels, loops.pointer(blocks.scratch), reads)]
+    return [
+        *lines,
+        *_multiply(blocks, oy, ox, pixels, loops.pointer(blocks.buffers.scratch), reads),
+    ]
 
 
 def _in_rows(blocks: Blocks, oy: Any, ox: Any, pixels: int) -> list[Any]:
     """From the image, or where windows leave it from a copy of their rows."""
-    a, (_, h, w, c) = blocks.call.attrs, blocks.call.inputs[0].shape
-    _, kh, kw, _ = blocks.call.inputs[1].shape
+    a, (_, h, w, c) = blocks.buffers.call.attrs, blocks.buffers.call.inputs[0].shape
+    _, kh, kw, _ = blocks.buffers.call.inputs[1].shape
     first_y, first_x = oy * a.strides[0] - a.pads[0], ox * a.strides[1] - a.pads[1]
     span, steps = (pixels - 1) * a.strides[1] + kw, kw * c // STEP
-    image = loops.pointer(blocks.source, (first_y * w + first_x) * c)
+    image = loops.pointer(blocks.buffers.source, (first_y * w + first_x) * c)
     straight = _multiply(blocks, oy, ox, pixels, image, (a.dilations[0] * w * c, kh, steps))
     inside = [first_y >= 0] if a.pads[0] else []
     inside += [first_y < h - (kh - 1) * a.dilations[0]] if a.pads[2] else []
@@ -210,8 +198,9 @@ def _in_rows(blocks: Blocks, oy: Any, ox: Any, pixels: int) -> list[Any]:
     inside += [first_x <= w - span] if a.pads[3] else []
     if not inside:
         return straight
-    place = loops.pointer(blocks.scratch)
-    copy = Copied(blocks.call.inputs[0], kh, a.dilations[0], blocks.source, blocks.scratch)
+    place = loops.pointer(blocks.buffers.scratch)
+    source, scratch = blocks.buffers.source, blocks.buffers.scratch
+    copy = Copied(blocks.buffers.call.inputs[0], kh, a.dilations[0], source, scratch)
     copied = [
         *copied_rows(copy, first_y, first_x, span),
         *_multiply(blocks, oy, ox, pixels, place, (span * c, kh, steps)),
@@ -223,11 +212,12 @@ def _multiply(
     blocks: Blocks, oy: Any, ox: Any, pixels: int, x: Any, reads: tuple[int, int, int]
 ) -> list[Any]:
     """reads: values from row to row of a window, rows, steps of a row."""
-    _, _, ow, oc = blocks.stage.output.shape
-    quant = blocks.stage.output.quant
+    _, _, ow, oc = blocks.buffers.stage.output.shape
+    quant = blocks.buffers.stage.output.quant
     assert quant is not None
     at = (oy * ow + ox) * oc
+    stream, result = blocks.buffers.stream, blocks.buffers.result
     return run_channels(
-        blocks.functions[pixels].name, COLUMNS, x, blocks.stream, blocks.result, at, oc,
+        blocks.functions[pixels].name, COLUMNS, x, stream, result, at, oc,
         (oc, *reads, quant.zero_point[0]),
     )  # fmt: skip

@@ -17,7 +17,8 @@ from tinyc.compiler.ops.clamp import stored_bounds
 from tinyc.compiler.ops.fixed_point import Requantization
 from tinyc.compiler.ops.op import Call
 from tinyc.targets import Target
-from tinyc.targets.intrinsics.arm_halfwords import LEAST_SHIFT, STEP, Results, packed_stream
+from tinyc.targets.intrinsics.arm_halfword_results import Results
+from tinyc.targets.intrinsics.arm_halfwords import LEAST_SHIFT, STEP, packed_stream
 
 
 def suits(call: Call, target: Target) -> bool:

@@ -13,13 +13,14 @@ import numpy as np
 
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.graph import Array, DType, read_only
+from tinyc.compiler.kernels.conv_buffers import ConvBuffers, conv_buffers
 from tinyc.compiler.kernels.gather import window_row
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.accumulate import centred, folded_bias, output_requantization
 from tinyc.compiler.ops.clamp import stored_bounds
 from tinyc.compiler.ops.kernel import Constant, Kernel, Microkernel
 from tinyc.compiler.ops.op import Call
-from tinyc.compiler.ops.residual import Addend, addend, first_stage
+from tinyc.compiler.ops.residual import first_stage
 from tinyc.targets import Target
 from tinyc.targets.intrinsics import riscv_gemm
 from tinyc.targets.intrinsics.doubled import bounds, doubled
@@ -36,22 +37,15 @@ TURNS = (1, 2)  # groups of products in a turn of the loop
 class Lanes:
     """A call's buffers and choices.
 
-    stage        the convolution alone, without the residual
     lane_bytes   of the scratch before the strips for windows that leave the image
     multiply     name of the block's function
     streams      bytes of the stream that begins with each channel, in their order
     """
 
-    call: Call
-    stage: Call
+    buffers: ConvBuffers
     lane_bytes: int
     multiply: str
     streams: Mapping[int, int]
-    source: Any
-    result: Any
-    stream: Any
-    scratch: Any
-    residual: Addend | None
 
 
 def suits(call: Call, target: Target) -> bool:
@@ -81,28 +75,18 @@ def space(call: Call, target: Target) -> Iterator[Schedule]:
 
 
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
-    stage, x, w, y, a = first_stage(call), call.inputs[0], call.inputs[1], call.output, call.attrs
+    w, y, a = call.inputs[1], call.output, call.attrs
     _, kh, kw, ic = w.shape
     unroll = schedule.unroll or _rule_of_turns(kh * kw * ic)
-    streams = _streams(stage, unroll * GROUP)
+    streams = _streams(first_stage(call), unroll * GROUP)
     stream = read_only(np.concatenate(list(streams.values())))
     lane_bytes = math.ceil(kh * kw * ic / (unroll * GROUP)) * unroll * GROUP * LANES * WORD
     scratch_bytes = lane_bytes + (2 * kw * ic if any(a.pads) else 0)
     multiply = riscv_gemm.gemm(unroll)
-    lanes = Lanes(
-        call, stage, lane_bytes, multiply.name, {c: s.size for c, s in streams.items()},
-        loops.buffer("x", x.elements, x.dtype),
-        loops.buffer("y", y.elements, y.dtype),
-        loops.buffer("stream", stream.size, "int8"),
-        loops.buffer("scratch", scratch_bytes, x.dtype),
-        addend(call, target),
-    )  # fmt: skip
+    buffers = conv_buffers(call, target, stream.size, scratch_bytes)
+    lanes = Lanes(buffers, lane_bytes, multiply.name, {c: s.size for c, s in streams.items()})
     begin, end = loops.variable("row_begin"), loops.variable("row_end")
-    moving = [lanes.source] + ([] if lanes.residual is None else [lanes.residual.buffer])
-    function = loops.function(
-        [*moving, lanes.result, lanes.stream, lanes.scratch, begin, end],
-        _rows(lanes, begin, end),
-    )
+    function = loops.function([*buffers.parameters, begin, end], _rows(lanes, begin, end))
     width = y.shape[2]
     return Kernel(
         name=f"conv2d_{kh}x{kw}",
@@ -112,8 +96,8 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         microkernels=(*_packers(call), multiply),
         rows=y.shape[1],
         # a block's results may lie in the next row, where the residual is read after them
-        band=math.lcm(width, PIXELS) // width if lanes.residual else 1,
-        note="lanes 6x2, assembly" + (", add" if lanes.residual else ""),
+        band=math.lcm(width, PIXELS) // width if lanes.buffers.residual else 1,
+        note="lanes 6x2, assembly" + (", add" if lanes.buffers.residual else ""),
     )
 
 
@@ -139,7 +123,7 @@ def _rule_of_turns(products: int) -> int:
 
 def _rows(lanes: Lanes, begin: Any, end: Any) -> list[Any]:
     """Rows begin..end, six pixels at a time."""
-    width = lanes.call.output.shape[2]
+    width = lanes.buffers.call.output.shape[2]
     count = loops.local("pixels")
     first = loops.local("first")
     number = (end - begin) * width
@@ -158,17 +142,17 @@ def _rows(lanes: Lanes, begin: Any, end: Any) -> list[Any]:
 
 def _block(lanes: Lanes, first: Any, count: Any) -> list[Any]:
     """Pack the windows of `count` pixels from `first` on, multiply, and add the residual."""
-    oc, residual = lanes.call.output.shape[3], lanes.residual
+    oc, residual = lanes.buffers.call.output.shape[3], lanes.buffers.residual
     lines, at = _packed(lanes, first, count), 0
     for channel, stream_bytes in lanes.streams.items():
         lines.append(
             loops.run(
                 lanes.multiply,
-                loops.pointer(lanes.scratch),
-                loops.pointer(lanes.stream, at),
-                loops.pointer(lanes.result, first * oc + channel),
+                loops.pointer(lanes.buffers.scratch),
+                loops.pointer(lanes.buffers.stream, at),
+                loops.pointer(lanes.buffers.result, first * oc + channel),
                 loops.const(oc),
-                loops.pointer(lanes.result, (first + count - 1) * oc + channel),
+                loops.pointer(lanes.buffers.result, (first + count - 1) * oc + channel),
             )
         )
         at += stream_bytes
@@ -177,8 +161,8 @@ def _block(lanes: Lanes, first: Any, count: Any) -> list[Any]:
 
     def sum_at(i: Any) -> list[Any]:
         at = first * oc + i
-        total = residual.add(loops.load(lanes.result, at), loops.load(residual.buffer, at))
-        return [loops.store(lanes.result, at, total)]
+        total = residual.add(loops.load(lanes.buffers.result, at), loops.load(residual.buffer, at))
+        return [loops.store(lanes.buffers.result, at, total)]
 
     return [*lines, loops.loop("i", count * oc, sum_at)]
 
@@ -193,12 +177,12 @@ def _packed(lanes: Lanes, first: Any, count: Any) -> list[Any]:
 
     That is where they lie evenly: in the same row, and inside the image.
     """
-    a, (_, h, w, c) = lanes.call.attrs, lanes.call.inputs[0].shape
-    _, kh, kw, _ = lanes.call.inputs[1].shape
-    width = lanes.call.output.shape[2]
+    a, (_, h, w, c) = lanes.buffers.call.attrs, lanes.buffers.call.inputs[0].shape
+    _, kh, kw, _ = lanes.buffers.call.inputs[1].shape
+    width = lanes.buffers.call.output.shape[2]
     pairs = loops.loop("l", (count + 1) >> 1, lambda lane: _packed_pair(lanes, first, count, lane))
     whole = count == PIXELS
-    if _is_flat(lanes.call):
+    if _is_flat(lanes.buffers.call):
         straight = _pack_pixels(lanes, first * c, c, 0)
         return [loops.when(whole, [straight], [pairs])]
     row, column = loops.local("row"), loops.local("column")
@@ -231,27 +215,27 @@ def _is_flat(call: Call) -> bool:
 
 def _pack_pixels(lanes: Lanes, at: Any, step: int, to: Any) -> Any:
     """A row of six windows that lie `step` bytes apart."""
-    run_bytes = lanes.call.inputs[1].shape[2] * lanes.call.inputs[0].shape[3]
+    run_bytes = lanes.buffers.call.inputs[1].shape[2] * lanes.buffers.call.inputs[0].shape[3]
     return loops.run(
-        "tinyc_pack_pixels", loops.pointer(lanes.source, at), loops.const(step),
-        loops.const(run_bytes), loops.pointer(lanes.scratch, to),
+        "tinyc_pack_pixels", loops.pointer(lanes.buffers.source, at), loops.const(step),
+        loops.const(run_bytes), loops.pointer(lanes.buffers.scratch, to),
     )  # fmt: skip
 
 
 def _packed_pair(lanes: Lanes, first: Any, count: Any, lane: Any) -> list[Any]:
     """The windows of the pixels 2 * lane and 2 * lane + 1 of a block, of its last where it ends."""
-    a, (_, h, w, c) = lanes.call.attrs, lanes.call.inputs[0].shape
-    _, kh, kw, _ = lanes.call.inputs[1].shape
-    width, x = lanes.call.output.shape[2], lanes.call.inputs[0]
+    a, (_, h, w, c) = lanes.buffers.call.attrs, lanes.buffers.call.inputs[0].shape
+    _, kh, kw, _ = lanes.buffers.call.inputs[1].shape
+    width, x = lanes.buffers.call.output.shape[2], lanes.buffers.call.inputs[0]
     pixels = (first + lane * 2, first + loops.minimum(lane * 2 + 1, count - 1))
     run_bytes = kw * c
 
     def pack(a_row: Any, b_row: Any, at: Any) -> Any:
-        place = loops.pointer(lanes.scratch, at)
+        place = loops.pointer(lanes.buffers.scratch, at)
         return loops.run("tinyc_pack_pair", a_row, b_row, loops.const(run_bytes), place)
 
-    if _is_flat(lanes.call):
-        a_row, b_row = (loops.pointer(lanes.source, p * c) for p in pixels)
+    if _is_flat(lanes.buffers.call):
+        a_row, b_row = (loops.pointer(lanes.buffers.source, p * c) for p in pixels)
         return [pack(a_row, b_row, lane * WORD)]
     declared = loops.declare(*(places := [loops.local(f"{n}_{i}") for n in "yx" for i in (0, 1)]))
     for i, p in enumerate(pixels):
@@ -267,12 +251,12 @@ def _packed_pair(lanes: Lanes, first: Any, count: Any, lane: Any) -> list[Any]:
     def row_of(i: Any, p: int) -> Any:
         iy, ix = loops.load(places[p], 0) + i * a.dilations[0], loops.load(places[2 + p], 0)
         if not any(a.pads):
-            return loops.pointer(lanes.source, (iy * w + ix) * c)
+            return loops.pointer(lanes.buffers.source, (iy * w + ix) * c)
         zero = x.quant.zero_point[0] if x.quant else 0
-        strip = loops.pointer(lanes.scratch, lanes.lane_bytes + p * run_bytes)
+        strip = loops.pointer(lanes.buffers.scratch, lanes.lane_bytes + p * run_bytes)
         sizes = [loops.const(v) for v in (h, w, c)]
         return loops.call(
-            "tinyc_window_row", loops.pointer(lanes.source), *sizes, iy, ix,
+            "tinyc_window_row", loops.pointer(lanes.buffers.source), *sizes, iy, ix,
             loops.const(kw), loops.const(zero), strip, dtype="handle",
         )  # fmt: skip
 

@@ -12,14 +12,8 @@ import numpy as np
 
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.graph import EIGHT_BITS, FOUR_BITS, Array, Shape, read_only
-from tinyc.compiler.kernels.block import (
-    Epilogue,
-    Product,
-    block,
-    epilogue,
-    plain_product,
-    smlad_product,
-)
+from tinyc.compiler.kernels.block import Product, block, plain_product, smlad_product
+from tinyc.compiler.kernels.epilogue import Epilogue, epilogue
 from tinyc.compiler.kernels.gather import gather_window
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.accumulate import weight_values

@@ -7,7 +7,8 @@ import numpy as np
 
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.graph import EIGHT_BITS, SIXTEEN_BITS, DType
-from tinyc.compiler.kernels.block import epilogue, partial_sums, plain_product, smlad_product
+from tinyc.compiler.kernels.block import partial_sums, plain_product, smlad_product
+from tinyc.compiler.kernels.epilogue import epilogue
 from tinyc.compiler.kernels.gemm_conv import suits_smlad
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.accumulate import centred

@@ -67,6 +67,14 @@ def kernel_4(call: Call, target: Target, schedule: Schedule) -> Kernel:
     return _kernel(F4_PLAIN if schedule.weights == "scratch" else F4, call, target, schedule)
 
 
+def band_2(call: Call, schedule: Schedule) -> int:
+    return _band(F2, call, schedule)
+
+
+def band_4(call: Call, schedule: Schedule) -> int:
+    return _band(F4, call, schedule)  # all forms of four outputs have the same tiles
+
+
 def suits_form(form: Form, call: Call, target: Target) -> bool:
     """3x3, one group, int8 throughout, two channels or more, an output of a tile or more."""
     (x, w), y, a = call.inputs[:2], call.output, call.attrs
@@ -92,6 +100,11 @@ def largest_sum(stage: Call) -> int:
     matrix = centred(w.data, w).reshape(w.shape[0], -1)
     bias = folded_bias(stage, matrix).astype(np.int64)
     return int((np.abs(bias) + 128 * np.abs(matrix).sum(axis=1)).max())
+
+
+def _band(form: Form, call: Call, schedule: Schedule) -> int:
+    """Rows of the output that a pass computes."""
+    return form.outputs * pass_of(form, call, schedule)[0]
 
 
 def _kernel(form: Form, call: Call, target: Target, schedule: Schedule) -> Kernel:
@@ -131,7 +144,7 @@ def _kernel(form: Form, call: Call, target: Target, schedule: Schedule) -> Kerne
             *([] if conv.residual is None else [conv.residual.total.microkernel]),
         ),
         rows=y.shape[1],
-        band=form.outputs * tile_rows,
+        band=_band(form, call, schedule),
         gathers=conv.span == y.shape[2],
         note=f"winograd {form.outputs}x{form.outputs}, {where}{', add' if conv.residual else ''}",
     )  # fmt: skip

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import onnx
-from onnx.reference import ReferenceEvaluator
 
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Array, Shape, Tensor
@@ -15,6 +14,7 @@ from tinyc.compiler.onnx_import.foreign import guarded
 from tinyc.compiler.onnx_import.model_node import ModelNode, tensor_array
 from tinyc.compiler.onnx_import.operators import FOLDABLE
 from tinyc.compiler.onnx_import.single_node import single_node_model
+from tinyc.compiler.ops.onnx_evaluator import onnx_evaluator
 
 MOST_ELEMENTS = 1 << 24  # of a folded constant: beyond any microcontroller's flash
 SMALL = 1 << 16  # elements of inputs whose values can decide the shape of a result
@@ -52,7 +52,7 @@ def evaluate(build: Builder, node: ModelNode) -> tuple[Array, ...]:
         )
     model = _single(node, inputs, values=False)
     results = guarded(
-        lambda: ReferenceEvaluator(model).run(None, dict(inputs)),
+        lambda: onnx_evaluator(model).run(None, dict(inputs)),
         "bad-model",
         "it cannot be evaluated",
         node.where,

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import onnx
-from onnx.reference import ReferenceEvaluator
 
 from tinyc.compiler.graph import EIGHT_BITS, Array, DType, QParams, Tensor
 from tinyc.compiler.onnx_import.axes import positive_axis
@@ -16,6 +15,7 @@ from tinyc.compiler.onnx_import.quantized import with_axis
 from tinyc.compiler.onnx_import.single_node import single_node_model
 from tinyc.compiler.onnx_import.spatial import convolution
 from tinyc.compiler.onnx_import.spelled_quantization import cast
+from tinyc.compiler.ops.onnx_evaluator import onnx_evaluator
 
 
 def read_matmul_integer(build: Builder, node: ModelNode) -> Tensor:
@@ -72,7 +72,7 @@ def _sums_of_weights(node: ModelNode, x: Tensor, w: Tensor) -> Array:
     proto.input.extend(["x", "w"])
     model = single_node_model(proto, node.opset, {"x": ("float64", x.shape)}, constants)
     sums = guarded(
-        lambda: np.asarray(ReferenceEvaluator(model).run(None, {"x": ones})[0]),
+        lambda: np.asarray(onnx_evaluator(model).run(None, {"x": ones})[0]),
         "bad-model",
         "it cannot be evaluated",
         node.where,

@@ -42,6 +42,7 @@ from tinyc.compiler.ops.op import (
     Type,
     Window,
     kernel_by,
+    row_by_row,
 )
 from tinyc.compiler.ops.residual import Residual, added, first_stage
 
@@ -108,14 +109,20 @@ ALGORITHMS: Algorithms = {
         gemm_blocks.suits_nibbles, gemm_blocks.kernel, gemm_blocks.space_nibbles
     ),
     "float-winograd": Algorithm(float_winograd.suits, float_winograd.kernel, float_winograd.space),
-    "float-blocks": Algorithm(float_gemm.suits, float_gemm.kernel, float_gemm.space),
+    "float-blocks": Algorithm(
+        float_gemm.suits, float_gemm.kernel, float_gemm.space, float_gemm.band
+    ),
     "packed": Algorithm(packed_weights.suits, packed_weights.kernel),
     "gemm-pairs": Algorithm(gemm_pairs.suits, gemm_pairs.kernel, gemm_pairs.space),
-    "gemm-blocks": Algorithm(gemm_blocks.suits, gemm_blocks.kernel, gemm_blocks.space),
-    "row-blocks": Algorithm(gemm_blocks.suits_rows, gemm_blocks.kernel_rows, gemm_blocks.space),
-    "winograd-4": Algorithm(winograd.suits_4, winograd.kernel_4, winograd.space_4),
-    "winograd-2": Algorithm(winograd.suits_2, winograd.kernel_2, winograd.space_2),
-    "winograd-row": Algorithm(winograd_row.suits, winograd_row.kernel, winograd_row.space),
+    "gemm-blocks": Algorithm(gemm_blocks.suits, gemm_blocks.kernel, gemm_blocks.space, row_by_row),
+    "row-blocks": Algorithm(
+        gemm_blocks.suits_rows, gemm_blocks.kernel_rows, gemm_blocks.space, row_by_row
+    ),
+    "winograd-4": Algorithm(winograd.suits_4, winograd.kernel_4, winograd.space_4, winograd.band_4),
+    "winograd-2": Algorithm(winograd.suits_2, winograd.kernel_2, winograd.space_2, winograd.band_2),
+    "winograd-row": Algorithm(
+        winograd_row.suits, winograd_row.kernel, winograd_row.space, row_by_row
+    ),
     "winograd-scalar": Algorithm(
         winograd_scalar.suits, winograd_scalar.kernel, winograd_scalar.space
     ),

@@ -37,6 +37,7 @@ from tinyc.compiler.ops.op import (
     Type,
     Window,
     kernel_by,
+    row_by_row,
 )
 
 
@@ -89,9 +90,17 @@ def macs(call: Call) -> int:
 ALGORITHMS: Algorithms = {
     "float-rows": Algorithm(float_depthwise.suits, float_depthwise.kernel, float_depthwise.space),
     "pairs": Algorithm(depthwise_pairs.suits, depthwise_pairs.kernel, depthwise_pairs.space),
-    "planes": Algorithm(depthwise_planes.suits, depthwise_planes.kernel, depthwise_planes.space),
+    "planes": Algorithm(
+        depthwise_planes.suits,
+        depthwise_planes.kernel,
+        depthwise_planes.space,
+        depthwise_planes.band,
+    ),
     "row-words": Algorithm(
-        depthwise_row_words.suits, depthwise_row_words.kernel, depthwise_row_words.space
+        depthwise_row_words.suits,
+        depthwise_row_words.kernel,
+        depthwise_row_words.space,
+        row_by_row,
     ),
     "rows": Algorithm(depthwise_rows.suits, depthwise_rows.kernel),
     "halfword-pairs": Algorithm(

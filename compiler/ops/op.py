@@ -70,11 +70,13 @@ class Algorithm:
     kernel  the call as TensorIR, by a schedule; what the schedule leaves open is the algorithm's
             own rule
     space   the schedules that differ for a call, for the tuner; their `algorithm` may be empty
+    band    rows that the kernel computes together, where it need not be built to know; else None
     """
 
     suits: Callable[[Call, Target], bool]
     kernel: Callable[[Call, Target, Schedule], Kernel]
     space: Callable[[Call, Target], Iterable[Schedule]] = lambda call, target: (Schedule(),)
+    band: Callable[[Call, Schedule], int] | None = None
 
 
 Algorithms = Mapping[str, Algorithm]  # by name; the rule of thumb takes the first that suits
@@ -117,6 +119,19 @@ def kernel_by(algorithms: Algorithms) -> Callable[[Call, Target, Schedule], Kern
         return algorithms[name].kernel(call, target, schedule)
 
     return kernel
+
+
+def row_by_row(call: Call, schedule: Schedule) -> int:
+    """The band of an algorithm that never computes rows together."""
+    return 1
+
+
+def band_by(algorithms: Algorithms, call: Call, target: Target, schedule: Schedule) -> int:
+    """Rows that the kernel of a schedule with an algorithm computes together."""
+    algorithm = algorithms[schedule.algorithm]
+    if algorithm.band is None:
+        return algorithm.kernel(call, target, schedule).band
+    return algorithm.band(call, schedule)
 
 
 def rule_of_thumb(algorithms: Algorithms, call: Call, target: Target) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 import tinyc
-from tinyc.compiler.show import cost_rows
+from tinyc.compiler.show_run import cost_rows
 
 FOLDER = Path(__file__).parent
 SHADES = " .:-=+*#%@"

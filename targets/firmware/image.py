@@ -6,7 +6,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from tinyc.targets.firmware.batch import Batch, batch_main
-from tinyc.targets.firmware.program import Program, device_files, host_files
+from tinyc.targets.firmware.main_files import device_files, host_files
+from tinyc.targets.firmware.program import Program
 from tinyc.targets.target import Target
 from tinyc.targets.toolchain import Compiler, Files, build, run_compiler
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tinyc.compiler.ops.kernel import Microkernel
 from tinyc.targets.intrinsics.arm_assembly import entered, quoted
 from tinyc.targets.intrinsics.arm_dsp import dsp
-from tinyc.targets.intrinsics.arm_halfwords import Results
+from tinyc.targets.intrinsics.arm_halfword_results import Results
 
 MOST_COLUMNS = 8  # channels of a block: as many as there are registers for
 

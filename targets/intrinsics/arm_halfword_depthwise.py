@@ -15,7 +15,8 @@ from tinyc.compiler.graph import Array, read_only
 from tinyc.compiler.ops.kernel import Microkernel
 from tinyc.targets.intrinsics.arm_assembly import clamped, quoted
 from tinyc.targets.intrinsics.arm_dsp import dsp
-from tinyc.targets.intrinsics.arm_halfwords import LEAST_SHIFT, MOST_OFFSET, Results
+from tinyc.targets.intrinsics.arm_halfword_results import Results
+from tinyc.targets.intrinsics.arm_halfwords import LEAST_SHIFT, MOST_OFFSET
 
 TAPS = 3  # in both directions
 

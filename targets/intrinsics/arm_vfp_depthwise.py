@@ -17,6 +17,7 @@ from tinyc.compiler.ops.clamp import Clamp
 from tinyc.compiler.ops.kernel import Microkernel
 from tinyc.targets.intrinsics.arm_assembly import quoted
 from tinyc.targets.intrinsics.arm_vfp_clamps import clamped, clamped_text, high_bound, suffix
+from tinyc.targets.intrinsics.arm_vfp_window_sums import fused_window_sums, window_sums
 
 PARAMETERS = (
     *("const float *x", "const float *stream", "float *y", "int32_t channels"),
@@ -259,7 +260,7 @@ def _phase(shape: FloatDepthwise, phase: int) -> list[str]:
     lines = _column(shape, columns[1]) if shape.stride == 2 else []
     lines += [f"{20 + phase}:", *_column(shape, columns[2])]
     free = [f"s{r}" for r in range(FIRST_COLUMN + 3 * shape.inputs, 32)]
-    sums = _fused_sums if shape.fused else _sums
+    sums = fused_window_sums if shape.fused else window_sums
     accs = sums(shape.rows, columns, free)
     lines += accs[1]
     for row, acc in enumerate(accs[0]):
@@ -270,35 +271,3 @@ def _phase(shape: FloatDepthwise, phase: int) -> list[str]:
             lines += [*clamped([acc], ["r10"], "lr", shape.clamp), f"str.w r10, [{y}]"]
         lines.append(f"add.w {y}, {y}, r4")
     return lines
-
-
-Sums = tuple[list[str], list[str]]  # registers of the results, instructions
-
-
-def _sums(rows: int, columns: list[list[str]], free: list[str]) -> Sums:
-    """Products and sums take turns, so that none waits for the one before."""
-    accs, products = free[:rows], free[rows : rows + 2]
-    lines: list[str] = []
-    waiting: list[str] = []
-    for tap in range(9):
-        column, i = divmod(tap, 3)
-        for row, acc in enumerate(accs):
-            product = products[(tap * rows + row) % 2]
-            lines.append(f"vmul.f32 {product}, {columns[column][i + row]}, s{3 * i + column}")
-            lines += waiting
-            waiting = [f"vadd.f32 {acc}, {'s9' if tap == 0 else acc}, {product}"]
-    return accs, lines + waiting
-
-
-def _fused_sums(rows: int, columns: list[list[str]], free: list[str]) -> Sums:
-    """A chain of sums for every row of the window, joined at the end."""
-    accs = [free[3 * row : 3 * row + 3] for row in range(rows)]
-    lines = [f"vmov.f32 {chains[0]}, s9" for chains in accs]
-    for tap in range(9):
-        column, i = divmod(tap, 3)
-        for row, chains in enumerate(accs):
-            name = "vmul" if column == 0 and i > 0 else "vfma"
-            lines.append(f"{name}.f32 {chains[i]}, {columns[column][i + row]}, s{3 * i + column}")
-    for other in (1, 2):
-        lines += [f"vadd.f32 {c[0]}, {c[0]}, {c[other]}" for c in accs]
-    return [chains[0] for chains in accs], lines
