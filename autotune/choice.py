@@ -11,18 +11,20 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tinyc.autotune.lives import is_last_reader, live_bytes, lives_of, passing_bytes
 from tinyc.autotune.options import Option, options_of, streaming_options
 from tinyc.autotune.records import Record
 from tinyc.autotune.schedule import Schedule
 from tinyc.autotune.selection import Cost, Group, Groups, Objective, cost_of, least_cost, select
+from tinyc.autotune.single_kernels import cycles_of
 from tinyc.compiler.artifact import Source
 from tinyc.compiler.graph import Graph
 from tinyc.compiler.ops import OPS
-from tinyc.compiler.ops.op import Call, call_of
+from tinyc.compiler.ops.op import call_of
 from tinyc.compiler.ops.workload import workload
 from tinyc.passes.fusions import ACCUMULATING, Fusion, fusions_of
 from tinyc.passes.placement import LEAST_RAM
-from tinyc.passes.storage import callers_arrays
+from tinyc.passes.storage import joins
 from tinyc.targets import Target
 from tinyc.targets.firmware import Io
 
@@ -85,17 +87,23 @@ class Choice:
 class Problem:
     """Nodes to choose schedules for when those of a fusion stream.
 
-    least  no choice costs less
+    least   no choice costs less
+    cycles  of layers without a choice, as far as they are known
+    turns   whether parts of an image stream
     """
 
     fusion: Fusion
     groups: Groups
     least: Cost
+    cycles: int = 0
+    turns: bool = False
 
     def whole(self, cost: Cost) -> Cost:
-        """With the RAM of layers without a choice; of numbers or arrays."""
+        """With the cycles and the RAM of layers without a choice; of numbers or arrays."""
         ram = np.maximum(cost.ram_bytes, self.fusion.bytes)
-        return replace(cost, ram_bytes=ram if ram.ndim else int(ram))
+        return replace(
+            cost, cycles=cost.cycles + self.cycles, ram_bytes=ram if ram.ndim else int(ram)
+        )
 
 
 def choose(optimize: Optimize, problem: Problem, objective: Objective) -> Choice:
@@ -131,8 +139,15 @@ class Choices:
             "latency": self._latency,
             "balanced": within(BALANCED_SLOWDOWN, balance),
             "size": within(SIZE_SLOWDOWN, lambda c: np.log(c.flash_bytes) + c.cycles * 1e-12),
-            "ram": within(RAM_SLOWDOWN, lambda c: np.log(c.ram_bytes) + c.cycles * 1e-10),
+            "ram": within(RAM_SLOWDOWN, least_ram),
         }
+
+    def across(self, optimize: Optimize) -> Objective:
+        """What is wanted least of when the plans of two graphs are compared.
+
+        With "ram" no graph is taken whose arena is larger, whatever cycles the others take.
+        """
+        return self._limited(least_ram) if optimize == "ram" else self.objectives[optimize]
 
     def of(self, optimize: Optimize, problem: int) -> Choice:
         """For one of the problems."""
@@ -145,7 +160,13 @@ class Choices:
 
     @cached_property
     def _latency(self) -> Objective:
-        return self._limited(worth(LATENCY_WORTH))
+        """Parts of an image stream for the limits' sake alone: that takes cycles, if few."""
+        free = self._limited(worth(LATENCY_WORTH))
+        fast = [choose("latency", p, free).cost for p in self.problems if not p.turns]
+        if not fast or len(fast) == len(self.problems):
+            return free
+        most = min(fast, key=free).cycles
+        return lambda cost: free(cost) + STEEP * np.maximum(np.log(cost.cycles / most), 0.0)
 
     def _limited(self, objective: Objective) -> Objective:
         return lambda cost: objective(cost) + 1e3 * np.log(self.limits.over(cost))
@@ -188,6 +209,11 @@ def balance(cost: Cost) -> Any:
     return np.log(cost.cycles) + cost.flash_bytes / FLASH_PRICE + cost.ram_bytes / RAM_PRICE
 
 
+def least_ram(cost: Cost) -> Any:
+    """Cycles decide between equal arenas."""
+    return np.log(cost.ram_bytes) + cost.cycles * 1e-10
+
+
 def worth(percent: float) -> Objective:
     """A percent of cycles is worth `percent` of flash, or of RAM."""
 
@@ -206,7 +232,7 @@ def problems_of(
     texts = {name: workload(call) for name, call in calls.items()}
     distinct = {text: calls[name] for name, text in reversed(texts.items())}
     options = options_of(distinct, target, records)
-    lives = _lives(graph, io)
+    lives = lives_of(graph, io)
 
     @cache
     def streaming(text: str, accumulates: bool) -> tuple[Option, ...]:
@@ -219,9 +245,9 @@ def problems_of(
                 text, names, None, None, streaming(text, streamed[0].accumulates), streamed
             )
         same = [calls[name] for name in names]
-        overlapping = [call for call in same if _is_last_reader(graph, lives, call)]
-        alone = [_passing_bytes(graph, lives, call) for call in overlapping]
-        apart = [_live_bytes(graph, lives, call) for call in same if call not in overlapping]
+        overlapping = [call for call in same if is_last_reader(graph, lives, call)]
+        alone = [passing_bytes(graph, lives, call) for call in overlapping]
+        apart = [live_bytes(graph, lives, call) for call in same if call not in overlapping]
         most = (max(alone, default=None), max(apart, default=None))
         return Group(text, names, *most, options[text])
 
@@ -232,48 +258,10 @@ def problems_of(
         groups = Groups(
             tuple(group(text, tuple(same), fusion) for (text, _), same in alike.items())
         )
-        open_ = Problem(fusion, groups, least_cost(groups))
+        turns = [fusion.layers[name].cycles for name in joining if name in fusion.layers]
+        open_ = Problem(fusion, groups, least_cost(groups), single + sum(turns), bool(turns))
         return replace(open_, least=open_.whole(open_.least))
 
+    single = cycles_of(graph, target)
+    joining = [node.name for node in graph.nodes if joins(node)]
     return tuple(map(problem, fusions_of(graph, target, io)))
-
-
-Lives = Mapping[str, tuple[int, int]]  # tensors in the arena: the steps that write and last read
-
-
-def _lives(graph: Graph, io: Io) -> Lives:
-    place = {node.name: i for i, node in enumerate(graph.nodes)}
-    callers = callers_arrays(graph, io)
-    lives: dict[str, tuple[int, int]] = {}
-    for name, tensor in graph.tensors.items():
-        if tensor.data is None and name not in callers:
-            readers = [place[n.name] for n in graph.readers[name]]
-            producer = graph.producer(name)
-            first = -1 if producer is None else place[producer.name]
-            last = len(graph.nodes) if name in graph.outputs else max(readers, default=first)
-            lives[name] = (first, last)
-    return lives
-
-
-def _is_last_reader(graph: Graph, lives: Lives, call: Call) -> bool:
-    """Whether all its activations are in the arena and nobody reads its inputs later."""
-    step = graph.nodes.index(call.node)
-    inputs = [t.name for t in call.inputs if t.data is None]
-    return all(n in lives for n in (*inputs, *call.node.outputs)) and all(
-        lives[n][1] == step for n in inputs
-    )
-
-
-def _live_bytes(graph: Graph, lives: Lives, call: Call) -> int:
-    """All that is in the arena during a call."""
-    step = graph.nodes.index(call.node)
-    live = [name for name, (first, last) in lives.items() if first <= step <= last]
-    return sum(graph.tensors[name].bytes for name in live)
-
-
-def _passing_bytes(graph: Graph, lives: Lives, call: Call) -> int:
-    """What of it the call neither reads nor writes."""
-    return _live_bytes(graph, lives, call) - sum(
-        t.bytes for t in {t.name: t for t in (*call.inputs, *call.outputs)}.values()
-        if t.data is None
-    )  # fmt: skip

@@ -115,10 +115,16 @@ class _Printer:
         if place and place != self.run.events[-1].place:  # which the loop asks
             yield f"{self.names.rows(place)} < {step.rows}"
         if place in self.stage.waits:
-            yield f"{self.names.rows(self.stage.waits[place])} > {self.names.rows(place)}"
+            yield self.turn_of(place, self.stage.waits[place])
         for need in self.run.needs:
             if need.reader == place:
                 yield self.condition(need)
+
+    def turn_of(self, place: int, ahead: int) -> str:
+        """That the layer which it waits for has computed the rows of its next call."""
+        if self.run.units[place] == self.run.units[ahead]:
+            return f"{self.names.rows(ahead)} > {self.names.rows(place)}"
+        return f"{self.names.rows(ahead)} >= {self.end(place)}"
 
     def condition(self, need: Need) -> str:
         there = self.rows(need.writer)

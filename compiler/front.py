@@ -22,8 +22,9 @@ from tinyc.autotune.selection import Cost, Objective
 from tinyc.compiler.graph import Graph
 from tinyc.compiler.memory_map import layer_name, map_of
 from tinyc.compiler.options import DEFAULTS, Options
-from tinyc.compiler.pipeline import read_task
-from tinyc.compiler.planning import Task, exact_cost, limits_of, plan_best, plan_choice, task_of
+from tinyc.compiler.pipeline import read_tasks
+from tinyc.compiler.planning import Task, exact_cost, limits_of, plan_choice, task_of
+from tinyc.compiler.planning_graphs import plan_graphs
 from tinyc.compiler.plans import Plans, Point
 from tinyc.compiler.program import Program
 from tinyc.targets import Target
@@ -46,21 +47,23 @@ def plan_model(
 
     Raises CompileError when the model cannot be compiled.
     """
-    task = read_task(model, target, options, records)
-    front = _front_of(task)
+    tasks = read_tasks(model, target, options, records)
+    front = _front_of(tasks)
     chosen = next(program for point, program in front if options.mode in point.modes)
     points = tuple(point for point, _ in front)
-    return Plans(task.graph.name, target.name, options.io, options.mode, points, map_of(chosen))
+    return Plans(chosen.graph.name, target.name, options.io, options.mode, points, map_of(chosen))
 
 
 def front_of(graph: Graph, target: Target, io: Io, records: Sequence[Record]) -> tuple[Point, ...]:
     """The plans that the modes choose, and those that no other one beats; least arena first."""
-    found = _front_of(task_of(graph, target, io, records, limits_of(target)))
+    found = _front_of([task_of(graph, target, io, records, limits_of(target))])
     return tuple(point for point, _ in found)
 
 
-def _front_of(task: Task) -> list[tuple[Point, Program]]:
-    chosen = {mode: plan_best(task, mode) for mode in get_args(Optimize)}
+def _front_of(tasks: Sequence[Task]) -> list[tuple[Point, Program]]:
+    """Beside what the modes choose of all graphs, plans of the fastest one."""
+    task = tasks[0]
+    chosen = {mode: plan_graphs(tasks, mode)[1:] for mode in get_args(Optimize)}
     wished = _candidates(task.choices.problems)
     candidates = _distinct([*(c for _, c in chosen.values()), *wished])
     modes = [tuple(m for m, (_, c) in chosen.items() if _same(c, other)) for other in candidates]

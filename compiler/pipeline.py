@@ -17,10 +17,11 @@ from tinyc.compiler.names import c_name, short_names
 from tinyc.compiler.onnx_import.reading import read_onnx
 from tinyc.compiler.options import DEFAULTS, Options
 from tinyc.compiler.planning import Task, limits_of, prove, task_of
+from tinyc.compiler.planning_graphs import plan_graphs
 from tinyc.compiler.planning_memories import plan_in_memories
 from tinyc.compiler.program import Program
 from tinyc.compiler.reporting import ports_of, report_of
-from tinyc.passes import FLOAT_PASSES, INT8_PASSES, run_passes
+from tinyc.passes import FLOAT_PASSES, INT8_PASSES, Pass, run_passes
 from tinyc.passes.boundary import strip_boundary_quantization
 from tinyc.passes.input_rows import push_rows
 from tinyc.passes.memory_check import Checked
@@ -28,6 +29,7 @@ from tinyc.passes.ordering import order_nodes
 from tinyc.passes.reshape_merging import merge_reshapes
 from tinyc.passes.storage import materialize_outputs
 from tinyc.passes.streaming_state import stream_graph
+from tinyc.passes.transposed_convolutions import split_transposed_convolutions, ways_to_split
 from tinyc.passes.tree_features import rank_tree_features
 from tinyc.passes.tree_inputs import store_tree_inputs
 from tinyc.targets import Target
@@ -58,8 +60,8 @@ def compile_program(
     records: Sequence[Record] | None = None,
 ) -> tuple[Program, Artifact]:
     """What `compile_model` gives, and the program it was printed from."""
-    task = read_task(model, target, options, records)
-    program, choice = plan_in_memories(task, options.mode)
+    tasks = read_tasks(model, target, options, records)
+    task, program, choice = plan_graphs(tasks, options.mode, plan_in_memories)
     proved = prove(program)
     artifact = emit_artifact(
         program, choice, task.choices.best, task.choices.limits, options.weights, options.html,
@@ -68,29 +70,48 @@ def compile_program(
     return program, artifact
 
 
-def read_task(
+def read_tasks(
     model: Path,
     target: Target,
     options: Options = DEFAULTS,
     records: Sequence[Record] | None = None,
-) -> Task:
-    """The optimised graph, and what there is to choose within the limits of a user."""
+) -> tuple[Task, ...]:
+    """The optimised graphs, and what there is to choose within the limits of a user."""
     target = with_memory(target, options.memory)
     if options.weights == "bin":
         target = without_tables(target)
-    graph = materialize_outputs(read_graph(model, target, options))
+    graphs = map(materialize_outputs, read_graphs(model, target, options))
     records = known_records(target) if records is None else records
     limits = limits_of(target, options.max_ram, options.max_flash)
-    return task_of(graph, target, options.io, records, limits)
+    return tuple(task_of(graph, target, options.io, records, limits) for graph in graphs)
 
 
 def read_graph(model: Path, target: Target, options: Options = DEFAULTS) -> Graph:
-    """The model as the optimised graph that kernels are chosen for."""
+    """The model as the optimised graph that takes the fewest cycles."""
+    return read_graphs(model, target, options)[0]
+
+
+def read_graphs(model: Path, target: Target, options: Options = DEFAULTS) -> tuple[Graph, ...]:
+    """The model as optimised graphs that kernels are chosen for: the fastest one comes first."""
     graph = read_onnx(model, options.input_shapes, prefix_of(model, options.name), options.dims)
     dump = Dump(options.dump)
     dump.write("import", graph)
     graph = run_passes(graph, target, FLOAT_PASSES, dump.write)
-    graph = run_passes(graph, target, INT8_PASSES, dump.write)
+    split = INT8_PASSES.index(split_transposed_convolutions)
+    graph = run_passes(graph, target, INT8_PASSES[:split], dump.write)
+    ways = ways_to_split(graph, target)
+    if options.stream or options.io == "rows":  # a ConvTranspose needs its input whole
+        ways = ways[:1]
+    return tuple(
+        _finished(graph, target, options, (way, *INT8_PASSES[split + 1 :]), dump) for way in ways
+    )
+
+
+def _finished(
+    graph: Graph, target: Target, options: Options, passes: tuple[Pass, ...], dump: "Dump"
+) -> Graph:
+    """After the last passes, as the caller hands in and takes out."""
+    graph = run_passes(graph, target, passes, dump.write)
     if options.io_dtype == "int8":
         graph = strip_boundary_quantization(graph, target)
         dump.write("strip_boundary_quantization", graph)

@@ -18,7 +18,7 @@ from tinyc.compiler.ops.op import call_of
 from tinyc.passes.claims import claims_of_stage, streamed
 from tinyc.passes.stage_search import cheapest_stages
 from tinyc.passes.stages import MOST_EVENTS, stage_of
-from tinyc.passes.storage import Step, Storage, callers_arrays, steps_of, storages_of
+from tinyc.passes.storage import Step, Storage, callers_arrays, joins, steps_of, storages_of
 from tinyc.targets import Target
 from tinyc.targets.firmware import Io
 
@@ -111,6 +111,11 @@ def fusions_of(graph: Graph, target: Target, io: Io) -> tuple[Fusion, ...]:
 
 
 def _outline_of(graph: Graph, target: Target, io: Io) -> _Outline:
+    """An image is written over one tensor of phases as that is read, but not over several.
+
+    Estimates add up bytes and know no places: the join of several has no rows, so that all of them
+    are there beside its output, unless they stream together.
+    """
     alone: dict[str, Kernel] = {}
     together: dict[str, Kernel] = {}
     for node in graph.nodes:
@@ -119,7 +124,8 @@ def _outline_of(graph: Graph, target: Target, io: Io) -> _Outline:
             continue
         windows = op.windows(call)
         rows = 0 if windows is None else call.outputs[0].shape[1]
-        alone[node.name] = together[node.name] = Kernel(op.name, None, rows=rows)
+        together[node.name] = Kernel(op.name, None, rows=rows)
+        alone[node.name] = Kernel(op.name, None, rows=0 if joins(node) else rows)
         running = op.algorithms.get(ACCUMULATING)
         if running is not None and running.suits(call, target):
             rows = call.inputs[0].shape[1]
@@ -186,6 +192,7 @@ def _shape(
                 tuple(names[n] for n in step.reads), tuple(names[n] for n in step.writes),
                 step.rows, numbered(step.windows), numbered(step.input_rows), step.accumulates,
                 step.element_order, frozenset(names[n] for n in step.aligned_reads), step.pushed,
+                step.joins,
             )
             for step in calls
         ),
@@ -220,8 +227,11 @@ def _cost_alone(steps: Sequence[Step], numbers: range, storages: Sequence[Storag
 
 
 def _may_stream(steps: Sequence[Step], numbers: range) -> bool:
-    """Whether every layer works by rows, and reads what others of the stage write or read."""
-    seen: set[str] = set()
+    """Whether every layer works by rows, and reads what others of the stage write or read.
+
+    What joins parts reads nothing else.
+    """
+    seen, written = set[str](), set[str]()
     for i in numbers:
         step = steps[i]
         if not 1 < step.rows <= MOST_EVENTS or not step.windows:
@@ -230,7 +240,10 @@ def _may_stream(steps: Sequence[Step], numbers: range) -> bool:
             return False
         if seen and seen.isdisjoint(step.reads):
             return False
+        if step.joins and not written.issuperset(step.reads):
+            return False
         seen |= {*step.reads, *step.writes}
+        written |= set(step.writes)
     return True
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from tinyc.compiler.ops.op import Window
 from tinyc.passes.storage import Step
@@ -16,7 +17,8 @@ class Stage:
     steps  their numbers
     units  rows that one call of each computes; the last call of a step may compute fewer
     waits  places of layers that run only after another one that reads the same rows: a shortcut
-           beside a larger window would else run ahead and keep its rows for longer
+           beside a larger window would else run ahead and keep its rows for longer, and so would
+           each of the layers that compute the parts of an image
     upwards  the last rows come first: the output may then lie above the dying input
     """
 
@@ -40,16 +42,29 @@ def stage_of(steps: Sequence[Step], numbers: Sequence[int], units: Sequence[int]
     """The stage of these steps, in their order."""
     writers = {name: p for p, n in enumerate(numbers) for name in steps[n].writes}
     after = [{writers[name] for name in steps[n].reads if name in writers} for n in numbers]
-    waits: dict[int, int] = {}
+    turns = _turns([steps[n] for n in numbers], writers)
+    waits = dict(turns)
+    for p, q in turns.items():
+        after[p] = {*after[p], q}
     for p, n in enumerate(numbers):
         for q, m in enumerate(numbers):
             alike = steps[n].rows == steps[m].rows and units[p] == units[q]
-            if p == q or not alike or q in waits or not _reads_less(steps[n], steps[m]):
+            ordered = p == q or q in waits or p in turns
+            if ordered or not alike or not _reads_less(steps[n], steps[m]):
                 continue
             if p not in _all_before(q, after):  # else both would wait for each other
                 waits[p] = q
                 after[p] = {*after[p], q}
     return Stage(tuple(numbers), tuple(units), waits)
+
+
+def _turns(calls: Sequence[Step], writers: Mapping[str, int]) -> dict[int, int]:
+    """Of the layers that compute the parts of an image, each waits for the one before."""
+    turns: dict[int, int] = {}
+    for step in calls:
+        parts = sorted({writers[n] for n in step.reads if n in writers}) if step.joins else []
+        turns |= {p: q for q, p in pairwise(parts) if calls[p].rows == calls[q].rows}
+    return turns
 
 
 def _all_before(place: int, after: Sequence[set[int]]) -> set[int]:

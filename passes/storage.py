@@ -3,10 +3,11 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from tinyc.compiler.graph import Graph, Node
+from tinyc.compiler.graph import Graph, Node, elements
 from tinyc.compiler.ops import OPS
 from tinyc.compiler.ops.concat import ConcatAttrs
 from tinyc.compiler.ops.input_rows import INPUT_ROWS
+from tinyc.compiler.ops.interleave import InterleaveAttrs
 from tinyc.compiler.ops.kernel import Kernel
 from tinyc.compiler.ops.op import ROW, Window, call_of
 from tinyc.compiler.ops.reshape import ReshapeAttrs
@@ -45,6 +46,7 @@ class Step:
                    the output is written with the last
     element_order  element i of the output is written right after element i of the inputs is read
     aligned_reads  the inputs for which `element_order` holds
+    joins          its inputs are parts of one image, which layers compute in turns
     pushed         the caller decides when the next row comes, from the first to the last
     wait           calls of a streaming model that pass before it runs first
     """
@@ -61,6 +63,7 @@ class Step:
     band: int = 1
     gathers: frozenset[str] = frozenset()
     accumulates: bool = False
+    joins: bool = False
     pushed: bool = False
     wait: int = 0
 
@@ -220,7 +223,7 @@ def _step(graph: Graph, node: Node, kernel: Kernel, roots: Mapping[str, str]) ->
         base = replace(
             base, rows=kernel.rows, band=kernel.band, windows=rowwise, input_rows=input_rows,
             gathers=frozenset({gathered} if kernel.gathers and once else ()),
-            pushed=op is INPUT_ROWS,
+            joins=joins(node), pushed=op is INPUT_ROWS,
         )  # fmt: skip
     if op.in_place and len(writes) == 1:
         output = call.output
@@ -231,6 +234,11 @@ def _step(graph: Graph, node: Node, kernel: Kernel, roots: Mapping[str, str]) ->
         }
         return replace(base, element_order=True, aligned_reads=frozenset(aligned))
     return base
+
+
+def joins(node: Node) -> bool:
+    """Whether several inputs hold parts of the output's rows."""
+    return isinstance(node.attrs, InterleaveAttrs) and elements(node.attrs.inputs) > 1
 
 
 def _unused(name: str, graph: Graph) -> str:

@@ -7,7 +7,7 @@ axis, or one computes each. Weights that a phase lacks are zeros: they add nothi
 integers stay what they were.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
@@ -19,7 +19,7 @@ from tinyc.compiler.ops import OPS
 from tinyc.compiler.ops.conv2d import Conv2DAttrs
 from tinyc.compiler.ops.conv_nd import ConvNDAttrs
 from tinyc.compiler.ops.interleave import InterleaveAttrs
-from tinyc.compiler.ops.op import Call
+from tinyc.compiler.ops.op import Call, call_of
 from tinyc.compiler.ops.reshape import ReshapeAttrs
 from tinyc.passes.rewrite import fresh_node, fresh_tensor, replace_nodes, rewrite
 from tinyc.targets import Target
@@ -64,6 +64,36 @@ class _Axis:
 
 def split_transposed_convolutions(graph: Graph, target: Target) -> Graph:
     return rewrite(graph, lambda graph, node: _split(graph, node, target))
+
+
+def split_by_rows(graph: Graph, target: Target) -> Graph:
+    """Only where the phases stream, a row of each: else all of them lie beside the image."""
+
+    def split(graph: Graph, node: Node) -> Graph | None:
+        found = _split(graph, node, target)
+        return found if found is not None and _streams(found, node) else None
+
+    return rewrite(graph, split)
+
+
+def keep_transposed_convolutions(graph: Graph, target: Target) -> Graph:
+    return graph
+
+
+def ways_to_split(graph: Graph, target: Target) -> tuple[Callable[[Graph, Target], Graph], ...]:
+    """Passes with different results: that with the fewest cycles is first, the others take less
+    RAM or flash."""
+    ways = (split_transposed_convolutions, split_by_rows, keep_transposed_convolutions)
+    whole = [sum(n.op == "ConvTranspose" for n in way(graph, target).nodes) for way in ways]
+    return tuple(way for i, way in enumerate(ways) if whole[i] not in whole[:i])
+
+
+def _streams(graph: Graph, node: Node) -> bool:
+    """Whether what became of a node computes the rows of its output one by one."""
+    last = graph.producer(node.output)
+    while last is not None and last.op == "Reshape":
+        last = graph.producer(last.inputs[0])
+    return last is not None and OPS[last.op].windows(call_of(graph, last)) is not None
 
 
 def gain(target: Target, floats: bool) -> float:
