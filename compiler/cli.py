@@ -40,18 +40,17 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _compile(args: argparse.Namespace) -> int:
-    if args.max_loss is not None and args.quantize is None:
-        raise CompileError(
-            "wrong-option", "there is nothing to lose without quantizing", "--max-loss",
-            "give samples with --quantize, or leave --max-loss out",
-        )  # fmt: skip
+    for option in ("max_loss", "images"):
+        if getattr(args, option) is not None and args.quantize is None:
+            raise CompileError(
+                "wrong-option", "nothing is quantized", f"--{option.replace('_', '-')}",
+                "give samples with --quantize, or leave it out",
+            )  # fmt: skip
     if len(args.models) > 1 or len(args.name) > 1 or args.share_arena:
         return _compile_bundle(args)
     from tinyc.compiler.pipeline import compile_model
     from tinyc.compiler.show import show_report, show_written
     from tinyc.quantization.api import quantized_file
-    from tinyc.quantization.mixed import Budget
-    from tinyc.quantization.options import Options as QuantizationOptions
     from tinyc.quantization.showing import quantization_progress
     from tinyc.targets import load_target
 
@@ -60,13 +59,13 @@ def _compile(args: argparse.Namespace) -> int:
         check_memory=args.check_memory,
     )  # fmt: skip
     target = load_target(args.target)
-    reading = QuantizationOptions(input_shapes=options.input_shapes, dims=options.dims)
-    budget = Budget(args.max_loss)
     with (
         quantization_progress(quiet=args.json) as watch,
-        quantized_file(args.models[0], args.quantize, reading, watch, budget) as model,
+        quantized_file(
+            args.models[0], args.quantize, options, args.images, args.max_loss, watch
+        ) as (model, settled),
     ):
-        artifact = compile_model(model, target, options)
+        artifact = compile_model(model, target, settled)
     artifact.write(args.output)
     return _tell(
         args,
@@ -209,7 +208,12 @@ def _quantize(args: argparse.Namespace) -> int:
         quantization_progress,
         show_quantization,
     )
+    from tinyc.quantization.writing import check_place
 
+    read = [args.model, args.data, args.eval]
+    check_place(args.output, read)
+    if args.html is not None:
+        check_place(args.html, [*read, args.output])
     with quantization_progress(quiet=args.json) as watch:
         quantization = quantize(
             args.model,
@@ -244,7 +248,9 @@ def _prune(args: argparse.Namespace) -> int:
     from tinyc.pruning.api import prune
     from tinyc.pruning.showing import pruning_json, show_pruning
     from tinyc.quantization.showing import quantization_progress
+    from tinyc.quantization.writing import check_place
 
+    check_place(args.output, [args.model, args.data])
     with quantization_progress(quiet=args.json) as watch:
         pruning = prune(
             args.model,

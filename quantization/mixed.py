@@ -55,9 +55,6 @@ class Budget:
         return self.loss is not None or self.limits.any
 
 
-ANY_LOSS = Budget()
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Search:
     """What every step of the search needs."""

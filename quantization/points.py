@@ -143,6 +143,17 @@ def _is_bias(model: FloatModel, add: onnx.NodeProto, operand: str) -> bool:
 
 
 def _fixed(model: FloatModel, tensors: Iterable[str]) -> Grid | None:
-    producers = (model.producer(name) for name in tensors)
-    found = [FIXED[p.op_type] for p in producers if p is not None and p.op_type in FIXED]
-    return found[0] if found else None
+    """The grid of results within limits that all of the tensors are, or are moved from."""
+    producers = [model.producer(name) for name in tensors]
+    made = {_limits(p) for p in producers if p is None or not _is_moved(model, p)}
+    return made.pop() if len(made) == 1 else None
+
+
+def _limits(producer: onnx.NodeProto | None) -> Grid | None:
+    return None if producer is None else FIXED.get(producer.op_type)
+
+
+def _is_moved(model: FloatModel, node: onnx.NodeProto) -> bool:
+    """Whether all of a result comes from other tensors; beside them a Concat may have constants."""
+    operands = node.input if node.op_type == "Concat" else node.input[:1]
+    return node.op_type in MOVING and not any(n in model.constants for n in operands)

@@ -273,7 +273,10 @@ def _answers_of(quantized: Quantized, samples: Samples) -> tuple[Array, Array]:
 
 
 def _answers(output: Array) -> Array:
+    """The class of each sample; integers, as ArgMax gives them, are answers themselves."""
     flat = output.reshape(len(output), -1)
+    if flat.dtype.kind in "iu":
+        return flat[:, 0] if flat.shape[1] == 1 else flat
     return np.asarray(flat.argmax(axis=1) if flat.shape[1] > 1 else flat[:, 0] > 0.5)
 
 
