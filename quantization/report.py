@@ -182,7 +182,7 @@ def _noise(
     weights = {n: stored[n].real for n in layer.weights if n in stored}
     if not weights:
         return activation, None
-    return activation, judge.of_weights(layer.output, weights)
+    return activation, judge.of_weights(layer.node, weights)
 
 
 def _layer_of(quantized: Quantized, point: Point, layers: Mapping[str, Layer]) -> Layer | None:
