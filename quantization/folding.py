@@ -88,9 +88,17 @@ def _plain_gemm(
         return node
     row = np.broadcast_to(bias.reshape(-1), matrix.shape[:1]) * attribute(node, "beta", 1.0)
     scaled = matrix * np.float32(attribute(node, "alpha", 1.0))
-    names = f"{node.name}/weights", f"{node.name}/bias"
+    names = _weights_name(model, node), f"{node.name}/bias"
     constants |= dict(zip(names, (scaled, row.astype(np.float32)), strict=True))
     return helper.make_node("Gemm", [node.input[0], *names], node.output, node.name, transB=1)
+
+
+def _weights_name(model: FloatModel, gemm: onnx.NodeProto) -> str:
+    """A name of its own; one for all where layers share weights, and scale them alike."""
+    if len(model.readers(gemm.input[1])) == 1:
+        return f"{gemm.name}/weights"
+    form = [str(attribute(gemm, name, 0)) for name in ("transB", "alpha")]
+    return "/".join([gemm.input[1], *form, "weights"])
 
 
 def _with_affine_in_layers(model: FloatModel, shapes: Mapping[str, Shape]) -> FloatModel:

@@ -54,6 +54,17 @@ def is_classifier(model: FloatModel, shape: Shape, labels: Array | None) -> bool
     return is_row and (chooses or labels is not None)
 
 
+def label_warnings(labels: Array | None, shape: Shape) -> list[str]:
+    """What is doubtful about labels of a model whose first output has this shape."""
+    classes = math.prod(shape)
+    if labels is None or classes < 2 or (0 <= labels.min() and labels.max() < classes):
+        return []
+    return [
+        f"labels are from {labels.min()} to {labels.max()}, and the model's scores are those of 0 "
+        f"to {classes - 1}: number the classes by their places"
+    ]
+
+
 def _classes(scores: Array) -> Array:
     """[samples, classes]; of a single score the sign says which of two classes, 1 above 0."""
     flat = scores.reshape(len(scores), -1).astype(np.float64)

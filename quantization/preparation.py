@@ -43,7 +43,7 @@ class Prepared:
     def with_model(self, model: FloatModel) -> "Prepared":
         """The same samples, run by another model of the same tensors."""
         execution = replace(self.execution, model=model)
-        return replace(self, execution=execution, values=_values(execution, self.samples))
+        return replace(self, execution=execution, values=values_of(execution, self.samples.inputs))
 
 
 def prepare(path: Path, data: Data, options: Options) -> Prepared:
@@ -57,16 +57,16 @@ def prepare(path: Path, data: Data, options: Options) -> Prepared:
     used = _within(samples, MOST_BYTES // max(bytes_of_sample, 1))
     model = folded(model, {name: array.shape[1:] for name, array in shapes.items()})
     execution = replace(execution, model=model)
-    values = _values(execution, used)
+    values = values_of(execution, used.inputs)
     warnings = sample_warnings(used, {n: values[n] for n in real_tensors(model)})
     if used.count < samples.count:
         warnings.append(f"{used.count} of the {samples.count} samples are used, drawn evenly")
     return Prepared(execution, used, values, tuple(warnings))
 
 
-def _values(execution: Execution, samples: Samples) -> Values:
+def values_of(execution: Execution, inputs: Values) -> dict[str, Array]:
     """Of all inputs, integers among them, and of all real tensors."""
-    return {**samples.inputs, **execution.run(samples.inputs, real_tensors(execution.model))}
+    return {**inputs, **execution.run(inputs, real_tensors(execution.model))}
 
 
 def input_scaling(model: FloatModel) -> list[tuple[list[str], str]]:

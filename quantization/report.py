@@ -12,6 +12,7 @@ from tinyc.quantization.execution import Values
 from tinyc.quantization.float_model import FloatModel
 from tinyc.quantization.grids import BYTES, Grid
 from tinyc.quantization.layers import Layer, layers_of
+from tinyc.quantization.loss import label_warnings
 from tinyc.quantization.points import CLAMPS, Point
 from tinyc.quantization.qdq import rounded_name
 from tinyc.quantization.quantize import Quantized
@@ -152,7 +153,7 @@ def report_of(quantized: Quantized, judging: Samples | None = None) -> Quantizat
         stored_bytes=int(float_bytes - saved),
         rows=rows,
         hurting=_hurting(rows),
-        warnings=prepared.warnings,
+        warnings=(*prepared.warnings, *label_warnings(judges.labels, model.outputs[0].shape)),
     )
 
 

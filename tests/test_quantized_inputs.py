@@ -140,3 +140,24 @@ def test_what_tells_a_class(
     prepared = prepare(path, {"x": RANDOM.normal(size=(4, 1, 4))}, DEFAULTS)
 
     assert is_classifier(prepared.model, shape, labels) == tells
+
+
+def test_labels_beyond_the_classes_are_warned_of(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Gemm", ["x", "w"], ["y"])]
+    path = saved(nodes, ([1, 8], [1, 8]), tmp_path / "m.onnx", w=np.eye(8))
+    x = RANDOM.normal(size=(40, 8))
+
+    counted_from_one = tinyc.quantize(path, {"x": x, "y": np.arange(40) % 8 + 1}).report
+    right = tinyc.quantize(path, {"x": x, "y": np.arange(40) % 8}).report
+
+    assert counted_from_one.warnings[-1].startswith("labels are from 1 to 8")
+    assert not any("labels" in warning for warning in right.warnings)
+
+
+def test_a_budget_for_a_model_without_weights(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Relu", ["x"], ["y"])]
+    path = saved(nodes, ([1, 8], [1, 8]), tmp_path / "m.onnx")
+
+    made = tinyc.quantize(path, {"x": RANDOM.normal(size=(40, 8))}, max_loss=0.001)
+
+    assert {row.dtype for row in made.report.rows} == {"int16"}
