@@ -60,11 +60,11 @@ def read_images(files: Sequence[Path], shape: Shape, stated: Preprocessing | Non
     if stated is None:
         raise CompileError("no-preprocessing", "what happens to pixels is not stated", help=HELP)
     height, width, channels, first = _layout(shape)
-    for name, values in (("mean", stated.mean), ("std", stated.std)):
-        if len(values) not in (1, channels):
+    for name, numbers in (("mean", stated.mean), ("std", stated.std)):
+        if len(numbers) not in (1, channels):
             raise CompileError(
                 "bad-preprocessing",
-                f"{name} has {len(values)} numbers, the number of channels is {channels}",
+                f"{name} has {len(numbers)} numbers, the number of channels is {channels}",
                 help="give one number for all channels, or one for each",
             )
     rows = [_pixels(file, (width, height), channels) for file in files]
