@@ -26,7 +26,7 @@ from tinyc.compiler.tuning import tune_model
 from tinyc.compiler.verification import Verification, verify_model
 from tinyc.pruning.api import Pruning, prune
 from tinyc.quantization.api import Quantization, quantize, quantized_file
-from tinyc.quantization.options import Options as QuantizationOptions
+from tinyc.quantization.images import Preprocessing
 from tinyc.quantization.samples import Data
 from tinyc.targets import Target, load_target
 
@@ -57,6 +57,8 @@ def compile(
     target: str | Target,
     *,
     quantize: Data | None = None,
+    images: str | Preprocessing | None = None,
+    max_loss: float | None = None,
     **options: Unpack[CompileOptions],
 ) -> Artifact:
     """Compile an ONNX file to C for a target.
@@ -85,14 +87,14 @@ def compile(
                   "auto": along the first axis that works; "": the whole input
     tree_features "model": trees compare features of the type that the model has; "int16": ranks
                   of them, which decide alike
-    quantize      samples to quantize a float model with, as `tinyc.quantize` takes them
+    quantize, images, max_loss  samples to quantize a float model with, what happens to pixels, and
+                  what may be lost, all as `tinyc.quantize` takes them
 
     Raises CompileError with a code, what is wrong, where, and what to do.
     """
     asked = options_of(options, CompileOptions)
-    reading = QuantizationOptions(input_shapes=asked.input_shapes, dims=asked.dims)
-    with quantized_file(Path(model), quantize, reading) as file:
-        return compile_model(file, _target(target), asked)
+    with quantized_file(Path(model), quantize, asked, images, max_loss) as (file, settled):
+        return compile_model(file, _target(target), settled)
 
 
 def compile_bundle(

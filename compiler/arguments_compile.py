@@ -7,6 +7,7 @@ from tinyc.compiler.argument_groups import (
     add_choosing,
     add_compiled_model,
     add_compiler,
+    add_images,
     add_quantizing_loss,
     add_reading,
     add_sample_limit,
@@ -30,6 +31,7 @@ def add_compile(parser: ArgumentParser) -> None:
         "--quantize", type=Path, metavar="PATH",
         help="quantize a float model first, by the samples that `tinyc quantize` takes as --data",
     )  # fmt: skip
+    add_images(parser)
     add_quantizing_loss(parser)
     parser.add_argument(
         "--share-arena",

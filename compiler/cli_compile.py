@@ -6,17 +6,19 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from tinyc.compiler.chosen_options import once, options_of
+from tinyc.compiler.chosen_options import options_of
 from tinyc.compiler.errors import CompileError
+from tinyc.compiler.options import Options
 from tinyc.compiler.telling import tell
 
 
 def compile_verb(args: argparse.Namespace) -> int:
-    if args.max_loss is not None and args.quantize is None:
-        raise CompileError(
-            "wrong-option", "there is nothing to lose without quantizing", "--max-loss",
-            "give samples with --quantize, or leave --max-loss out",
-        )  # fmt: skip
+    for option in ("max_loss", "images"):
+        if getattr(args, option) is not None and args.quantize is None:
+            raise CompileError(
+                "wrong-option", "nothing is quantized", f"--{option.replace('_', '-')}",
+                "give samples with --quantize, or leave it out",
+            )  # fmt: skip
     if len(args.models) > 1 or len(args.name) > 1 or args.share_arena:
         return _compile_bundle(args)
     from tinyc.compiler.pipeline import compile_model
@@ -28,8 +30,8 @@ def compile_verb(args: argparse.Namespace) -> int:
         check_memory=args.check_memory,
     )  # fmt: skip
     target = load_target(args.target)
-    with _quantized(args) as model:
-        artifact = compile_model(model, target, options)
+    with _quantized(args, options) as (model, settled):
+        artifact = compile_model(model, target, settled)
     artifact.write(args.output)
     return tell(
         args,
@@ -40,25 +42,21 @@ def compile_verb(args: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _quantized(args: argparse.Namespace) -> Iterator[Path]:
-    """The file of the model, or of it quantized: only then is the quantizer loaded."""
+def _quantized(args: argparse.Namespace, options: Options) -> Iterator[tuple[Path, Options]]:
+    """The model's file, or of it quantized: only then is the quantizer loaded; and its options."""
     if args.quantize is None:
-        yield args.models[0]
+        yield args.models[0], options
         return
     from tinyc.quantization.api import quantized_file
-    from tinyc.quantization.mixed import Budget
-    from tinyc.quantization.options import Options
     from tinyc.quantization.showing import quantization_progress
 
-    reading = Options(
-        input_shapes=once(args.input_shape, "--input-shape"), dims=once(args.dim, "--dim")
-    )
-    budget = Budget(args.max_loss)
     with (
         quantization_progress(quiet=args.json) as watch,
-        quantized_file(args.models[0], args.quantize, reading, watch, budget) as model,
+        quantized_file(
+            args.models[0], args.quantize, options, args.images, args.max_loss, watch
+        ) as quantized,
     ):
-        yield model
+        yield quantized
 
 
 def _compile_bundle(args: argparse.Namespace) -> int:

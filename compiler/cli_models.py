@@ -14,7 +14,12 @@ def quantize_verb(args: argparse.Namespace) -> int:
         quantization_progress,
         show_quantization,
     )
+    from tinyc.quantization.writing import check_place
 
+    read = [args.model, args.data, args.eval]
+    check_place(args.output, read)
+    if args.html is not None:
+        check_place(args.html, [*read, args.output])
     with quantization_progress(quiet=args.json) as watch:
         quantization = quantize(
             args.model,
@@ -49,7 +54,9 @@ def prune_verb(args: argparse.Namespace) -> int:
     from tinyc.pruning.api import prune
     from tinyc.pruning.showing import pruning_json, show_pruning
     from tinyc.quantization.showing import quantization_progress
+    from tinyc.quantization.writing import check_place
 
+    check_place(args.output, [args.model, args.data])
     with quantization_progress(quiet=args.json) as watch:
         pruning = prune(
             args.model,

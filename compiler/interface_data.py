@@ -1,6 +1,7 @@
 """Samples for a model's inputs: from files, and as an interface of stored integers takes them."""
 
 import zipfile
+import zlib
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +16,7 @@ from tinyc.compiler.ops.quantize import quantized
 from tinyc.passes.tree_inputs import stored_features
 
 LABELS = ("y", "label", "labels")
+NOT_READ = OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError, zlib.error
 
 
 def load_arrays(path: str | Path) -> dict[str, Array]:
@@ -28,22 +30,37 @@ def load_arrays(path: str | Path) -> dict[str, Array]:
             return {Path(path).stem: file}
         with file:
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "no .npz file"
-        raise CompileError(
-            "bad-data",
-            f"the data cannot be read: {reason.lower()}",
-            f"file '{path}'",
-            "give an .npz file, as numpy.savez writes it",
-        ) from error
+    except NOT_READ as error:
+        raise _unread(path, error) from error
+
+
+def load_array(path: Path) -> Array:
+    """The array of an `.npy` file.
+
+    Raises CompileError("bad-data").
+    """
+    try:
+        return np.asarray(np.load(path, allow_pickle=False))
+    except NOT_READ as error:
+        raise _unread(path, error) from error
+
+
+def _unread(path: str | Path, error: Exception) -> CompileError:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else ""
+    return CompileError(
+        "bad-data",
+        f"the data cannot be read: {reason.lower() or 'no .npz or .npy file of numbers'}",
+        f"file '{path}'",
+        "give an .npz or .npy file, as numpy.savez and numpy.save write them",
+    )
 
 
 def labels_of(
     arrays: Mapping[str, Array], inputs: Collection[str], count: int, limit: int | None = None
 ) -> Array | None:
-    """The labels of `count` samples; None where the data has none.
+    """The classes of `count` samples by number; None where the data has none.
 
-    Raises CompileError("bad-data") when there are more or fewer.
+    Raises CompileError("bad-data") when there are more or fewer, or no numbers.
     """
     name = next((k for k in LABELS if k in arrays and k not in inputs), None)
     if name is None:
@@ -56,7 +73,24 @@ def labels_of(
             f"array '{name}'",
             "give one label for each sample, or leave them out",
         )
-    return labels
+    if labels.dtype.kind not in "biuf":
+        raise CompileError(
+            "bad-data",
+            f"labels are numbers of classes, the data has {labels.dtype}",
+            f"array '{name}'",
+            "give the place of each sample's class among the scores, from 0 on, or leave them out",
+        )
+    return _classes(labels)
+
+
+def _classes(labels: Array) -> Array | None:
+    """Numbers of classes, also of rows with a single 1; None of other targets."""
+    rows = labels.reshape(len(labels), -1)
+    if rows.shape[1] > 1 and np.isin(rows, (0, 1)).all() and (rows.sum(axis=1) == 1).all():
+        return np.asarray(rows.argmax(axis=1))
+    if rows.shape[1] != 1 or not np.isfinite(rows).all() or (rows != np.rint(rows)).any():
+        return None
+    return np.asarray(rows[:, 0].astype(np.int64))
 
 
 def choose_inputs(
@@ -86,13 +120,15 @@ def choose_inputs(
     raise no_arrays([f"'{p.name}' {p.dtype}{list(p.shape)}" for p in ports], arrays)
 
 
-def no_arrays(needed: Iterable[str], arrays: Mapping[str, Array]) -> CompileError:
+def no_arrays(
+    needed: Iterable[str], arrays: Mapping[str, Array], whose: str = "the data"
+) -> CompileError:
     """The error of data without the arrays `needed`: name, type and shape of inputs."""
     held = ", ".join(f"'{n}' {a.dtype}{list(a.shape)}" for n, a in arrays.items())
     return CompileError(
         "wrong-input",
         f"the data has no arrays for the model's inputs: {', '.join(needed)}",
-        f"arrays of the data: {held}",
+        f"arrays of {whose}: {held or 'none'}",
         "name the arrays like the model's inputs, with the samples along the first axis",
     )
 

@@ -53,6 +53,8 @@ class CompileOptions(BundleOptions, total=False):
 class Options:
     """The options of `tinyc.compile`, which says what each means; as the command line has them.
 
+    notes  what the report says of the model beside its own, as of its quantization
+
     Raises CompileError("wrong-option").
     """
 
@@ -71,6 +73,7 @@ class Options:
     memory: str = ""
     stream: str = ""
     tree_features: TreeFeatures = "model"
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for option, value, kinds in (

@@ -1,7 +1,7 @@
 """The whole compiler, top to bottom. Start reading here."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tinyc.autotune.choice import Choice, Limits, Optimize
@@ -94,6 +94,7 @@ def read_graph(model: Path, target: Target, options: Options = DEFAULTS) -> Grap
 def read_graphs(model: Path, target: Target, options: Options = DEFAULTS) -> tuple[Graph, ...]:
     """The model as optimised graphs that kernels are chosen for: the fastest one comes first."""
     graph = read_onnx(model, options.input_shapes, prefix_of(model, options.name), options.dims)
+    graph = replace(graph, notes=(*options.notes, *graph.notes))
     dump = Dump(options.dump)
     dump.write("import", graph)
     graph = run_passes(graph, target, FLOAT_PASSES, dump.write)

@@ -113,8 +113,13 @@ def verify_model(
 
 
 def _answers(output: Array, port: Port) -> Array:
-    """The class of each sample: the largest score, or the rounded single probability."""
+    """The class of each sample: the largest score, or the rounded single probability.
+
+    Integers that stand for no real numbers are answers themselves.
+    """
     flat = output.reshape(len(output), -1)
+    if flat.dtype.kind in "iu" and port.quant is None:
+        return flat[:, 0] if flat.shape[1] == 1 else flat
     if flat.shape[1] > 1:
         return np.asarray(flat.argmax(axis=1))
     if port.quant is not None:

@@ -3,6 +3,7 @@
 F(Transpose(x)) -> Transpose(F(x))      Transpose(Transpose(x)) -> Transpose(x)
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -187,38 +188,58 @@ def _sink_reshape(graph: Graph, node: Node) -> Graph | None:
 
 
 def _sink_several(graph: Graph, node: Node) -> Graph | None:
-    """Add, Mul, Concat...: all operands come transposed alike, or are constants."""
+    """Add, Mul, Concat...: all operands come transposed alike, are constants, or are rows."""
     if node.op not in (*BINARY, "Concat", "Where", "Normalize") or len(node.outputs) != 1:
         return None
     if _serves_others(graph, node):
         return None
-    perms = {_perm(graph, name) for name in node.inputs if graph.constant(name) is None}
+    rows = [name for name in node.inputs if _is_row(graph, node, name)]
+    perms = {_perm(graph, n) for n in node.inputs if graph.constant(n) is None and n not in rows}
     perm = next(iter(perms), None)
     if len(perms) != 1 or perm is None:
         return None
     rank = len(perm)
     if len(graph.tensors[node.output].shape) != rank:
         return None
-    attrs, sources, constants = node.attrs, [], []
+    inverse = [perm.index(axis) for axis in range(rank)]
+    attrs, sources, added, reshapes = node.attrs, [], [], []
     if isinstance(attrs, ConcatAttrs):
         attrs = replace(attrs, axis=perm[attrs.axis])
     elif isinstance(attrs, NormalizeAttrs):
         attrs = replace(attrs, axes=tuple(sorted(perm[a] for a in attrs.axes)))
     for name in node.inputs:
         tensor = graph.tensors[name]
-        if tensor.data is None:
+        if tensor.data is None and name not in rows:
             sources.append(graph.producers[name].inputs[0])
             continue
         if tensor.quant is not None and tensor.quant.axis is not None:
             return None
-        full = tensor.data.reshape((1,) * (rank - tensor.data.ndim) + tensor.shape)
-        moved = read_only(full.transpose(np.argsort(perm)), tensor.dtype)
-        new = replace(tensor, name=fresh_tensor(graph, name), shape=moved.shape, data=moved)
-        constants.append(new)
+        full = (1,) * (rank - len(tensor.shape)) + tensor.shape
+        moved, data = tuple(full[axis] for axis in inverse), tensor.data
+        if data is not None:
+            data = read_only(data.reshape(full).transpose(inverse), tensor.dtype)
+        new = replace(tensor, name=fresh_tensor(graph, name), shape=moved, data=data)
+        if data is None:
+            at = fresh_node(graph, f"{node.name}\trow")
+            early = Node(at, "Reshape", (name,), (new.name,), ReshapeAttrs(moved), node.origin)
+            reshapes.append(early)
+        added.append(new)
         sources.append(new.name)
-    inverse = [perm.index(axis) for axis in range(rank)]
-    shape = tuple(graph.tensors[node.output].shape[i] for i in inverse)
-    return _sunk(graph, node, tuple(sources), attrs, shape, perm, tuple(constants))
+    shape = tuple(graph.tensors[node.output].shape[axis] for axis in inverse)
+    return _sunk(graph, node, tuple(sources), attrs, shape, perm, tuple(added), reshapes)
+
+
+def _is_row(graph: Graph, node: Node, name: str) -> bool:
+    """Whether an operand lies along one axis, beside a whole one: the gates of channels.
+
+    [1, C, 1, 1] and [1, 1, 1, C] are the same bytes.
+    """
+    if node.op not in BINARY or graph.constant(name) is not None or _perm(graph, name) is not None:
+        return False
+    whole = graph.tensors[node.output].elements
+    others = [n for n in node.inputs if n != name]
+    is_beside = any(graph.tensors[n].elements == whole for n in others)
+    return is_beside and len(_wide(graph.tensors[name].shape)) <= 1
 
 
 def _sunk(
@@ -228,9 +249,10 @@ def _sunk(
     attrs: object,
     shape: tuple[int, ...],
     perm: Perm,
-    constants: tuple[Tensor, ...],
+    tensors: tuple[Tensor, ...],
+    before: Sequence[Node] = (),
 ) -> Graph:
-    """`node` on the untransposed `sources`, then the Transpose."""
+    """`node` on the untransposed `sources`, then the Transpose; `tensors` and nodes it needs."""
     output = graph.tensors[node.output]
     inner = replace(output, name=fresh_tensor(graph, f"{output.name}\tlayout"), shape=shape)
     moved = replace(node, inputs=sources, outputs=(inner.name,), attrs=attrs)
@@ -238,7 +260,7 @@ def _sunk(
     transpose = Node(
         name, "Transpose", (inner.name,), node.outputs, TransposeAttrs(perm), node.origin
     )
-    return replace_nodes(graph, [node], [moved, transpose], (inner, *constants))
+    return replace_nodes(graph, [node], [*before, moved, transpose], (inner, *tensors))
 
 
 def _back(values: tuple, perm: Perm) -> tuple:  # type: ignore[type-arg]

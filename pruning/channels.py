@@ -91,7 +91,9 @@ def input_axis(node: onnx.NodeProto) -> int:
 
 def varying_axis(numbers: Array) -> tuple[int, Array]:
     """The axis along which numbers vary, and the numbers there; the first where several do."""
-    first = numbers[(0,) * numbers.ndim] if numbers.ndim else numbers
+    if not numbers.ndim:
+        return 0, numbers.reshape(1)
+    first = numbers[(0,) * numbers.ndim]
     if numbers.ndim < 2 or (numbers == first).all():
         axis = min(1, numbers.ndim - 1)
     else:

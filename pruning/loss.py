@@ -8,6 +8,7 @@ from tinyc.compiler.graph import Array
 from tinyc.quantization.distortion import compared_tensors, distortion
 from tinyc.quantization.execution import Execution, Values
 from tinyc.quantization.float_model import FloatModel
+from tinyc.quantization.loss import is_classifier
 
 FACTORS = np.geomspace(0.5, 2.0, 41)  # of all scores, 1 among them
 
@@ -73,10 +74,10 @@ def judge_of(model: FloatModel, values: Values, labels: Array | None, repeats: i
     names = compared_tensors(model)
     scores = probabilities(values[names[0]])
     classes = scores.shape[1]
-    squashed = names[0] != model.outputs[0].name
-    if len(names) != 1 or classes < 2 or not (labels is not None or squashed):
+    tells_class = is_classifier(model, values[names[0]].shape[1:], labels)
+    if len(names) != 1 or classes < 2 or not tells_class:
         return Judge(values, None, False)
-    if labels is None or labels.ndim != 1 or labels.max() >= classes or labels.min() < 0:
+    if labels is None or labels.max() >= classes or labels.min() < 0:
         return Judge(values, scores, False, repeats)
     return Judge(values, np.eye(classes)[labels.astype(np.int64)], True, repeats)
 

@@ -20,11 +20,12 @@ from tinyc.pruning.report import LayerChannels, PruningReport, Tried
 from tinyc.pruning.selection import least_missed, readings_of
 from tinyc.pruning.surgery import without_channels
 from tinyc.quantization.distortion import compared_tensors
-from tinyc.quantization.execution import Execution, Values, real_tensors
+from tinyc.quantization.execution import Execution, Values
 from tinyc.quantization.float_model import FloatModel
-from tinyc.quantization.layers import layers_of
+from tinyc.quantization.layers import Layer, layers_of
+from tinyc.quantization.loss import label_warnings
 from tinyc.quantization.options import Options as Reading
-from tinyc.quantization.preparation import Prepared, prepare
+from tinyc.quantization.preparation import Prepared, prepare, values_of
 from tinyc.quantization.samples import Data
 from tinyc.targets import Target
 
@@ -128,25 +129,23 @@ def _work(prepared: Prepared, target: Target, options: Options) -> Work:
             f"layers need {2 * BLOCK} output channels or more that another layer reads",
         )
     judged = np.arange(prepared.samples.count) % HELD_OUT == 0
-    inputs = {
-        v.name: prepared.values.get(v.name, prepared.samples.inputs[v.name]) for v in model.inputs
-    }
+    inputs = {v.name: prepared.values[v.name] for v in model.inputs}
     unlike = [name for name in options.augment if name not in OF_TWO]
     shown = augmented({n: a[judged] for n, a in inputs.items()}, unlike, options.copies)
     labels = prepared.samples.labels
     repeated = len(next(iter(shown.values()))) // int(judged.sum())
     answers = None if labels is None else np.tile(labels[judged], repeated)
     fit = _many({n: a[~judged] for n, a in inputs.items()}, options)
-    execution, tensors = prepared.execution, real_tensors(model)
-    judge = judge_of(model, execution.run(shown, tensors), answers, repeated)
+    execution = prepared.execution
+    judge = judge_of(model, values_of(execution, shown), answers, repeated)
     can = options.epochs > 0 and not unknown_nodes(model, compared_tensors(model))
-    warnings = list(prepared.warnings)
+    warnings = [*prepared.warnings, *label_warnings(labels, model.outputs[0].shape)]
     if options.epochs and not can:
         kinds = sorted({n.op_type for n in unknown_nodes(model, compared_tensors(model))})
         warnings.append(f"layers are fitted one by one only: no slopes of {', '.join(kinds)}")
     return Work(
         execution, channels, costs_of(execution, inputs, channels, target),
-        judge, execution.run(fit, tensors),
+        judge, values_of(execution, fit),
         inputs, judged, options, can, tuple(warnings),
     )  # fmt: skip
 
@@ -188,9 +187,7 @@ def _next(work: Work, last: Step) -> frozenset[int] | None:
     """The channels of the group that costs the least distortion for the cycles it saves."""
     execution = replace(work.execution, model=last.model)
     few = {n: a[:COMPARED] for n, a in work.fit.items()}
-    values = execution.run(
-        {v.name: few[v.name] for v in last.model.inputs}, real_tensors(last.model)
-    )
+    values = values_of(execution, {v.name: few[v.name] for v in last.model.inputs})
     layers = {layer.name: layer for layer in layers_of(last.model)}
     before = work.judge.distortion(execution)
     best: tuple[float, frozenset[int]] | None = None
@@ -250,7 +247,7 @@ def _refitted(work: Work, chosen: Step, steps: list[Step], watch: Watch) -> Floa
     if chosen.together:
         return work.together(before, every=True)
     given = _many(work.inputs, work.options)
-    values = work.execution.run(given, real_tensors(work.model))
+    values = values_of(work.execution, given)
     execution = replace(work.execution, model=chosen.model)
     return compensated(execution, work.channels, chosen.removed, values)
 
@@ -262,13 +259,13 @@ def _gain(first: Step, step: Step) -> float:
 def _report(
     work: Work, name: str, steps: list[Step], chosen: Step, final: FloatModel, target: Target
 ) -> PruningReport:
+    after_by_name = {layer.name: _outputs(final, layer) for layer in layers_of(final)}
     layers = tuple(
         LayerChannels(
-            layer.name, layer.node.op_type,
-            *(int(m.constants[layer.weights[0]].shape[layer.axis]) for m in (work.model, final)),
+            layer.name, layer.node.op_type, _outputs(work.model, layer), after_by_name[layer.name]
         )
         for layer in layers_of(work.model)
-    )  # fmt: skip
+    )
     before, after = (sum(c.size for c in m.constants.values()) for m in (work.model, final))
     return PruningReport(
         name, target.name, layers, before, after, round(steps[0].cycles), round(chosen.cycles),
@@ -279,10 +276,19 @@ def _report(
     )  # fmt: skip
 
 
+def _outputs(model: FloatModel, layer: Layer) -> int:
+    return int(model.constants[layer.weights[0]].shape[layer.axis])
+
+
 def _nothing_removed(steps: list[Step], chosen: Step) -> tuple[str, ...]:
     """What the user can do where no step stayed within the loss."""
-    if chosen.removed or len(steps) < 2:
+    if chosen.removed:
         return ()
+    if len(steps) < 2:
+        return (
+            "nothing was removed: fewer channels save no cycles, or the layers that read them "
+            "cannot be fitted: these are Conv without groups, and Gemm",
+        )
     first = steps[1]
     return (
         f"nothing was removed: the first step would lose {first.loss:.1f} points for "

@@ -8,20 +8,20 @@ from pathlib import Path
 
 import onnx
 
-from tinyc.compiler.artifact import write_file
 from tinyc.compiler.errors import CompileError
 from tinyc.compiler.graph import Shape
+from tinyc.compiler.options import Options as CompileOptions
 from tinyc.quantization.costs import Limits
 from tinyc.quantization.float_model import read_float_model
 from tinyc.quantization.images import Preprocessing, parse_preprocessing
-from tinyc.quantization.mixed import ANY_LOSS, Budget, check_budget, mixed
+from tinyc.quantization.mixed import Budget, check_budget, mixed
 from tinyc.quantization.options import Options
 from tinyc.quantization.page import quantization_page
 from tinyc.quantization.quantize import Quantized, Watch, quantize_model, silent
 from tinyc.quantization.ranges import METHODS
 from tinyc.quantization.report import Mixture, QuantizationReport, report_of
-from tinyc.quantization.samples import Data, Samples, read_samples
-from tinyc.quantization.writing import write_model
+from tinyc.quantization.samples import Data, Samples, holds_images, read_samples
+from tinyc.quantization.writing import write_in_folder, write_model
 from tinyc.targets import load_target
 
 
@@ -39,7 +39,7 @@ class Quantization:
         """
         write_model(self.model, Path(path))
         if html is not None:
-            write_file(Path(html), quantization_page(self.report))
+            write_in_folder(Path(html), quantization_page(self.report))
 
 
 def quantize(
@@ -105,7 +105,7 @@ def quantize(
 def _judging(model: Path, judges: Data, options: Options) -> Samples:
     """Read before anything is quantized: what is wrong with it shall not come last."""
     inputs = read_float_model(model, options.input_shapes, options.dims).inputs
-    return read_samples(judges, inputs, options.images)
+    return read_samples(judges, inputs, options.images if holds_images(judges) else None)
 
 
 def quantized_within(
@@ -119,18 +119,27 @@ def quantized_within(
 
 @contextmanager
 def quantized_file(
-    model: Path, data: Data | None, options: Options, watch: Watch = silent,
-    budget: Budget = ANY_LOSS,
-) -> Iterator[Path]:  # fmt: skip
-    """A file of the model's name with the model quantized by `data`; the model itself without."""
+    model: Path, data: Data | None, asked: CompileOptions,
+    images: str | Preprocessing | None = None, max_loss: float | None = None,
+    watch: Watch = silent,
+) -> Iterator[tuple[Path, CompileOptions]]:  # fmt: skip
+    """A file of the model's name with the model quantized by `data`, and options to compile it.
+
+    Its shapes are static, and its report repeats what is to be said of the quantization. Without
+    data it is the model itself.
+    """
     if data is None:
-        yield model
+        yield model, asked
         return
+    options = Options(
+        input_shapes=asked.input_shapes, dims=asked.dims, images=preprocessing_of(images)
+    )
+    quantized, mixture = quantized_within(model, data, options, Budget(max_loss), watch)
+    notes = (*quantized.prepared.warnings, *(() if mixture is None else mixture.notes))
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / model.with_suffix(".onnx").name
-        proto = quantized_within(model, data, options, budget, watch)[0].model.to_proto()
-        file.write_bytes(proto.SerializeToString(deterministic=True))
-        yield file
+        file.write_bytes(quantized.model.to_proto().SerializeToString(deterministic=True))
+        yield file, replace(asked, input_shapes={}, dims={}, notes=notes)
 
 
 def _methods(names: Sequence[str]) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ def upgrades(prepared: Prepared, points: Sequence[Point], alone: Sensitivity) ->
     """Changes that take noise away, the most for their price first."""
     layers, values = layers_of(prepared.model), prepared.values
     stored, work = _stored(prepared), {layer.name: _work(prepared, layer) for layer in layers}
-    all_work, most = sum(work.values()), 2 * max(a[0].size for a in values.values())
+    all_work, most = max(sum(work.values()), 1.0), 2 * max(a[0].size for a in values.values())
     changes: list[Change] = []
     for point in points:
         noise = alone.tensors[point.name]

@@ -1,7 +1,7 @@
 """How much a change of tensors disturbs the model's output: what every choice is judged by."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -48,11 +48,10 @@ class Judge:
         )
         return distortion(real, found, changed)
 
-    def of_weights(self, output: str, weights: Values) -> float:
-        """Distortion when the layer that writes `output` alone has other weights."""
+    def of_weights(self, node: onnx.NodeProto, weights: Values) -> float:
+        """Distortion when a layer alone has other weights."""
         model = self.execution.model.with_constants(weights)
-        upstream = _upstream(model, self.values, {output: self.values[output]})
-        given = {name: array for name, array in upstream.items() if name != output}
+        given = _upstream(model, self.values, node.output)
         other = replace(self.execution, model=model)
         return self.between(other.run(given, self.compared))
 
@@ -162,8 +161,8 @@ def _all_from_first(model: FloatModel, point: Point) -> bool:
     return all(name in known for name in point.tensors)
 
 
-def _upstream(model: FloatModel, values: Values, changed: Mapping[str, Array]) -> dict[str, Array]:
-    """The values that do not depend on what changed."""
+def _upstream(model: FloatModel, values: Values, changed: Iterable[str]) -> dict[str, Array]:
+    """The values that are not among what changed, and do not depend on it."""
     touched = set(changed)
     for node in model.nodes:
         if touched.intersection(names_read(node)):

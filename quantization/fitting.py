@@ -71,7 +71,7 @@ def fitted(
     execution: Execution, values: Values, grids: Mapping[str, Grid], method: Method,
     formats: Formats, watch: Watch = lambda layer: None,
 ) -> Fitted:  # fmt: skip
-    """Integers for the weights of all layers.
+    """Integers for the weights of all layers; those that layers share are the first one's.
 
     values  of every tensor of the float model, on the samples that layers are fitted to
     """
@@ -79,9 +79,9 @@ def fitted(
     done = Quantization(grids, {})
     known = {v.name: values[v.name] for v in model.inputs}
     for layer in layers_of(model):
-        if formats.of(layer) == "float32":
+        if formats.of(layer) == "float32" or all(name in done.weights for name in layer.weights):
             continue
-        if layer.is_product and layer.node.input[1] not in done.weights:
+        if layer.is_product:
             name = rounded_name(model, grids, layer.input)
             part = replace(execution, model=with_qdq(model, done))
             known |= part.run(known, [name])

@@ -17,6 +17,7 @@ from tinyc.compiler.onnx_import.inputs import read_inputs
 from tinyc.compiler.onnx_import.loading import load_model
 from tinyc.compiler.onnx_import.states import has_states
 from tinyc.quantization.runtime import session_of
+from tinyc.quantization.single_precision import in_single_precision
 
 LEAST_OPSET = 13  # the first in which DequantizeLinear has an axis
 QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv")
@@ -126,6 +127,8 @@ def read_float_model(
 ) -> FloatModel:
     """The model of a file with static shapes, its functions inlined and its constants folded.
 
+    Half and double floats become float32.
+
     Raises CompileError when it cannot be read, is quantized already, or leaves a shape open.
     """
     proto = load_model(path)
@@ -143,6 +146,7 @@ def read_float_model(
             where,
             "quantize or prune it before it is converted to TensorFlow Lite",
         )
+    proto = in_single_precision(proto)
     inputs, _ = read_inputs(proto.graph, input_shapes, dims)
     proto = _with_shapes(proto, {tensor.name: tensor.shape for tensor in inputs})
     version = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 0)

@@ -7,7 +7,8 @@ import onnx
 from onnx import helper
 
 from tinyc.compiler.graph import Array, Shape
-from tinyc.quantization.float_model import FloatModel, attribute
+from tinyc.quantization.float_model import FloatModel, attribute, names_read
+from tinyc.quantization.layers import RECURRENT
 
 AFFINE = ("Mul", "Add", "Sub", "Div", "BatchNormalization")
 
@@ -17,9 +18,24 @@ def folded(model: FloatModel, shapes: Mapping[str, Shape]) -> FloatModel:
 
     shapes  of tensors, by name
     """
+    model = _without_unread_results(model)
     model = _with_plain_layers(model, shapes)
     model = _with_affine_in_layers(model, shapes)
     return _with_normalization_as_convolution(model, shapes)
+
+
+def _without_unread_results(model: FloatModel) -> FloatModel:
+    """Recurrent layers give only what is read: all steps, the last one, or the last cell state."""
+    read = {name for node in model.nodes for name in names_read(node)}
+    read |= {value.name for value in model.outputs}
+    nodes: list[onnx.NodeProto] = []
+    for node in model.nodes:
+        kept = onnx.NodeProto()
+        kept.CopyFrom(node)
+        if node.op_type in RECURRENT and any(name in read for name in node.output):
+            kept.output[:] = [name if name in read else "" for name in node.output]
+        nodes.append(kept)
+    return model.with_nodes(nodes)
 
 
 def _with_plain_layers(model: FloatModel, shapes: Mapping[str, Shape]) -> FloatModel:
@@ -72,9 +88,17 @@ def _plain_gemm(
         return node
     row = np.broadcast_to(bias.reshape(-1), matrix.shape[:1]) * attribute(node, "beta", 1.0)
     scaled = matrix * np.float32(attribute(node, "alpha", 1.0))
-    names = f"{node.name}/weights", f"{node.name}/bias"
+    names = _weights_name(model, node), f"{node.name}/bias"
     constants |= dict(zip(names, (scaled, row.astype(np.float32)), strict=True))
     return helper.make_node("Gemm", [node.input[0], *names], node.output, node.name, transB=1)
+
+
+def _weights_name(model: FloatModel, gemm: onnx.NodeProto) -> str:
+    """A name of its own; one for all where layers share weights, and scale them alike."""
+    if len(model.readers(gemm.input[1])) == 1:
+        return f"{gemm.name}/weights"
+    form = [str(attribute(gemm, name, 0)) for name in ("transB", "alpha")]
+    return "/".join([gemm.input[1], *form, "weights"])
 
 
 def _with_affine_in_layers(model: FloatModel, shapes: Mapping[str, Shape]) -> FloatModel:

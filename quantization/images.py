@@ -42,7 +42,10 @@ def parse_preprocessing(text: str) -> Preprocessing:
             fields[name] = tuple(float(v) for v in value.split(":"))
         else:
             raise ValueError(f"'{name}' is none of scale, mean, std")
-    return Preprocessing(**fields)
+    stated = Preprocessing(**fields)
+    if not np.isfinite([stated.scale, *stated.mean, *stated.std]).all() or 0 in stated.std:
+        raise ValueError("numbers have to be finite, and those of std not 0")
+    return stated
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -57,6 +60,13 @@ def read_images(files: Sequence[Path], shape: Shape, stated: Preprocessing | Non
     if stated is None:
         raise CompileError("no-preprocessing", "what happens to pixels is not stated", help=HELP)
     height, width, channels, first = _layout(shape)
+    for name, numbers in (("mean", stated.mean), ("std", stated.std)):
+        if len(numbers) not in (1, channels):
+            raise CompileError(
+                "bad-preprocessing",
+                f"{name} has {len(numbers)} numbers, the number of channels is {channels}",
+                help="give one number for all channels, or one for each",
+            )
     rows = [_pixels(file, (width, height), channels) for file in files]
     pixels = np.stack(rows).astype(np.float32) * np.float32(stated.scale)
     values = (pixels - np.array(stated.mean, np.float32)) / np.array(stated.std, np.float32)
@@ -71,11 +81,12 @@ def _layout(shape: Shape) -> tuple[int, int, int, bool]:
             return height, width, channels, False
         case (channels, height, width) if channels in (1, 3):
             return height, width, channels, True
-        case (height, width):
+        case (height, width) if height > 1:
             return height, width, 1, False
     raise CompileError(
-        "wrong-input", f"an image of 1 or 3 channels does not fit an input of {list(shape)}"
-    )
+        "wrong-input", f"an image of 1 or 3 channels does not fit an input of {list(shape)}",
+        help="give the samples as arrays in an .npz file",
+    )  # fmt: skip
 
 
 def _pixels(file: Path, size: tuple[int, int], channels: int) -> Array:
@@ -92,5 +103,8 @@ def _pixels(file: Path, size: tuple[int, int], channels: int) -> Array:
             mode = "L" if channels == 1 else "RGB"
             scaled = image.convert(mode).resize(size, Image.Resampling.BILINEAR)
     except (OSError, UnidentifiedImageError) as error:
-        raise CompileError("bad-data", "the image cannot be read", f"file '{file}'") from error
+        raise CompileError(
+            "bad-data", "the image cannot be read", f"file '{file}'",
+            "take it out of the folder, or save it anew",
+        ) from error  # fmt: skip
     return np.asarray(scaled, np.uint8).reshape(size[1], size[0], channels)

@@ -35,7 +35,8 @@ class Layer:
 
     @property
     def output(self) -> str:
-        return str(self.node.output[0])
+        """The first result; of recurrent layers that which is read (folding.py)."""
+        return next(str(name) for name in self.node.output if name)
 
     @property
     def is_product(self) -> bool:

@@ -4,12 +4,13 @@ import math
 
 import numpy as np
 
-from tinyc.compiler.graph import Array
-from tinyc.quantization.distortion import SQUASHING, Judge, distortion
+from tinyc.compiler.graph import Array, Shape
+from tinyc.quantization.distortion import Judge, distortion
 from tinyc.quantization.execution import Values
 from tinyc.quantization.float_model import FloatModel
 
 CLOSE = 0.25  # of the samples, whose answers are the closest
+CLASSIFYING = ("ArgMax", "HardSigmoid", "LogSoftmax", "Sigmoid", "Softmax")  # at the end
 LEAST_LOST = 0.25  # of the answers that turn: a few close ones may be right by chance
 
 
@@ -25,7 +26,7 @@ def loss_of(judge: Judge, found: Values, scores: Array, labels: Array | None) ->
     labels  right answers of all samples: an answer that turns may as well become right. None:
             every turned answer counts
     """
-    if not is_classifier(judge.execution.model, labels):
+    if not is_classifier(judge.execution.model, scores.shape[1:], labels):
         return 100 * distortion(judge.values, found, judge.compared)
     name = judge.compared[0]
     real, ours, every = (_classes(v) for v in (judge.values[name], found[name], scores))
@@ -42,11 +43,26 @@ def loss_of(judge: Judge, found: Values, scores: Array, labels: Array | None) ->
     return 100 * turned
 
 
-def is_classifier(model: FloatModel, labels: Array | None) -> bool:
-    """Whether the first output holds scores of classes: it is squashed, or there are labels."""
+def is_classifier(model: FloatModel, shape: Shape, labels: Array | None) -> bool:
+    """Whether the first output tells one class: a row of scores, with labels or squashed.
+
+    shape  of the scores: maps and sequences of them, as of a segmentation, are no row
+    """
     producer = model.producer(model.outputs[0].name)
-    squashed = producer is not None and producer.op_type in SQUASHING
-    return squashed or (labels is not None and labels.dtype.kind in "iub")
+    chooses = producer is not None and producer.op_type in CLASSIFYING
+    is_row = sum(size != 1 for size in shape) <= 1
+    return is_row and (chooses or labels is not None)
+
+
+def label_warnings(labels: Array | None, shape: Shape) -> list[str]:
+    """What is doubtful about labels of a model whose first output has this shape."""
+    classes = math.prod(shape)
+    if labels is None or classes < 2 or (0 <= labels.min() and labels.max() < classes):
+        return []
+    return [
+        f"labels are from {labels.min()} to {labels.max()}, and the model's scores are those of 0 "
+        f"to {classes - 1}: number the classes by their places"
+    ]
 
 
 def _classes(scores: Array) -> Array:

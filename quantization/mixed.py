@@ -18,7 +18,6 @@ from tinyc.quantization.costs import NO_LIMITS, Cost, Limits, cost_on
 from tinyc.quantization.distortion import judge_of
 from tinyc.quantization.fitting import Fitted, Formats, fitted
 from tinyc.quantization.float_model import with_opset
-from tinyc.quantization.grids import grid_of
 from tinyc.quantization.layers import layers_of
 from tinyc.quantization.loss import loss_of
 from tinyc.quantization.preparation import Prepared
@@ -32,7 +31,7 @@ from tinyc.quantization.quantize import (
     Watch,
     silent,
 )
-from tinyc.quantization.ranges import Range, minmax
+from tinyc.quantization.ranges import long_range
 from tinyc.quantization.report import Mixture
 from tinyc.quantization.sensitivity import Sensitivity, sensitivity
 from tinyc.targets import Target
@@ -55,9 +54,6 @@ class Budget:
         return self.loss is not None or self.limits.any
 
 
-ANY_LOSS = Budget()
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Search:
     """What every step of the search needs."""
@@ -68,15 +64,14 @@ class Search:
     watch: Watch
 
     def ranges(self, mix: Mix) -> Ranges:
-        """The ranges of int8, and the whole range of tensors of 16 bits."""
+        """The ranges of int8, and wide ones of tensors of 16 bits."""
         before, by_point = self.quantized.ranges, dict(self.quantized.ranges.by_point)
         grids = dict(before.grids)
         for point in before.points:
             if mix.tensors.get(point.name) == "int16":
-                low, high = minmax(_values(self.prepared, point.tensors))
-                grid = grid_of(low, high, "int16")
-                by_point[point.name] = Range(grid, "minmax", 0.0, 0.0)
-                grids.update(dict.fromkeys(point.tensors, grid))
+                wide = long_range(_values(self.prepared, point.tensors))
+                by_point[point.name] = wide
+                grids.update(dict.fromkeys(point.tensors, wide.grid))
         return Ranges(before.points, by_point, grids)
 
     def formats(self, mix: Mix) -> Formats:

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 
 from tinyc.quantization.execution import Values, real_tensors
-from tinyc.quantization.float_model import FloatModel
+from tinyc.quantization.float_model import FloatModel, attribute
 from tinyc.quantization.grids import Grid
 
 # Results that are the same stored integers as the first operand: nothing is requantized.
@@ -123,13 +123,21 @@ def constant_operands(model: FloatModel, grids: Mapping[str, Grid]) -> list[str]
 
 
 def _is_inside(model: FloatModel, tensor: str) -> bool:
-    """Whether one kernel computes and reads the tensor: before a clamp, or before a bias."""
+    """Whether one kernel computes and reads the tensor: before a clamp, a bias, in a HardSwish."""
     producer, reader = model.producer(tensor), model.only_reader(tensor)
     if producer is None or reader is None:
         return False
+    if producer.op_type == "HardSigmoid" and reader.op_type == "Mul":
+        return producer.input[0] in reader.input and _is_swish_gate(producer)
     if reader.op_type in CLAMPS and producer.op_type in CLAMPED:
         return all(n in model.constants for n in reader.input[1:] if n)
     return producer.op_type == "MatMul" and _is_bias(model, reader, tensor)
+
+
+def _is_swish_gate(node: onnx.NodeProto) -> bool:
+    """Whether x times the result is HardSwish(x), which onnxruntime writes so."""
+    alpha, beta = attribute(node, "alpha", 0.2), attribute(node, "beta", 0.5)
+    return bool(abs(alpha - 1 / 6) < 1e-6 and beta == 0.5)
 
 
 def _is_bias(model: FloatModel, add: onnx.NodeProto, operand: str) -> bool:
@@ -143,6 +151,17 @@ def _is_bias(model: FloatModel, add: onnx.NodeProto, operand: str) -> bool:
 
 
 def _fixed(model: FloatModel, tensors: Iterable[str]) -> Grid | None:
-    producers = (model.producer(name) for name in tensors)
-    found = [FIXED[p.op_type] for p in producers if p is not None and p.op_type in FIXED]
-    return found[0] if found else None
+    """The grid of results within limits that all of the tensors are, or are moved from."""
+    producers = [model.producer(name) for name in tensors]
+    made = {_limits(p) for p in producers if p is None or not _is_moved(model, p)}
+    return made.pop() if len(made) == 1 else None
+
+
+def _limits(producer: onnx.NodeProto | None) -> Grid | None:
+    return None if producer is None else FIXED.get(producer.op_type)
+
+
+def _is_moved(model: FloatModel, node: onnx.NodeProto) -> bool:
+    """Whether all of a result comes from other tensors; beside them a Concat may have constants."""
+    operands = node.input if node.op_type == "Concat" else node.input[:1]
+    return node.op_type in MOVING and not any(n in model.constants for n in operands)

@@ -21,7 +21,7 @@ ELEMENTWISE = ("Add", "Div", "Mul", "Sub")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """A folded model, the samples, and the values of all its tensors on them.
+    """A folded model, the samples, and the values of its inputs and real tensors on them.
 
     warnings  what is doubtful about the samples
     """
@@ -43,8 +43,7 @@ class Prepared:
     def with_model(self, model: FloatModel) -> "Prepared":
         """The same samples, run by another model of the same tensors."""
         execution = replace(self.execution, model=model)
-        values = execution.run(self.samples.inputs, real_tensors(model))
-        return replace(self, execution=execution, values=values)
+        return replace(self, execution=execution, values=values_of(execution, self.samples.inputs))
 
 
 def prepare(path: Path, data: Data, options: Options) -> Prepared:
@@ -58,11 +57,16 @@ def prepare(path: Path, data: Data, options: Options) -> Prepared:
     used = _within(samples, MOST_BYTES // max(bytes_of_sample, 1))
     model = folded(model, {name: array.shape[1:] for name, array in shapes.items()})
     execution = replace(execution, model=model)
-    values = execution.run(used.inputs, real_tensors(model))
-    warnings = sample_warnings(used, values)
+    values = values_of(execution, used.inputs)
+    warnings = sample_warnings(used, {n: values[n] for n in real_tensors(model)})
     if used.count < samples.count:
         warnings.append(f"{used.count} of the {samples.count} samples are used, drawn evenly")
     return Prepared(execution, used, values, tuple(warnings))
+
+
+def values_of(execution: Execution, inputs: Values) -> dict[str, Array]:
+    """Of all inputs, integers among them, and of all real tensors."""
+    return {**inputs, **execution.run(inputs, real_tensors(execution.model))}
 
 
 def input_scaling(model: FloatModel) -> list[tuple[list[str], str]]:

@@ -164,6 +164,13 @@ def insured(point: Point, chosen: Range, judge: Judge, whole: float) -> Range:
     return replace(chosen, grid=grid, distortion=noise, room=chosen.room * room)
 
 
+def long_range(x: Array) -> Range:
+    """Of 16 bits: all values and as much room again, which they have steps for."""
+    low, high = minmax(x)
+    grid = grid_of(low * MOST_ROOM, high * MOST_ROOM, "int16")
+    return Range(grid, "minmax", 0.0, 0.0, MOST_ROOM)
+
+
 def plain_grid(point: Point, values: Mapping[str, Array], method: str, room: float) -> Grid:
     """The grid of one method, whatever it does to the output."""
     if point.fixed is not None:

@@ -12,6 +12,7 @@ from tinyc.quantization.execution import Values
 from tinyc.quantization.float_model import FloatModel
 from tinyc.quantization.grids import BYTES, Grid
 from tinyc.quantization.layers import Layer, layers_of
+from tinyc.quantization.loss import label_warnings
 from tinyc.quantization.points import CLAMPS, Point
 from tinyc.quantization.qdq import rounded_name
 from tinyc.quantization.quantize import Quantized
@@ -152,7 +153,7 @@ def report_of(quantized: Quantized, judging: Samples | None = None) -> Quantizat
         stored_bytes=int(float_bytes - saved),
         rows=rows,
         hurting=_hurting(rows),
-        warnings=prepared.warnings,
+        warnings=(*prepared.warnings, *label_warnings(judges.labels, model.outputs[0].shape)),
     )
 
 
@@ -182,7 +183,7 @@ def _noise(
     weights = {n: stored[n].real for n in layer.weights if n in stored}
     if not weights:
         return activation, None
-    return activation, judge.of_weights(layer.output, weights)
+    return activation, judge.of_weights(layer.node, weights)
 
 
 def _layer_of(quantized: Quantized, point: Point, layers: Mapping[str, Layer]) -> Layer | None:
@@ -273,7 +274,10 @@ def _answers_of(quantized: Quantized, samples: Samples) -> tuple[Array, Array]:
 
 
 def _answers(output: Array) -> Array:
+    """The class of each sample; integers, as ArgMax gives them, are answers themselves."""
     flat = output.reshape(len(output), -1)
+    if flat.dtype.kind in "iu":
+        return flat[:, 0] if flat.shape[1] == 1 else flat
     return np.asarray(flat.argmax(axis=1) if flat.shape[1] > 1 else flat[:, 0] > 0.5)
 
 

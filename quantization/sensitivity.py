@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinyc.quantization.distortion import Judge
-from tinyc.quantization.grids import grid_of
 from tinyc.quantization.layers import Layer
 from tinyc.quantization.points import Point
-from tinyc.quantization.ranges import Range, minmax
+from tinyc.quantization.ranges import Range, long_range
 from tinyc.quantization.weights import nearest, weight_scales
 
 FOUR_BITS = ("Conv", "Gemm", "MatMul")  # operators whose kernels unpack weights
@@ -34,7 +33,7 @@ def sensitivity(
     tensors = {
         point.name: {
             "int8": ranges[point.name].distortion,
-            "int16": judge.of_grid(point, grid_of(*minmax(judge.values[point.name]), "int16")),
+            "int16": judge.of_grid(point, long_range(judge.values[point.name]).grid),
         }
         for point in points
     }
@@ -59,5 +58,5 @@ def _of_weights(judge: Judge, layer: Layer, dtype: str, axis: int | None) -> flo
     for name in layer.weights:
         real = judge.execution.model.constants[name]
         rounded[name] = nearest(real, weight_scales(real, axis, dtype), axis, dtype).real
-    found = judge.of_weights(layer.output, rounded)
+    found = judge.of_weights(layer.node, rounded)
     return found if np.isfinite(found) else float("inf")

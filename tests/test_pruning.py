@@ -296,3 +296,39 @@ def test_refusals(digits: Path, options: dict[str, object], code: str) -> None:
     with pytest.raises(tinyc.CompileError) as caught:
         tinyc.prune(digits / "net.onnx", **given)  # type: ignore[arg-type]
     assert caught.value.code == code
+
+
+def shared_net() -> onnx.ModelProto:
+    """Two convolutions of the same weights, and two Gemms of the same."""
+    constants = {
+        "w0": weights(8, 2, 1, 1), "w": weights(8, 8, 3, 3), "w1": weights(8, 8),
+        "w2": weights(8, 3),
+    }  # fmt: skip
+    same = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
+    nodes = [
+        helper.make_node("Conv", ["x", "w0"], ["c0"], "first", kernel_shape=[1, 1]),
+        helper.make_node("Conv", ["c0", "w"], ["c1"], "second", **same),
+        helper.make_node("Relu", ["c1"], ["r1"], "relu"),
+        helper.make_node("Conv", ["r1", "w"], ["c2"], "third", **same),
+        helper.make_node("GlobalAveragePool", ["c2"], ["p"], "pool"),
+        helper.make_node("Flatten", ["p"], ["f"], "flatten"),
+        helper.make_node("Gemm", ["f", "w1"], ["d1"], "dense"),
+        helper.make_node("Gemm", ["d1", "w1"], ["d2"], "denser"),
+        helper.make_node("Gemm", ["d2", "w2"], ["y"], "last"),
+    ]
+    return model_of(nodes, constants, {"x": (1, 2, 6, 6)}, {"y": (1, 3)})
+
+
+def test_layers_that_share_weights(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    onnx.save(shared_net(), str(path))
+    x = np.random.default_rng(0).standard_normal((32, 1, 2, 6, 6)).astype(np.float32)
+
+    made = tinyc.prune(path, {"x": x}, "cortex-m4", max_loss=1000, epochs=0)
+    prepared = prepare(path, {"x": x}, Reading())
+
+    assert made.report.constants_after < made.report.constants_before
+    assert all(layer.after <= layer.before for layer in made.report.layers)
+    onnx.checker.check_model(made.model, full_check=True)
+    dense = [layer.weights for layer in layers_of(prepared.model) if "dense" in layer.name]
+    assert dense[0] == dense[1]

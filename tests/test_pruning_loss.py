@@ -10,6 +10,7 @@ from onnx import helper
 from tests.test_pruning import model_of, prepared_of
 from tinyc.compiler.graph import Array
 from tinyc.pruning.augmentation import augmented
+from tinyc.pruning.channels import varying_axis
 from tinyc.pruning.loss import as_sure, judge_of
 from tinyc.quantization.layers import layers_of
 
@@ -78,3 +79,9 @@ def test_loss_of_an_answer_that_changes(
     twice = None if labels is None else np.tile(labels, 2)
     both = judge_of(prepared.model, doubled, twice, repeats=2)
     assert both.loss(other) == pytest.approx(judge.loss(other), abs=1e-3)
+
+
+def test_a_scalar_beside_the_channels_changes_nothing() -> None:
+    axis, along = varying_axis(np.zeros((), np.int64))
+
+    assert axis == 0 and along.tolist() == [0]

@@ -9,7 +9,7 @@ import pytest
 from onnx import helper
 
 import tinyc
-from tests.quantization_models import saved
+from tests.quantization_models import run, saved
 from tinyc.compiler.cli import main
 from tinyc.compiler.graph import Array
 from tinyc.quantization.distortion import compared_tensors, judge_of, told_apart
@@ -228,8 +228,39 @@ def test_an_answer_of_integers_is_judged_by_the_scores_before_it(
     onnx.save(model, file)
 
     samples = {"x": random.standard_normal((64, 1, 8)).astype(np.float32)}
+    labels = run(model, samples["x"])[:, 0]
 
-    made = tinyc.quantize(file, samples)
+    made = tinyc.quantize(file, {**samples, "y": labels})
 
     assert compared_tensors(prepare(file, samples, DEFAULTS).model) == ("scores",)
     assert made.report.output_db > 30 and made.report.same_answers > 0.9
+    assert made.report.float_accuracy == 1 and made.report.accuracy == made.report.same_answers
+
+
+def beside_a_sigmoid(path: Path, other: str) -> Path:
+    """Results of a sigmoid beside others of about [-2, 2], in one tensor."""
+    nodes = [
+        helper.make_node("Gemm", ["x", "w"], ["scores"]),
+        helper.make_node("Sigmoid", ["scores"], ["shares"]),
+        helper.make_node("Gemm", ["x", "v"], ["boxes"]),
+        helper.make_node(other, ["boxes"], ["moved"]),
+        helper.make_node("Concat", ["shares", "moved"], ["y"], axis=1),
+    ]
+    random = np.random.default_rng(1)
+    matrices = {name: random.normal(size=(6, 4)) * 0.3 for name in "wv"}
+    return saved(nodes, ([1, 6], [1, 8]), path / "m.onnx", **matrices)
+
+
+@pytest.mark.parametrize("other", ["Tanh", "Identity"])
+def test_limits_of_one_operand_are_not_those_of_a_whole_concat(tmp_path: Path, other: str) -> None:
+    file = beside_a_sigmoid(tmp_path, other)
+    x = np.random.default_rng(0).normal(size=(64, 1, 6)).astype(np.float32)
+
+    made = tinyc.quantize(file, {"x": x})
+
+    assert made.report.output_db > 35
+    assert relative_error(run(made.model, x), run(onnx.load(str(file)), x)) < 0.02
+
+
+def relative_error(found: Array, real: Array) -> float:
+    return float(np.sqrt(np.mean((found - real) ** 2) / real.var()))

@@ -82,8 +82,10 @@ def test_quantizing_by_samples_that_do_not_fit() -> None:
 
     assert str(error.value) == (
         "error[wrong-input]: samples of [1, 1, 8, 8] are needed, the data has [4, 3]\n"
-        "  --> input 'x'"
+        "  --> input 'x'\n"
+        "  help: put the samples along the first axis, each with its axes in the model's order"
     )
     assert str(endless.value) == (
-        "error[bad-data]: the samples hold values that are not finite\n  --> input 'x'"
+        "error[bad-data]: values are not finite in 4 of 4 samples, first in 0\n  --> input 'x'\n"
+        "  help: leave these samples out, or fill gaps as they will be filled on the device"
     )
