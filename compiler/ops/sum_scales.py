@@ -54,6 +54,26 @@ def has_long_sums(call: Call) -> bool:
     return any(t.dtype in SIXTEEN_BITS for t in (*call.inputs, call.output))
 
 
+def in_steps(scales: SumScales) -> SumScales:
+    """The same function in small numbers where the factors are powers of two, else as it is.
+
+    The zeros that both multipliers end in go: what the constant has below them never carries.
+    Constants of 128 and more, of operands that are never negative, keep the form that the records
+    of their layers were measured with.
+    """
+    factors = (scales.a_multiplier, abs(scales.b_multiplier))
+    least = min(*factors, 1 << scales.shift)
+    bits = least.bit_length() - 1
+    small = SumScales(
+        scales.a_multiplier >> bits,
+        scales.b_multiplier >> bits,
+        scales.constant >> bits,
+        scales.shift - bits,
+    )
+    found = all(f in (least, 2 * least, 4 * least) for f in factors) and small.shift in (0, 1)
+    return small if found and least == 1 << bits and small.constant >> small.shift < 128 else scales
+
+
 def room(scales: SumScales) -> int:
     """By how many bits all of them may be shifted to the left: no partial sum leaves int32."""
     most = 512 * (abs(scales.a_multiplier) + abs(scales.b_multiplier)) + (260 << scales.shift)
