@@ -51,7 +51,7 @@ def sum_of(call: Call, target: Target) -> Sum | None:
     assert scales is not None, "can_quantize has refused it"
     low, high = stored_bounds(y, call.attrs.clamp)
     small = in_steps(scales)
-    if small.shift <= 1 and y.dtype == DType.INT8:
+    if small is not None and y.dtype == DType.INT8:
         factors = small.a_multiplier, abs(small.b_multiplier)
         lanes = Lanes(*factors, small.shift, subtracts=small.b_multiplier < 0)
         return Sum(lane_sum(lanes, low, high), (small.constant,))

@@ -201,7 +201,7 @@ def expression_of(
     if has_long_sums(call):
         return long_total, (), ()
 
-    small = in_steps(s)
+    small = in_steps(s) or s
 
     def total(a: Any, b: Any) -> Any:
         acc = a.astype("int32") * small.a_multiplier + b.astype("int32") * small.b_multiplier

@@ -54,15 +54,15 @@ def has_long_sums(call: Call) -> bool:
     return any(t.dtype in SIXTEEN_BITS for t in (*call.inputs, call.output))
 
 
-def in_steps(scales: SumScales) -> SumScales:
-    """The same function in small numbers where the factors are powers of two, else as it is.
+def in_steps(scales: SumScales) -> SumScales | None:
+    """The same function in small numbers, where the factors are powers of two not far apart.
 
     The zeros that both multipliers end in go: what the constant has below them never carries.
     Constants of 128 and more, of operands that are never negative, keep the form that the records
     of their layers were measured with.
     """
     factors = (scales.a_multiplier, abs(scales.b_multiplier))
-    least = min(*factors, 1 << scales.shift)
+    least = max(min(*factors, 1 << scales.shift), 1)
     bits = least.bit_length() - 1
     small = SumScales(
         scales.a_multiplier >> bits,
@@ -70,8 +70,9 @@ def in_steps(scales: SumScales) -> SumScales:
         scales.constant >> bits,
         scales.shift - bits,
     )
-    found = all(f in (least, 2 * least, 4 * least) for f in factors) and small.shift in (0, 1)
-    return small if found and least == 1 << bits and small.constant >> small.shift < 128 else scales
+    near = all(f in (least, 2 * least, 4 * least) for f in factors) and small.shift in (0, 1)
+    kept = least == 1 << bits and small.constant >> small.shift < 128
+    return small if near and kept else None
 
 
 def room(scales: SumScales) -> int:
