@@ -18,7 +18,7 @@ from tinyc.quantization.distortion import Judge
 from tinyc.quantization.execution import Values
 from tinyc.quantization.float_model import FloatModel
 from tinyc.quantization.grids import Grid
-from tinyc.quantization.points import Point
+from tinyc.quantization.points import CLAMPS, Point
 from tinyc.quantization.ranges import Range, insured
 
 SUMS = ("Add", "Sub")
@@ -48,8 +48,8 @@ def sums_of(model: FloatModel, points: Iterable[Point], values: Values) -> Itera
     for node in (n for n in model.nodes if n.op_type in SUMS):
         result = node.output[0]
         reader = model.only_reader(result)
-        if result not in by_tensor and reader is not None:  # a clamp, in the same kernel
-            result = reader.output[0]
+        if result not in by_tensor and reader is not None and reader.op_type in CLAMPS:
+            result = reader.output[0]  # by the same kernel
         tensors = (*node.input, result)
         if all(t in by_tensor for t in tensors) and len({values[t].shape for t in tensors}) == 1:
             yield Sum(node.name, node.op_type, *(by_tensor[t] for t in tensors))
