@@ -20,16 +20,17 @@ pytest.importorskip("onnxruntime")
 SAMPLES = np.random.default_rng(5).normal(size=(40, 1, 3, 8, 8)).astype(np.float32)
 
 
-def blocks(path: Path) -> Path:
-    """Two convolutions, each added to its input and clamped.
+def blocks(path: Path, gain: float = 1.0) -> Path:
+    """Two convolutions, each added to its input and clamped; `gain` of their results.
 
-    The scales of the second sum are near powers of two apart, those of the first are not.
+    The scales of the second sum are near powers of two apart, those of the first are not,
+    with a gain of 1.
     """
     rng = np.random.default_rng(2)
     constants = {"w0": rng.normal(size=(8, 3, 3, 3)) / 4, "v": rng.normal(size=(8, 5))}
     nodes = [helper.make_node("Conv", ["x", "w0"], ["r0"], "conv0", pads=[1] * 4)]
     for i in (1, 2):
-        constants[f"w{i}"] = rng.normal(size=(8, 8, 3, 3)) / 10
+        constants[f"w{i}"] = rng.normal(size=(8, 8, 3, 3)) / 10 * gain
         nodes += [
             helper.make_node("Conv", [f"r{i - 1}", f"w{i}"], [f"c{i}"], f"conv{i}", pads=[1] * 4),
             helper.make_node("Add", [f"c{i}", f"r{i - 1}"], [f"s{i}"], f"add{i}"),
@@ -77,6 +78,18 @@ def test_no_value_is_clipped_for_a_shared_scale(tmp_path: Path) -> None:
         grid, x = shared[name], given.values[name]
         assert grid.zero_point == apart[name].zero_point
         assert grid.low <= x.min() + grid.scale and x.max() - grid.scale <= grid.high
+
+
+def test_sums_of_sums_keep_all_their_ratios(tmp_path: Path) -> None:
+    """Results that hardly change what they are added to may have any scale."""
+    given = prepared(blocks(tmp_path / "m.onnx", gain=0.02))
+
+    ranges = chosen(given, True)
+
+    grids = ranges.grids
+    assert [is_plain(s, grids) for s in sums(given, ranges)] == [True, True]
+    scales = {grids[name].scale for name in ("r0", "r1", "r2")}
+    assert all(np.log2(scale / grids["r2"].scale) % 1 == 0 for scale in scales)
 
 
 def test_sums_of_sixteen_bits_are_left_alone(tmp_path: Path) -> None:
