@@ -85,7 +85,8 @@ def shared_scales(
 ) -> tuple[dict[str, Range], list[Family]]:
     """The ranges that get other scales, and who shares them, where the noise allows it."""
     by_name = {point.name: point for point in points}
-    ranges, families = dict(found), {name: {name: 1.0} for name in by_name}
+    ranges = dict(found)
+    families: dict[str, Family] = {name: {name: 1.0} for name in by_name}
     most = MOST_ADDED * sum(chosen.distortion for chosen in found.values())
     for total in sums:
         family = _nearest(total, families, ranges)
