@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tinyc.compiler.ops.kernel import Microkernel
 from tinyc.targets.intrinsics.arm_assembly import bounds_suffix, quoted
 
-TURN, TOGETHER = 16, 8  # bytes of a turn of the loop, and that are loaded before a store
+TURN = 8  # bytes of a turn of the loop, loaded before the first of them is stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,21 +81,21 @@ def _assembly(lanes: Lanes, low: int, high: int) -> list[str]:
         "blt.w 2f",
         ".balign 4",
         "1:",
-        *(line for i in range(0, TURN, TOGETHER) for line in _words(lanes, low, high, i, 2)),
+        *_words(lanes, low, high, TURN // 4),
         *_moved(TURN),
         "bge.w 1b",
         "2:",
         f"adds r3, #{TURN - 4}",
         "blt.w 4f",
         "3:",
-        *_words(lanes, low, high, 0, 1),
+        *_words(lanes, low, high, 1),
         *_moved(4),
         "bge.w 3b",
         "4:",
         "adds r3, #4",
         "beq.w 6f",
         "5:",
-        *_words(lanes, low, high, 0, 1, "b"),
+        *_words(lanes, low, high, 1, "b"),
         *_moved(1),
         "bne.w 5b",
         "6:",
@@ -103,14 +103,14 @@ def _assembly(lanes: Lanes, low: int, high: int) -> list[str]:
     ]
 
 
-def _words(lanes: Lanes, low: int, high: int, first: int, count: int, size: str = "") -> list[str]:
-    """`count` words from byte `first` on; of size "b" the lowest byte alone counts."""
+def _words(lanes: Lanes, low: int, high: int, count: int, size: str = "") -> list[str]:
+    """`count` words; of size "b" the lowest byte alone counts."""
     a, b = [f"r{4 + i}" for i in range(count)], [f"r{6 + i}" for i in range(count)]
-    lines = [f"ldr{size}.w {r}, [r0, #{first + 4 * i}]" for i, r in enumerate(a)]
-    lines += [f"ldr{size}.w {r}, [r1, #{first + 4 * i}]" for i, r in enumerate(b)]
+    lines = [f"ldr{size}.w {r}, [r0, #{4 * i}]" for i, r in enumerate(a)]
+    lines += [f"ldr{size}.w {r}, [r1, #{4 * i}]" for i, r in enumerate(b)]
     for r, s in zip(a, b, strict=True):
         lines += [*_sums(lanes, r, s), *_clamped(r, low, high)]
-    return [*lines, *(f"str{size}.w {r}, [r2, #{first + 4 * i}]" for i, r in enumerate(a))]
+    return [*lines, *(f"str{size}.w {r}, [r2, #{4 * i}]" for i, r in enumerate(a))]
 
 
 def _moved(count: int) -> list[str]:
