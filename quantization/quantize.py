@@ -27,10 +27,11 @@ from tinyc.quantization.ranges import (
     Trial,
     best_range,
     constant_grids,
+    insured,
     plain_grid,
 )
 from tinyc.quantization.samples import FEW, Data
-from tinyc.quantization.shared_scales import Family, insured_ranges, shared_scales, sums_of
+from tinyc.quantization.shared_scales import shared_scales, sums_of
 
 BALANCES = (0.5, 0.75)  # between activations and weights; more loses on unseen samples
 JUDGED_SAMPLES = 128  # on which ranges are chosen
@@ -140,13 +141,11 @@ def choose_ranges(
         trial = _trial(prepared.samples.count, point.name in inputs)
         found[point.name] = best_range(point, prepared.values, judge, methods, dtype, trial)
     free = [point for point in points if point.name not in inputs and point.fixed is None]
-    families: list[Family] = []
-    if share:
-        sums = sums_of(prepared.model, free, prepared.values)
-        changed, families = shared_scales(sums, free, found, judge)
-        found |= changed
     if prepared.samples.count >= FEW:
-        found |= insured_ranges(free, families, found, judge)
+        whole = sum(chosen.distortion for chosen in found.values())
+        found |= {p.name: insured(p, found[p.name], judge, whole) for p in free}
+    if share:
+        found = shared_scales(sums_of(prepared.model, free, prepared.values), free, found, judge)
     grids = {tensor: found[point.name].grid for point in points for tensor in point.tensors}
     return Ranges(points, found, _with_constants(prepared.model, grids))
 

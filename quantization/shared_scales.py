@@ -2,7 +2,7 @@
 
 A convolution writes any scale at no cost, so an operand may have that of the sum, or twice that
 where a Relu leaves half of the sum's range. Zero points stay; a scale only grows, so that no value
-is clipped that was not before.
+is clipped that was not before, and none loses the room that ranges have for what no sample showed.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from tinyc.quantization.execution import Values
 from tinyc.quantization.float_model import FloatModel
 from tinyc.quantization.grids import Grid
 from tinyc.quantization.points import CLAMPS, Point
-from tinyc.quantization.ranges import Range, insured
+from tinyc.quantization.ranges import Range
 
 SUMS = ("Add", "Sub")
 MOST_ADDED = 0.03  # of all noise, by the scales of a sum: 0.13 dB
@@ -82,8 +82,8 @@ def plain_sums(sums: Iterable[Sum], grids: Mapping[str, Grid]) -> tuple[str, ...
 
 def shared_scales(
     sums: Iterable[Sum], points: Sequence[Point], found: Mapping[str, Range], judge: Judge
-) -> tuple[dict[str, Range], list[Family]]:
-    """The ranges that get other scales, and who shares them, where the noise allows it."""
+) -> dict[str, Range]:
+    """All ranges, those of sums with other scales where the noise allows it."""
     by_name = {point.name: point for point in points}
     ranges = dict(found)
     families: dict[str, Family] = {name: {name: 1.0} for name in by_name}
@@ -98,23 +98,7 @@ def shared_scales(
         if added <= most:
             ranges |= changed
             families |= dict.fromkeys(family, family)
-    distinct = {id(family): family for family in families.values() if len(family) > 1}
-    return {n: ranges[n] for family in distinct.values() for n in family}, [*distinct.values()]
-
-
-def insured_ranges(
-    points: Sequence[Point], families: Sequence[Family], ranges: Mapping[str, Range], judge: Judge
-) -> dict[str, Range]:
-    """Each range with the room that `insured` gives; a family's all grow as the dearest may."""
-    whole = sum(chosen.distortion for chosen in ranges.values())
-    found = {p.name: insured(p, ranges[p.name], judge, whole) for p in points}
-    by_name = {point.name: point for point in points}
-    for family in families:
-        room = min(found[n].grid.scale / ranges[n].grid.scale for n in family)
-        base = _least_base(family, ranges) * room
-        for name, factor in family.items():
-            found[name] = _scaled(by_name[name], ranges[name], base * factor, judge)
-    return found
+    return ranges
 
 
 def _nearest(

@@ -20,11 +20,10 @@ pytest.importorskip("onnxruntime")
 SAMPLES = np.random.default_rng(5).normal(size=(40, 1, 3, 8, 8)).astype(np.float32)
 
 
-def blocks(path: Path, gain: float = 1.0) -> Path:
+def blocks(path: Path, gain: float = 1.1) -> Path:
     """Two convolutions, each added to its input and clamped; `gain` of their results.
 
-    The scales of the second sum are near powers of two apart, those of the first are not,
-    with a gain of 1.
+    With a gain of 1.1 the scales of the first sum are near each other, those of the second are not.
     """
     rng = np.random.default_rng(2)
     constants = {"w0": rng.normal(size=(8, 3, 3, 3)) / 4, "v": rng.normal(size=(8, 5))}
@@ -64,7 +63,7 @@ def test_sums_share_scales_where_the_noise_hardly_grows(tmp_path: Path) -> None:
     first, second = sums(given, shared)
     assert first.points == ("c1", "r0", "r1") and second.points == ("c2", "r1", "r2")
     assert [is_plain(s, apart.grids) for s in (first, second)] == [False, False]
-    assert [is_plain(s, shared.grids) for s in (first, second)] == [False, True]
+    assert [is_plain(s, shared.grids) for s in (first, second)] == [True, False]
     noise = [sum(r.distortion for r in ranges.by_point.values()) for ranges in (apart, shared)]
     assert noise[1] < (1 + MOST_ADDED + 0.02) * noise[0]  # 0.02: room that others get or lose
 
@@ -74,9 +73,9 @@ def test_no_value_is_clipped_for_a_shared_scale(tmp_path: Path) -> None:
 
     apart, shared = (chosen(given, share).grids for share in (False, True))
 
-    for name in ("c2", "r1", "r2"):
+    for name in ("c1", "r0", "r1"):
         grid, x = shared[name], given.values[name]
-        assert grid.zero_point == apart[name].zero_point
+        assert grid.zero_point == apart[name].zero_point and grid.scale >= apart[name].scale
         assert grid.low <= x.min() + grid.scale and x.max() - grid.scale <= grid.high
 
 
@@ -95,9 +94,9 @@ def test_sums_of_sums_keep_all_their_ratios(tmp_path: Path) -> None:
 def test_sums_of_sixteen_bits_are_left_alone(tmp_path: Path) -> None:
     given = prepared(blocks(tmp_path / "m.onnx"))
 
-    wide = choose_ranges(given, (), ("minmax",), {"c2": "int16"})
+    wide = choose_ranges(given, (), ("minmax",), {"c1": "int16"})
 
-    assert wide.grids["c2"].dtype == "int16"
+    assert wide.grids["c1"].dtype == "int16"
     assert not any(is_plain(s, wide.grids) for s in sums(given, wide))
 
 
@@ -112,7 +111,7 @@ def test_what_is_shared_is_told_and_can_be_switched_off(tmp_path: Path, capsys) 
     assert main([*arguments, "--no-share-scales", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
 
-    sentence = "'add2' (Add): the operands' scales are"
+    sentence = "'add1' (Add): the operands' scales are"
     assert f"shared: {sentence}" in told
     assert "Sums without multiplications" in page.read_text()
     assert report["plain_sums"] == []
