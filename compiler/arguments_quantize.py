@@ -44,6 +44,13 @@ def add_quantize(parser: ArgumentParser) -> None:
             f"--{option}", action=BooleanOptionalAction, default=True,
             help=f"{what}, where it helps on the samples",
         )  # fmt: skip
+    parser.add_argument(
+        "--share-scales",
+        action=BooleanOptionalAction,
+        default=True,
+        help="scales of sums and their operands that need no multiplication, where the noise "
+        "hardly grows",
+    )
     add_quantizing_loss(parser)
     add_byte_limits(
         parser, "that the arena may take", "of tables; weights get 4 bits", "on the target"

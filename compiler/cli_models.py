@@ -27,6 +27,7 @@ def quantize_verb(args: argparse.Namespace) -> int:
             ranges=args.ranges,
             per_tensor=args.per_tensor,
             equalize=args.equalize,
+            share_scales=args.share_scales,
             correct_bias=args.bias_correction,
             adapt=args.adaptive_rounding,
             input_shapes=once(args.input_shape, "--input-shape"),

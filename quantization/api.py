@@ -49,6 +49,7 @@ def quantize(
     ranges: Sequence[str] = (),
     per_tensor: bool = False,
     equalize: bool = True,
+    share_scales: bool = True,
     correct_bias: bool = True,
     adapt: bool = True,
     input_shapes: Mapping[str, Shape] | None = None,
@@ -70,6 +71,8 @@ def quantize(
                   percentile 99.99, percentile 99.999; all when empty
     per_tensor    one scale for all weights of a layer
     equalize, correct_bias, adapt  whether these steps are tried; each stays where it helps
+    share_scales  whether operands of sums get scales that need no multiplication, where the noise
+                  allows it
     input_shapes  shapes by input name, for dimensions that the model leaves open
     dims          sizes by name of an open dimension, wherever it stands
     images        what happens to pixels, as in "scale=1/255,mean=0.5,std=0.5"
@@ -86,6 +89,7 @@ def quantize(
         ranges=_methods(ranges),
         per_tensor=per_tensor,
         equalize=equalize,
+        share_scales=share_scales,
         correct_bias=correct_bias,
         adapt=adapt,
         input_shapes=input_shapes or {},

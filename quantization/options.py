@@ -14,6 +14,7 @@ class Options:
 
     ranges        methods that are tried for the range of each tensor
     per_tensor    one scale for all weights of a layer, not one for each output channel
+    share_scales  of sums and their operands: one, or powers of two apart
     input_shapes  by name, for dimensions that the model leaves open
     dims          sizes by dimension name, likewise
     images        what happens to pixels, where the samples are images
@@ -22,6 +23,7 @@ class Options:
     ranges: tuple[str, ...] = tuple(METHODS)
     per_tensor: bool = False
     equalize: bool = True
+    share_scales: bool = True
     correct_bias: bool = True
     adapt: bool = True
     input_shapes: Mapping[str, Shape] = field(default_factory=dict)

@@ -31,6 +31,7 @@ from tinyc.quantization.ranges import (
     plain_grid,
 )
 from tinyc.quantization.samples import FEW, Data
+from tinyc.quantization.shared_scales import shared_scales, sums_of
 
 BALANCES = (0.5, 0.75)  # between activations and weights; more loses on unseen samples
 JUDGED_SAMPLES = 128  # on which ranges are chosen
@@ -98,7 +99,7 @@ def quantize_prepared(
     balance, tried = _best_balance(prepared, floating, formats, options, watch)
     if balance is not None:
         prepared = prepared.with_model(_equalized(prepared, balance, floating, options))
-    ranges = choose_ranges(prepared, floating, options.ranges, {}, watch)
+    ranges = choose_ranges(prepared, floating, options.ranges, {}, watch, options.share_scales)
     methods = methods_of(options)
     for step, method in enumerate(methods):
         watch(f"trying {method}", step, len(methods))
@@ -123,11 +124,12 @@ def methods_of(options: Options) -> list[Method]:
 
 def choose_ranges(
     prepared: Prepared, floating: Sequence[str], methods: Sequence[str],
-    dtypes: Mapping[str, str], watch: Watch = silent,
+    dtypes: Mapping[str, str], watch: Watch = silent, share: bool = True,
 ) -> Ranges:  # fmt: skip
     """The range of every point: of each method, the one that disturbs the output least.
 
     dtypes  by tensor, where it is not int8
+    share   whether scales of sums and their operands are matched
     """
     judge = _judge(prepared.execution, prepared.values)
     points = _points(prepared, floating)
@@ -138,11 +140,12 @@ def choose_ranges(
         dtype = dtypes.get(point.name, "int8")
         trial = _trial(prepared.samples.count, point.name in inputs)
         found[point.name] = best_range(point, prepared.values, judge, methods, dtype, trial)
+    free = [point for point in points if point.name not in inputs and point.fixed is None]
     if prepared.samples.count >= FEW:
         whole = sum(chosen.distortion for chosen in found.values())
-        found |= {
-            p.name: insured(p, found[p.name], judge, whole) for p in points if p.name not in inputs
-        }
+        found |= {p.name: insured(p, found[p.name], judge, whole) for p in free}
+    if share:
+        found = shared_scales(sums_of(prepared.model, free, prepared.values), free, found, judge)
     grids = {tensor: found[point.name].grid for point in points for tensor in point.tensors}
     return Ranges(points, found, _with_constants(prepared.model, grids))
 

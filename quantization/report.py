@@ -18,6 +18,7 @@ from tinyc.quantization.qdq import rounded_name
 from tinyc.quantization.quantize import Quantized
 from tinyc.quantization.ranges import some_of
 from tinyc.quantization.samples import Samples
+from tinyc.quantization.shared_scales import plain_sums, sums_of
 
 REPORTED_SAMPLES = 32  # on which each layer's own share of the noise is measured
 BARS = 48  # of a histogram
@@ -83,6 +84,7 @@ class QuantizationReport:
     same_answers  share of the samples with the same answer
     tried         what was tried, and its output_db on samples that the weights were not fitted to
     floating      tensors that stay real
+    plain_sums    sums that share scales with their operands, and how
     mixture       the formats other than int8; None where no budget asked for any
     """
 
@@ -102,6 +104,7 @@ class QuantizationReport:
     rows: tuple[Row, ...]
     hurting: tuple[str, ...]
     warnings: tuple[str, ...]
+    plain_sums: tuple[str, ...]
     mixture: Mixture | None = None
 
     @property
@@ -118,7 +121,7 @@ def report_of(quantized: Quantized, judging: Samples | None = None) -> Quantizat
     judging  samples for which answers are compared, in place of those that calibrated
     """
     prepared = quantized.prepared
-    model, values = prepared.model, prepared.values
+    model, values, ranges = prepared.model, prepared.values, quantized.ranges
     found = _rounded_values(quantized)
     judge = judge_of(prepared.execution, {n: a[:REPORTED_SAMPLES] for n, a in values.items()})
     layers = {layer.output: layer for layer in layers_of(model)}
@@ -154,6 +157,7 @@ def report_of(quantized: Quantized, judging: Samples | None = None) -> Quantizat
         rows=rows,
         hurting=_hurting(rows),
         warnings=(*prepared.warnings, *label_warnings(judges.labels, model.outputs[0].shape)),
+        plain_sums=plain_sums(sums_of(model, ranges.points, values), ranges.grids),
     )
 
 

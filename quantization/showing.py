@@ -76,6 +76,8 @@ def _print_totals(console: Console, report: QuantizationReport) -> None:
         console.print(f"{name:9} {escape(text)}", soft_wrap=True)
     if report.mixture is not None:
         _print_mixture(console, report.mixture)
+    for text in report.plain_sums:
+        console.print(f"shared: {escape(text)}; nothing is multiplied", soft_wrap=True)
     for text in report.hurting:
         console.print(f"hurts: {escape(text)}", soft_wrap=True)
     for name in report.floating:

@@ -25,14 +25,17 @@ pytestmark = pytest.mark.sampled
 HEIGHT, CHANNELS = 6, 8
 
 
-def conv_graph(width: int, kernel: int) -> Graph:
+def conv_graph(
+    width: int, kernel: int, residual: float = 0.04, result: float = 0.06, own: float = 0.05
+) -> Graph:
+    """A convolution with a residual: the scales of that, of the sum and of its own result."""
     x = stored("x", (1, HEIGHT, width, CHANNELS), QParams((0.05,), (3,)))
-    r = stored("r", (1, HEIGHT, width, CHANNELS), QParams((0.04,), (-2,)))
+    r = stored("r", (1, HEIGHT, width, CHANNELS), QParams((residual,), (-2,)))
     scales = QParams((0.01,) * CHANNELS, (0,) * CHANNELS, 0)
     w = random_constant("w", (CHANNELS, kernel, kernel, CHANNELS), DType.INT8, 1, scales)
     b = constant("b", np.random.default_rng(0).integers(-1000, 1000, CHANNELS), DType.INT32)
-    y = stored("y", (1, HEIGHT, width, CHANNELS), QParams((0.06,), (1,)))
-    added = Residual(DType.INT8, QParams((0.05,), (0,)), NO_CLAMP)
+    y = stored("y", (1, HEIGHT, width, CHANNELS), QParams((result,), (1,)))
+    added = Residual(DType.INT8, QParams((own,), (0,)), NO_CLAMP)
     attrs = Conv2DAttrs((1, 1), (kernel // 2,) * 4, (1, 1), 1, NO_CLAMP, added)
     node = Node("n", "Conv2D", ("x", "w", "b", "r"), ("y",), attrs, ("n",))
     return Graph("model", ("x", "r"), ("y",), (node,), {t.name: t for t in (x, r, w, b, y)})

@@ -26,7 +26,7 @@ from tinyc.compiler.ops.op import Call, Op, Type, dequantized
 from tinyc.compiler.ops.quantize import quantized
 from tinyc.compiler.ops.requantize import requantizer
 from tinyc.compiler.ops.row_range import row_range, same_rows
-from tinyc.compiler.ops.sum_scales import has_long_sums, sum_scales
+from tinyc.compiler.ops.sum_scales import has_long_sums, in_steps, sum_scales
 from tinyc.targets import Target
 
 EXTREMES = ("Maximum", "Minimum")
@@ -201,9 +201,11 @@ def expression_of(
     if has_long_sums(call):
         return long_total, (), ()
 
+    small = in_steps(s) or s
+
     def total(a: Any, b: Any) -> Any:
-        acc = a.astype("int32") * s.a_multiplier + b.astype("int32") * s.b_multiplier
-        return loops.clamp((acc + s.constant) >> s.shift, low, high)
+        acc = a.astype("int32") * small.a_multiplier + b.astype("int32") * small.b_multiplier
+        return loops.clamp((acc + small.constant) >> small.shift, low, high)
 
     return total, (), ()
 

@@ -54,6 +54,27 @@ def has_long_sums(call: Call) -> bool:
     return any(t.dtype in SIXTEEN_BITS for t in (*call.inputs, call.output))
 
 
+def in_steps(scales: SumScales) -> SumScales | None:
+    """The same function in small numbers, where the factors are powers of two not far apart.
+
+    The zeros that both multipliers end in go: what the constant has below them never carries.
+    Constants of 128 and more, of operands that are never negative, keep the form that the records
+    of their layers were measured with.
+    """
+    factors = (scales.a_multiplier, abs(scales.b_multiplier))
+    least = max(min(*factors, 1 << scales.shift), 1)
+    bits = least.bit_length() - 1
+    small = SumScales(
+        scales.a_multiplier >> bits,
+        scales.b_multiplier >> bits,
+        scales.constant >> bits,
+        scales.shift - bits,
+    )
+    near = all(f in (least, 2 * least, 4 * least) for f in factors) and small.shift in (0, 1)
+    kept = least == 1 << bits and small.constant >> small.shift < 128
+    return small if near and kept else None
+
+
 def room(scales: SumScales) -> int:
     """By how many bits all of them may be shifted to the left: no partial sum leaves int32."""
     most = 512 * (abs(scales.a_multiplier) + abs(scales.b_multiplier)) + (260 << scales.shift)
