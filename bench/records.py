@@ -12,6 +12,8 @@ from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
+
 from bench.models import BY_NAME, ROOT
 from bench.shapes import network_graphs
 from tinyc.autotune.measure import Failure, measure
@@ -26,7 +28,7 @@ from tinyc.autotune.records import (
 from tinyc.autotune.schedule import Schedule
 from tinyc.autotune.search import BATCH
 from tinyc.autotune.tuner import Budget, Progress, tune_graph
-from tinyc.compiler.graph import Graph
+from tinyc.compiler.graph import DType, Graph, constant
 from tinyc.compiler.ops import OPS, kernel_of
 from tinyc.compiler.ops.op import Call, call_of, rule_of_thumb
 from tinyc.compiler.ops.workload import workload
@@ -41,6 +43,8 @@ INT8 = (
     "dscnn_kws_int8_qdq",
     "fcae_toycar_int8_qdq",
 )
+NIBBLES = INT8[1:4]
+LARGEST_BYTE, LARGEST_NIBBLE = 127, 7
 FLOAT = ("resnet8_cifar10_f32", "mobilenetv1_vww_f32", "dscnn_kws_f32", "fcae_toycar_f32")
 SEARCHED = ("cortex-m4", "cortex-m0plus", "rv32imc")
 LIKE = {"cortex-m7": "cortex-m4", "cortex-m33": "cortex-m4"}  # what is good there is tried here
@@ -49,9 +53,25 @@ FOLDER = ROOT / ".cache" / "records"
 
 
 def models_for(target: Target) -> Iterator[tuple[str, Graph]]:
-    """The real models; those of floats for cores with an FPU."""
+    """The real models; those of floats and of 4-bit weights for cores that have blocks for them."""
     for name in INT8 + (FLOAT if target.name in WITH_FLOATS else ()):
         yield name, read_graph(BY_NAME[name].path, target)
+    for name in NIBBLES if target.name in WITH_FLOATS else ():
+        yield f"{name}, 4 bits", with_nibbles(read_graph(BY_NAME[name].path, target))
+
+
+def with_nibbles(graph: Graph) -> Graph:
+    """The graph with weights of 4 bits in its convolutions and products."""
+    tensors = dict(graph.tensors)
+    for node in graph.nodes:
+        w = tensors[node.inputs[1]] if node.op in ("Conv2D", "Dense") else None
+        if w is None or w.data is None or w.quant is None:
+            continue
+        scale = tuple(s * LARGEST_BYTE / LARGEST_NIBBLE for s in w.quant.scale)
+        values = np.round(w.data.astype(np.float64) * LARGEST_NIBBLE / LARGEST_BYTE)
+        quant = replace(w.quant, scale=scale)
+        tensors[w.name] = constant(w.name, values, DType.INT4, quant)
+    return replace(graph, tensors=tensors)
 
 
 Graphs = Iterable[tuple[str, Graph]]

@@ -41,10 +41,16 @@ def with_nibbles(
 
 @pytest.mark.parametrize("window", WINDOWS)
 def test_every_window_gives_the_same_bytes(window: str) -> None:
+    check(with_nibbles(conv(WINDOWS[window])), Schedule(ALGORITHM))
+
+
+@pytest.mark.parametrize("window", ["flat", "gathered", "shared, no padding"])
+def test_the_rule_takes_it_where_no_transform_suits(window: str) -> None:
     graph = with_nibbles(conv(WINDOWS[window]))
     call = call_of(graph, graph.nodes[0])
-    assert rule_of_thumb(ALGORITHMS, call, load_target("cortex-m4")) == ALGORITHM
-    check(graph, Schedule())
+    transforms = window.startswith("shared")
+    rule = rule_of_thumb(ALGORITHMS, call, load_target("cortex-m4"))
+    assert rule == ("nibble-winograd-2" if transforms else ALGORITHM)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 4])

@@ -11,8 +11,9 @@ import pytest
 
 from tests.harness import optimized, read_model, run_c
 from tests.qdq import Q, Weights
+from tests.test_nibble_winograd import with_nibbles
 from tests.test_quantized_ops import conv, inputs_for, matmul
-from tinyc.compiler.graph import Array, Graph, Node
+from tinyc.compiler.graph import Array, DType, Graph, Node
 from tinyc.compiler.interpreter import run
 from tinyc.compiler.ops import OPS
 from tinyc.compiler.ops.op import call_of, schedules_of
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.sampled
 
 TARGET = load_target("rv32imc")
 LAYERS = ("Conv2D", "DepthwiseConv2D", "Dense")
-BLOCKS = {"lanes", "winograd-scalar", "rows", "pairs"}
+BLOCKS = {"lanes", "winograd-scalar", "nibble-winograd-scalar", "rows", "pairs"}
 
 
 def extreme(shape: tuple[int, ...]) -> Weights:
@@ -84,7 +85,10 @@ def layer_of(graph: Graph) -> Node:
 
 
 def check(case: str, on: str, folder: Path) -> None:
-    graph = optimized(read_model(CASES[case](), folder))
+    check_graph(optimized(read_model(CASES[case](), folder)), on)
+
+
+def check_graph(graph: Graph, on: str) -> None:
     samples = [inputs_for(graph, kind) for kind in ("random", "extremes")]
     node = layer_of(graph)
     tried = set()
@@ -106,6 +110,19 @@ def test_every_schedule_of_the_twins_gives_the_same_bytes(case: str, tmp_path: P
 @pytest.mark.parametrize("case", CASES, ids=list(CASES))
 def test_every_schedule_gives_the_same_bytes_on_the_core(case: str, tmp_path: Path) -> None:
     check(case, TARGET.name, tmp_path)
+
+
+NIBBLES = {
+    "3x3": ("int4", 0), "3x3, no padding": ("int4", 7), "3x3, unequal padding": ("uint4", 3),
+    "3x3, odd outputs": ("int4", -8), "3x3 of one pixel": ("uint4", 0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("on", ["host", pytest.param("rv32imc", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("case", "dtype", "zero"), [(n, *form) for n, form in NIBBLES.items()])
+def test_weights_of_4_bits(case: str, dtype: str, zero: int, on: str, tmp_path: Path) -> None:
+    graph = optimized(read_model(CASES[case](), tmp_path))
+    check_graph(with_nibbles(graph, DType(dtype), zero), on)
 
 
 @pytest.mark.parametrize("group", [4, 8])

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.graph import EIGHT_BITS, FOUR_BITS, DType
+from tinyc.compiler.graph import FOUR_BITS, DType
+from tinyc.compiler.kernels import gemm_conv
 from tinyc.compiler.kernels.block_cuts import block_pixels, first_channels, in_turn, widest
 from tinyc.compiler.kernels.block_windows import Windows, windows_of
 from tinyc.compiler.kernels.gemm_conv import suits_assembly
@@ -68,17 +69,14 @@ def suits(call: Call, target: Target) -> bool:
 
 def suits_nibbles(call: Call, target: Target) -> bool:
     """The same of weights of 4 bits with one zero point, where the paired form can hold them."""
-    (x, w), stage, features = call.inputs[:2], first_stage(call), target.features
-    if w.dtype not in FOUR_BITS or x.dtype not in EIGHT_BITS or not {"dsp", "fpu"} <= features:
+    (x, w), stage = call.inputs[:2], first_stage(call)
+    if not gemm_conv.suits_nibbles(stage, target) or call.output.dtype != DType.INT8:
         return False
-    if w.quant is None or len(set(w.quant.zero_point)) > 1 or call.attrs.groups != 1:
+    if call.output.quant is None or call.attrs.groups != 1:
         return False
     if x.shape[0] != 1 or w.shape[0] < COLUMNS or w.elements // w.shape[0] > MOST_PRODUCTS:
         return False
-    if any(y.quant is None or y.dtype != DType.INT8 for y in (stage.output, call.output)):
-        return False
-    narrow = not output_requantization(stage).is_wide
-    return narrow and _products(stage, windows_of(call, False, 1)) is not None
+    return _products(stage, windows_of(call, False, 1)) is not None
 
 
 def space_nibbles(call: Call, target: Target) -> Iterator[Schedule]:

@@ -86,6 +86,16 @@ def suits_assembly(call: Call, target: Target) -> bool:
     return y.dtype == DType.INT8 and not output_requantization(call).is_wide
 
 
+def suits_nibbles(call: Call, target: Target) -> bool:
+    """As for assembly, but weights of 4 bits with one zero point for all."""
+    (x, w), y, features = call.inputs[:2], call.output, target.features
+    if w.dtype not in FOUR_BITS or x.dtype not in EIGHT_BITS or not {"dsp", "fpu"} <= features:
+        return False
+    if w.quant is None or len(set(w.quant.zero_point)) > 1 or y.quant is None:
+        return False
+    return y.dtype == DType.INT8 and not output_requantization(call).is_wide
+
+
 def kernel_of(
     call: Call,
     target: Target,

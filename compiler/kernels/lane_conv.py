@@ -60,12 +60,19 @@ def suits(call: Call, target: Target) -> bool:
 
 def suits_weights(call: Call, target: Target) -> bool:
     """int8 throughout, symmetric weights and narrow multipliers, on RISC-V with a multiplier."""
-    (x, w), y = call.inputs[:2], call.output
-    if "riscv" not in target.features or w.quant is None or y.quant is None:
+    w = call.inputs[1]
+    if w.quant is None or w.dtype != DType.INT8 or any(w.quant.zero_point):
         return False
-    symmetric = w.dtype == DType.INT8 and not any(w.quant.zero_point)
+    return suits_results(call, target)
+
+
+def suits_results(call: Call, target: Target) -> bool:
+    """The same whatever the weights are."""
+    x, y = call.inputs[0], call.output
+    if "riscv" not in target.features or y.quant is None:
+        return False
     types = x.dtype == DType.INT8 and y.dtype == DType.INT8
-    return symmetric and types and not output_requantization(call).is_wide
+    return types and not output_requantization(call).is_wide
 
 
 def space(call: Call, target: Target) -> Iterator[Schedule]:

@@ -15,34 +15,16 @@ from tinyc.compiler.graph import EIGHT_BITS, FOUR_BITS, Array, Shape, read_only
 from tinyc.compiler.kernels.block import Product, block, plain_product, smlad_product
 from tinyc.compiler.kernels.epilogue import Epilogue, epilogue
 from tinyc.compiler.kernels.gather import gather_window
+from tinyc.compiler.kernels.nibbles import GROUP, UNPACK, packed
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.accumulate import weight_values
-from tinyc.compiler.ops.kernel import Constant, Kernel, Microkernel
+from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import Call
 from tinyc.compiler.ops.residual import Addend, addend, first_stage
 from tinyc.targets import Target
 
-GROUP = 8  # weights of a word
 PIXELS, COLUMNS, UNROLL = 2, 2, 1  # of a block
 CHANNELS = 8  # unpacked at a time
-
-UNPACK = Microkernel(
-    "tinyc_unpack_nibbles",
-    """\
-/* Eight values of 4 bits from each word, as bytes: the low halves first. `offset` has 128 plus what
- * is added to a value in each of its bytes; nothing carries from one byte to the next. */
-static void tinyc_unpack_nibbles(const uint32_t *from, int8_t *to, int32_t words,
-    uint32_t offset) {
-  for (int32_t i = 0; i < words; ++i) {
-    const uint32_t both = from[i];
-    const uint32_t low = ((both & 0x0f0f0f0fu) + offset) ^ 0x80808080u;
-    const uint32_t high = (((both >> 4) & 0x0f0f0f0fu) + offset) ^ 0x80808080u;
-    memcpy(&to[8 * i], &low, sizeof low);
-    memcpy(&to[(8 * i) + 4], &high, sizeof high);
-  }
-}
-""",
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,16 +54,6 @@ class Layer:
 def suits(call: Call, target: Target) -> bool:
     """Constant weights of 4 bits."""
     return call.inputs[1].dtype in FOUR_BITS
-
-
-def packed(stored: Array, padding: Array) -> Array:
-    """[channels, products] of 0..15 as words; `padding` fills up the last word of a channel."""
-    channels, products = stored.shape
-    whole = np.repeat(padding.astype(np.uint8)[:, None], -(-products // GROUP) * GROUP, axis=1)
-    whole[:, :products] = stored
-    halves = whole.reshape(channels, -1, 2, GROUP // 2)
-    both = np.ascontiguousarray(halves[:, :, 0] | halves[:, :, 1] << 4)
-    return read_only(both.view("<u4").reshape(-1), "uint32")
 
 
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:

@@ -2,6 +2,7 @@
 
 The transformed weights lie in flash, 4 or 8 times the bytes of the plain ones; or the plain ones
 do, and each pass makes the transformed weights of two output channels after the other again.
+Weights of 4 bits lie there packed, and become bytes in the scratch before.
 """
 
 import itertools
@@ -11,8 +12,9 @@ from dataclasses import replace
 import numpy as np
 
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.graph import Array, DType, read_only
-from tinyc.compiler.kernels.gemm_conv import suits_assembly
+from tinyc.compiler.graph import FOUR_BITS, Array, DType, read_only
+from tinyc.compiler.kernels.gemm_conv import suits_assembly, suits_nibbles
+from tinyc.compiler.kernels.nibbles import UNPACK, Unpacking, packed_blocks
 from tinyc.compiler.kernels.residual_sum import residual_sum
 from tinyc.compiler.kernels.winograd_passes import image
 from tinyc.compiler.kernels.winograd_sizes import (
@@ -33,7 +35,7 @@ from tinyc.targets.intrinsics.arm_dsp import dsp
 from tinyc.targets.intrinsics.arm_winograd_input import columns, rows, strip
 from tinyc.targets.intrinsics.arm_winograd_output import output
 from tinyc.targets.intrinsics.arm_winograd_products import MOST_OFFSET, products
-from tinyc.targets.intrinsics.arm_winograd_weights import packed_kernels, weights_rows
+from tinyc.targets.intrinsics.arm_winograd_weights import GROUP_BYTES, packed_kernels, weights_rows
 from tinyc.targets.intrinsics.winograd import (
     F2,
     F4,
@@ -57,6 +59,15 @@ def suits_4(call: Call, target: Target) -> bool:
     return suits_form(F4 if call.attrs.strides == (1, 1) else F4_STRIDED, call, target)
 
 
+def suits_nibbles_2(call: Call, target: Target) -> bool:
+    return _suits(F2, call) and suits_nibbles(first_stage(call), target)
+
+
+def suits_nibbles_4(call: Call, target: Target) -> bool:
+    form = F4 if call.attrs.strides == (1, 1) else F4_STRIDED
+    return _suits(form, call) and suits_nibbles(first_stage(call), target)
+
+
 def kernel_2(call: Call, target: Target, schedule: Schedule) -> Kernel:
     return _kernel(F2, call, target, schedule)
 
@@ -75,8 +86,21 @@ def band_4(call: Call, schedule: Schedule) -> int:
     return _band(F4, call, schedule)  # all forms of four outputs have the same tiles
 
 
+def kernel_nibbles_2(call: Call, target: Target, schedule: Schedule) -> Kernel:
+    return kernel_2(call, target, replace(schedule, weights="scratch"))
+
+
+def kernel_nibbles_4(call: Call, target: Target, schedule: Schedule) -> Kernel:
+    return kernel_4(call, target, replace(schedule, weights="scratch"))
+
+
 def suits_form(form: Form, call: Call, target: Target) -> bool:
     """3x3, one group, int8 throughout, two channels or more, an output of a tile or more."""
+    return _suits(form, call) and suits_assembly(first_stage(call), target)
+
+
+def _suits(form: Form, call: Call) -> bool:
+    """All but the type of the weights, and how results are requantized."""
     (x, w), y, a = call.inputs[:2], call.output, call.attrs
     plain = a.strides == (form.stride, form.stride) and a.dilations == (1, 1) and a.groups == 1
     if not plain or w.shape[1:3] != (3, 3) or max(a.pads) > 2:
@@ -88,7 +112,7 @@ def suits_form(form: Form, call: Call, target: Target) -> bool:
     if oc < 2 or oc * form.outputs > MOST_OFFSET or least < form.outputs:
         return False
     stage = first_stage(call)
-    if y.dtype != DType.INT8 or not suits_assembly(stage, target):
+    if y.dtype != DType.INT8 or stage.output.dtype != DType.INT8:
         return False
     return largest_sum(stage) < 1 << (31 - form.shift)
 
@@ -113,7 +137,7 @@ def _kernel(form: Form, call: Call, target: Target, schedule: Schedule) -> Kerne
     tile_rows, tile_columns = pass_of(form, call, schedule)
     shifted = not (output_requantization(stage).multipliers & ((1 << form.shift) - 1)).any()
     functions = _functions(form, stage, groups, schedule, shifted)
-    weights = _weights(form, stage, groups, bool(functions.weights))
+    weights, unpacking = _weights(form, stage, groups, bool(functions.weights))
     parameters = packed_parameters(form, stage, shifted, 2)
     sizes = Winograd(
         call, form, tile_rows, tile_columns, groups, NOWHERE, functions,
@@ -123,6 +147,8 @@ def _kernel(form: Form, call: Call, target: Target, schedule: Schedule) -> Kerne
         loops.buffer("parameters", parameters.size, "int32"),
         None,
         residual_sum(call, target),
+        unpacking,
+        loops.buffer("unpacked", 2 * groups * GROUP_BYTES, "int8"),
     )  # fmt: skip
     places = places_of(sizes)
     conv = replace(sizes, places=places, scratch=loops.buffer("scratch", places.end, "int32"))
@@ -133,6 +159,7 @@ def _kernel(form: Form, call: Call, target: Target, schedule: Schedule) -> Kerne
         image(conv, begin, end),
     )
     where = "weights in scratch" if functions.weights else "weights in flash"
+    where = where if unpacking is None else "4-bit weights"
     return Kernel(
         name="conv2d_3x3",
         function=function,
@@ -140,6 +167,7 @@ def _kernel(form: Form, call: Call, target: Target, schedule: Schedule) -> Kerne
         scratch_bytes=4 * places.end,
         microkernels=(
             *dsp("load_word"), functions.strip, functions.columns, functions.rows,
+            *([] if unpacking is None else [UNPACK]),
             *functions.weights, functions.products, functions.output,
             *([] if conv.residual is None else [conv.residual.total.microkernel]),
         ),
@@ -171,21 +199,25 @@ def turn_of(groups: int, most: int) -> int:
     return next(n for n in range(min(most, groups), 0, -1) if groups % n == 0)
 
 
-def _weights(form: Form, stage: Call, groups: int, plain: bool) -> Array:
+def _weights(form: Form, stage: Call, groups: int, plain: bool) -> tuple[Array, Unpacking | None]:
     """The plain weights as `packed_kernels`, or the transformed ones as int16,
 
     [pair of output channels][group][position][half][channel of the pair][2].
+
+    Weights of 4 bits are the plain ones, packed.
     """
     w = stage.inputs[1]
     assert w.data is not None, "the weights are constant"
     ic, paired = w.shape[3], blocks_of(w.shape[0], 2)
     padded = np.zeros((len(paired), 3, 3, groups * GROUP), np.int64)
     padded[..., :ic] = centred(w.data, w)[paired]
+    if w.dtype in FOUR_BITS:
+        return packed_blocks(w, packed_kernels(padded).reshape(len(paired) // 2, -1))
     if plain:
-        return packed_kernels(padded)
+        return packed_kernels(padded), None
     values = transformed_weights(form, padded)
     split = values.reshape(-1, 2, form.weight_positions, groups, 2, 2)  # ..., part, half
-    return read_only(split.transpose(0, 3, 2, 5, 1, 4).reshape(-1), "int16")
+    return read_only(split.transpose(0, 3, 2, 5, 1, 4).reshape(-1), "int16"), None
 
 
 def packed_parameters(form: Form, stage: Call, shifted: bool, size: int, offset: int = 0) -> Array:
@@ -217,6 +249,14 @@ def space_2(call: Call, target: Target) -> Iterator[Schedule]:
 
 def space_4(call: Call, target: Target) -> Iterator[Schedule]:
     return _space(F4, call)
+
+
+def space_nibbles_2(call: Call, target: Target) -> Iterator[Schedule]:
+    return (replace(s, weights="") for s in _space(F2, call) if s.weights == "scratch")
+
+
+def space_nibbles_4(call: Call, target: Target) -> Iterator[Schedule]:
+    return (replace(s, weights="") for s in _space(F4, call) if s.weights == "scratch")
 
 
 def _space(form: Form, call: Call) -> Iterator[Schedule]:

@@ -40,7 +40,10 @@ def image(conv: Winograd, begin: Any, end: Any) -> list[Any]:
 
     bands = loops.quotient(end - begin + (band - 1), band)
     fill = loops.run("memset", zeros, loops.const(conv.zero), loops.const(4))
-    return [fill, loops.loop("b", bands, rows_of)]
+    views = []
+    if conv.unpacking is not None:
+        views = [loops.view(conv.unpacked, conv.scratch, conv.places.w)]
+    return [*views, fill, loops.loop("b", bands, rows_of)]
 
 
 def _pass(conv: Winograd, oy: Any, first_x: Any, tile_rows: Any, end: Any) -> list[Any]:
@@ -66,15 +69,23 @@ def _pass(conv: Winograd, oy: Any, first_x: Any, tile_rows: Any, end: Any) -> li
             loops.loop("g", lane_groups, transformed),
         ]
 
+    def unpack(n: Any) -> list[Any]:
+        if conv.unpacking is None:
+            return []
+        return [conv.unpacking.run(conv.weights, n, loops.pointer(conv.unpacked))]
+
     def pair(n: Any) -> list[Any]:
         def finish(g: Any) -> list[Any]:
             return [_finish(conv, n, g, tiles_at(g), lanes(g))]
 
         if conv.functions.weights:
             made = [
-                line
-                for part in range(len(conv.functions.weights))
-                for line in _made_products(conv, n, part, lane_groups)
+                *unpack(n),
+                *(
+                    line
+                    for part in range(len(conv.functions.weights))
+                    for line in _made_products(conv, n, part, lane_groups)
+                ),
             ]
             return [*made, loops.loop("g", lane_groups, finish)]
         first = n * (conv.groups * conv.form.weight_positions * 2 * GROUP)
@@ -179,9 +190,12 @@ def _columns(conv: Winograd, oy: Any, first_x: Any, r: Any, k: Any) -> list[Any]
 
 def _made_products(conv: Winograd, n: Any, part: int, lane_groups: Any) -> list[Any]:
     """Some rows of the products of a pair of output channels: their weights, then the tiles."""
-    pair_bytes = 2 * conv.groups * GROUP_BYTES
     v = loops.pointer(conv.scratch, conv.places.v)
-    name, w = conv.functions.weights[part].name, loops.pointer(conv.weights, n * pair_bytes)
+    name = conv.functions.weights[part].name
+    if conv.unpacking is None:
+        w = loops.pointer(conv.weights, n * (2 * conv.groups * GROUP_BYTES))
+    else:
+        w = loops.pointer(conv.unpacked)
 
     def multiply(g: Any) -> list[Any]:
         return _multiply(conv, g, part, conv.scratch, loops.const(conv.places.v))

@@ -2,28 +2,32 @@
 
 The tiles of a band of output rows are transformed into the scratch, some at a time; then for
 every four output channels they are multiplied, transformed back and requantized. The weights lie
-in flash as they are multiplied, or are transformed into the scratch for the tiles at hand.
+in flash as they are multiplied, or are transformed into the scratch for the tiles at hand; those of
+4 bits are unpacked there before.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from tinyc.autotune.schedule import Schedule
-from tinyc.compiler.graph import Array, DType, read_only
+from tinyc.compiler.graph import FOUR_BITS, DType, read_only
 from tinyc.compiler.kernels.gather import window_row
-from tinyc.compiler.kernels.lane_conv import suits_weights
+from tinyc.compiler.kernels.lane_conv import suits_results, suits_weights
+from tinyc.compiler.kernels.nibbles import UNPACK, Unpacking, packed_blocks
+from tinyc.compiler.kernels.winograd_scalar_tables import (
+    blocks_of,
+    channel_table,
+    channels_of_blocks,
+    limits_of,
+)
 from tinyc.compiler.ops import loops
-from tinyc.compiler.ops.accumulate import centred, folded_bias, output_requantization
-from tinyc.compiler.ops.clamp import stored_bounds
+from tinyc.compiler.ops.accumulate import centred
 from tinyc.compiler.ops.kernel import Constant, Kernel
 from tinyc.compiler.ops.op import Call
 from tinyc.compiler.ops.residual import Addend, addend, first_stage
 from tinyc.targets import Target
 from tinyc.targets.intrinsics import winograd_transforms
-from tinyc.targets.intrinsics.doubled import bounds, doubled
 from tinyc.targets.intrinsics.riscv_winograd import (
     BLOCK,
     CHANNEL_BYTES,
@@ -36,6 +40,7 @@ from tinyc.targets.intrinsics.riscv_winograd import (
 
 TILES = (4, 8, 16)  # that are transformed together
 MOST_TRANSFORMED_BYTES = 8192  # of weights that lie transformed in flash by the rule
+STRIPS = 16  # values of every channel that a tile is read from
 FEWEST_CHANNELS = 8  # below, the transforms cost more than the products
 
 
@@ -65,6 +70,7 @@ class Tiles:
     bounds: Any
     scratch: Any
     residual: Addend | None
+    unpacking: Unpacking | None
 
     @property
     def per_block(self) -> int:
@@ -83,16 +89,33 @@ class Tiles:
     def strips_at(self) -> int:
         return self.sums_at + SUM_BYTES
 
+    @property
+    def unpacked_at(self) -> int:
+        return self.strips_at + STRIPS * int(self.call.inputs[0].shape[3])
+
 
 def suits(call: Call, target: Target) -> bool:
     """3x3, stride 1, int8 throughout, output channels for a block, enough channels."""
+    return _suits(call) and suits_weights(first_stage(call), target)
+
+
+def suits_nibbles(call: Call, target: Target) -> bool:
+    """The same of weights of 4 bits with one zero point."""
+    w = call.inputs[1]
+    if w.dtype not in FOUR_BITS or w.quant is None or len(set(w.quant.zero_point)) > 1:
+        return False
+    return _suits(call) and suits_results(first_stage(call), target)
+
+
+def _suits(call: Call) -> bool:
+    """All but the type of the weights, and how results are requantized."""
     (x, w), a = call.inputs[:2], call.attrs
     oc, kh, kw, ic = w.shape
     shape = (kh, kw, a.groups, x.shape[0]) == (3, 3, 1, 1) and oc >= BLOCK
     if not shape or a.strides != (1, 1) or a.dilations != (1, 1):
         return False
     channels = FEWEST_CHANNELS <= ic <= MOST_CHANNELS
-    return channels and call.output.dtype == DType.INT8 and suits_weights(first_stage(call), target)
+    return channels and call.output.dtype == DType.INT8
 
 
 def space(call: Call, target: Target) -> Iterator[Schedule]:
@@ -103,14 +126,22 @@ def space(call: Call, target: Target) -> Iterator[Schedule]:
                 yield Schedule("", tiles, 0, unroll, weights)
 
 
+def space_nibbles(call: Call, target: Target) -> Iterator[Schedule]:
+    return (replace(s, weights="") for s in space(call, target) if s.weights == "scratch")
+
+
 def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     stage, x, w, y = first_stage(call), call.inputs[0], call.inputs[1], call.output
     oc, _, _, ic = w.shape
     assert w.data is not None
-    values = centred(w.data, w)[_block_channels(oc)]
-    where = schedule.weights or _rule_of_weights(oc, ic)
+    values = centred(w.data, w)[channels_of_blocks(oc)]
+    nibbles = w.dtype in FOUR_BITS
+    where = "scratch" if nibbles else schedule.weights or _rule_of_weights(oc, ic)
     stored = where == "scratch"
     table = read_only((taps(values) if stored else transformed(values)).reshape(-1))
+    unpacking = None
+    if nibbles:
+        table, unpacking = packed_blocks(w, table.reshape(blocks_of(oc), -1))
     products = multiply(next(u for u in (schedule.unroll or 4, 2, 1) if ic % u == 0))
     width = -(-y.shape[2] // 2)
     wanted = schedule.rows or (8 if stored else 4)
@@ -119,9 +150,10 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     row = window_row()
     input_tile = winograd_transforms.input_tile(ic)
     output_tile = winograd_transforms.output_tile()
-    limits, channels = _limits(stage), _channels(stage)
+    limits, channels = limits_of(stage), channel_table(stage)
     scratch_bytes = (count // BLOCK + (1 if stored else 0)) * ic * CHANNEL_BYTES
-    scratch_bytes += SUM_BYTES + 16 * ic
+    scratch_bytes += SUM_BYTES + STRIPS * ic
+    scratch_bytes += 0 if unpacking is None else unpacking.bytes
     t = Tiles(
         call, stage, width, row_tiles, count, stored, products.name, input_tile.name,
         loops.buffer("x", x.elements, x.dtype),
@@ -131,6 +163,7 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         loops.buffer("bounds", limits.size, "int32"),
         loops.buffer("scratch", scratch_bytes, "int8"),
         addend(call, target),
+        unpacking,
     )  # fmt: skip
     begin, end = loops.variable("row_begin"), loops.variable("row_end")
     moving = [t.source] + ([] if t.residual is None else [t.residual.buffer])
@@ -139,6 +172,8 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         _bands(t, begin, end),
     )
     needed = (row, input_tile, products, output_tile)
+    needed += (UNPACK,) if nibbles else ()
+    where = "4-bit weights" if nibbles else f"weights in {where}"
     return Kernel(
         name="conv2d_3x3",
         function=function,
@@ -149,42 +184,14 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         microkernels=(*needed, winograd_transforms.weights_block()) if stored else needed,
         rows=y.shape[1],
         band=2 * row_tiles,
-        note=f"winograd 2x2, weights in {where}" + (", add" if t.residual else ""),
+        note=f"winograd 2x2, {where}" + (", add" if t.residual else ""),
     )  # fmt: skip
 
 
 def _rule_of_weights(oc: int, ic: int) -> str:
     """Transformed in flash where they are few."""
-    flash_bytes = _blocks(oc) * ic * CHANNEL_BYTES
+    flash_bytes = blocks_of(oc) * ic * CHANNEL_BYTES
     return "flash" if flash_bytes <= MOST_TRANSFORMED_BYTES else "scratch"
-
-
-def _blocks(oc: int) -> int:
-    return -(-oc // BLOCK)
-
-
-def _block_channels(oc: int) -> Array:
-    """The output channels of all blocks; the last one begins earlier where they are not whole."""
-    starts = np.minimum(np.arange(_blocks(oc)) * BLOCK, oc - BLOCK)
-    return np.asarray((starts[:, None] + np.arange(BLOCK)).reshape(-1))
-
-
-def _limits(stage: Call) -> Array:
-    """Those of the results of `stage`."""
-    low, high = stored_bounds(stage.output, stage.attrs.clamp)
-    assert stage.output.quant is not None
-    return read_only(np.array(bounds(stage.output.quant.zero_point[0], low, high)), "int32")
-
-
-def _channels(stage: Call) -> Array:
-    """Four biases and four doubled multipliers for every block of output channels."""
-    w = stage.inputs[1]
-    assert w.data is not None
-    oc = w.shape[0]
-    bias = folded_bias(stage, centred(w.data, w).reshape(oc, -1))
-    multipliers = doubled(output_requantization(stage), oc).view("<i4")
-    blocks = [a[_block_channels(oc)].reshape(-1, 1, BLOCK) for a in (bias, multipliers)]
-    return read_only(np.concatenate(blocks, axis=1).reshape(-1))
 
 
 def _bands(t: Tiles, begin: Any, end: Any) -> list[Any]:
@@ -279,10 +286,13 @@ def _chunk(t: Tiles, oy: Any, rows: Any, first: Any, count: Any) -> list[Any]:
         ]  # fmt: skip
 
     def channels(n: Any) -> list[Any]:
-        lines = []
+        lines, plain = [], loops.pointer(t.weights, n * (ic * 9 * BLOCK))
+        if t.unpacking is not None:
+            plain = loops.pointer(t.scratch, t.unpacked_at)
+            lines.append(t.unpacking.run(t.weights, n, plain))
         if t.stored:
             lines.append(loops.run(
-                "tinyc_winograd_weights", loops.pointer(t.weights, n * (ic * 9 * BLOCK)),
+                "tinyc_winograd_weights", plain,
                 loops.const(ic), loops.pointer(t.scratch, t.weights_at),
             ))  # fmt: skip
         return [*lines, loops.loop("g", groups, lambda g: group(g, n))]
@@ -291,5 +301,5 @@ def _chunk(t: Tiles, oy: Any, rows: Any, first: Any, count: Any) -> list[Any]:
         *loops.declare(number),
         loops.store(number, 0, count),
         loops.loop("t", loops.load(number, 0), transform),
-        loops.loop("n", _blocks(oc), channels),
+        loops.loop("n", blocks_of(oc), channels),
     ]

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tinyc.autotune.schedule import Schedule
+from tinyc.compiler.kernels.nibbles import Unpacking
 from tinyc.compiler.kernels.residual_sum import ResidualSum
 from tinyc.compiler.ops.kernel import Microkernel
 from tinyc.compiler.ops.op import Call
@@ -31,6 +32,7 @@ class Places:
     tiles  the table of a pass: m + 1 words for each tile
     sums   products, of each group of tiles when the weights are made at run time
     v      weights that were made
+    w      bytes of weights that lie packed in flash
     """
 
     u: int
@@ -40,10 +42,11 @@ class Places:
     strip: int
     sums: int
     v: int
+    w: int
     end: int
 
 
-NOWHERE = Places(0, 0, 0, 0, 0, 0, 0, 0)
+NOWHERE = Places(0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,6 +55,7 @@ class Winograd:
 
     tile_rows, tile_columns  of a pass
     groups                   of 4 input channels
+    unpacked                 a view of the scratch: the bytes of two output channels
     """
 
     call: Call
@@ -67,6 +71,8 @@ class Winograd:
     parameters: Any
     scratch: Any
     residual: ResidualSum | None
+    unpacking: Unpacking | None
+    unpacked: Any
 
     @property
     def span(self) -> int:
@@ -119,4 +125,6 @@ def places_of(conv: Winograd) -> Places:
     strip_end = strip_ + form.points * min(conv.t_columns, conv.call.inputs[0].shape[2])
     v = t + (lane_groups if parts else 1) * conv.sums_words
     v_words = conv.groups * form.weight_positions * GROUP // parts if parts else 0
-    return Places(0, zeros, tiles, t, strip_, t, v, max(strip_end, v + v_words))
+    w = v + v_words
+    end = w if conv.unpacking is None else w + conv.unpacking.bytes // 4
+    return Places(0, zeros, tiles, t, strip_, t, v, w, max(strip_end, end))

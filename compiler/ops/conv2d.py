@@ -105,6 +105,21 @@ def macs(call: Call) -> int:
 
 
 ALGORITHMS: Algorithms = {
+    "nibble-winograd-4": Algorithm(
+        winograd.suits_nibbles_4,
+        winograd.kernel_nibbles_4,
+        winograd.space_nibbles_4,
+        winograd.band_4,
+    ),
+    "nibble-winograd-2": Algorithm(
+        winograd.suits_nibbles_2,
+        winograd.kernel_nibbles_2,
+        winograd.space_nibbles_2,
+        winograd.band_2,
+    ),
+    "nibble-winograd-scalar": Algorithm(
+        winograd_scalar.suits_nibbles, winograd_scalar.kernel, winograd_scalar.space_nibbles
+    ),
     "nibble-blocks": Algorithm(
         gemm_blocks.suits_nibbles, gemm_blocks.kernel, gemm_blocks.space_nibbles
     ),
