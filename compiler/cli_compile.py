@@ -5,11 +5,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tinyc.compiler.chosen_options import options_of
 from tinyc.compiler.errors import CompileError
-from tinyc.compiler.options import Options
 from tinyc.compiler.telling import tell
+
+if TYPE_CHECKING:
+    from tinyc.compiler.options import Options
 
 
 def compile_verb(args: argparse.Namespace) -> int:
@@ -42,7 +45,7 @@ def compile_verb(args: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _quantized(args: argparse.Namespace, options: Options) -> Iterator[tuple[Path, Options]]:
+def _quantized(args: argparse.Namespace, options: "Options") -> Iterator[tuple[Path, "Options"]]:
     """The model's file, or of it quantized: only then is the quantizer loaded; and its options."""
     if args.quantize is None:
         yield args.models[0], options

@@ -171,8 +171,7 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         [*moving, t.result, t.weights, t.channels, t.bounds, t.scratch, begin, end],
         _bands(t, begin, end),
     )
-    needed = (row, input_tile, products, output_tile)
-    needed += (UNPACK,) if nibbles else ()
+    needed = (row, input_tile, products, output_tile, *([UNPACK] if nibbles else []))
     where = "4-bit weights" if nibbles else f"weights in {where}"
     return Kernel(
         name="conv2d_3x3",
