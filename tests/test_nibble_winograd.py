@@ -14,7 +14,7 @@ from tinyc.compiler.ops.residual import Residual
 
 pytestmark = pytest.mark.sampled
 
-CHOICES = [("nibble-winograd-2", 1), ("nibble-winograd-4", 1), ("nibble-winograd-4", 2)]
+ALGORITHM = "nibble-winograd-4"
 
 
 def with_nibbles(
@@ -32,43 +32,43 @@ def with_nibbles(
     return replace(graph, tensors=tensors)
 
 
-@pytest.mark.parametrize(("algorithm", "stride"), CHOICES)
+@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("height", [4, 7])
-def test_every_size(height: int, algorithm: str, stride: int) -> None:
+def test_every_size(height: int, stride: int) -> None:
     graph = EMPTY
     for width in range(4, 10):
         shape = tuple(stride * size - size % stride for size in (height, width))
         graph = beside(graph, (*shape, 4), 2, strided(stride))
-    check(with_nibbles(graph), Schedule(algorithm), "host")
+    check(with_nibbles(graph), Schedule(ALGORITHM), "host")
 
 
 @pytest.mark.parametrize("on", ["host", "cortex-m4"])
 @pytest.mark.parametrize("tiles", [1, 4, 16])
-@pytest.mark.parametrize(("algorithm", "stride"), CHOICES)
-def test_every_number_of_tiles(algorithm: str, stride: int, tiles: int, on: str) -> None:
+@pytest.mark.parametrize("stride", [1, 2])
+def test_every_number_of_tiles(stride: int, tiles: int, on: str) -> None:
     attrs = strided(stride, (0, 2, 2, 1))
     graph = beside(EMPTY, (11 * stride, 14 * stride, 12), 6, attrs, x_zero=-128)
-    check(with_nibbles(graph, extreme=True), Schedule(algorithm, rows=tiles), on)
+    check(with_nibbles(graph, extreme=True), Schedule(ALGORITHM, rows=tiles), on)
 
 
 @pytest.mark.parametrize(("dtype", "zero"), [("int4", -8), ("int4", 7), ("uint4", 3)])
-@pytest.mark.parametrize(("algorithm", "stride"), CHOICES)
-def test_every_number_of_channels(algorithm: str, stride: int, dtype: str, zero: int) -> None:
+@pytest.mark.parametrize("stride", [1, 2])
+def test_every_number_of_channels(stride: int, dtype: str, zero: int) -> None:
     graph = EMPTY
     for channels in (1, 3, 5, 72):
         shape, outputs = (5 * stride, 6 * stride, channels), 2 + channels % 4
         graph = beside(graph, shape, outputs, strided(stride), x_zero=127)
-    check(with_nibbles(graph, DType(dtype), zero), Schedule(algorithm), "cortex-m4")
+    check(with_nibbles(graph, DType(dtype), zero), Schedule(ALGORITHM), "cortex-m4")
 
 
-@pytest.mark.parametrize(("algorithm", "stride"), CHOICES)
-def test_layers_overlap_and_add(algorithm: str, stride: int) -> None:
+@pytest.mark.parametrize("stride", [1, 2])
+def test_layers_overlap_and_add(stride: int) -> None:
     residual = Residual(DType.INT8, QParams((0.06,), (-5,)))
     graph = beside(EMPTY, (13 * stride, 10 * stride, 8), 8)
     for i, attrs in enumerate((strided(stride), SAME, SAME)):
         attrs = replace(attrs, residual=residual if i % 2 == 0 else None)
         graph = convolution(graph, f"y{i}", f"y{i + 1}", 8, attrs)
-    check(with_nibbles(graph), Schedule(algorithm), "cortex-m4")
+    check(with_nibbles(graph), Schedule(ALGORITHM), "cortex-m4")
 
 
 def test_the_rule_takes_it_where_it_suits() -> None:
@@ -82,9 +82,9 @@ def test_the_rule_takes_it_where_it_suits() -> None:
     zeros = replace(w.quant, zero_point=(1, *w.quant.zero_point[1:]))
     unlike = replace(good, tensors={**good.tensors, w.name: replace(w, quant=zeros)})
 
-    assert rule(good) == "nibble-winograd-4"
+    assert rule(good) == ALGORITHM
     assert rule(unlike) == "packed"
-    assert rule(with_nibbles(beside(EMPTY, (3, 8, 8), 8))) == "nibble-winograd-2"
+    assert rule(with_nibbles(beside(EMPTY, (3, 8, 8), 8))) == "nibble-blocks"
 
 
 def test_a_schedule_is_no_twin_of_another() -> None:

@@ -59,11 +59,8 @@ def suits_4(call: Call, target: Target) -> bool:
     return suits_form(F4 if call.attrs.strides == (1, 1) else F4_STRIDED, call, target)
 
 
-def suits_nibbles_2(call: Call, target: Target) -> bool:
-    return _suits(F2, call) and suits_nibbles(first_stage(call), target)
-
-
-def suits_nibbles_4(call: Call, target: Target) -> bool:
+def suits_nibble_weights(call: Call, target: Target) -> bool:
+    """Of weights of 4 bits."""
     form = F4 if call.attrs.strides == (1, 1) else F4_STRIDED
     return _suits(form, call) and suits_nibbles(first_stage(call), target)
 
@@ -86,11 +83,7 @@ def band_4(call: Call, schedule: Schedule) -> int:
     return _band(F4, call, schedule)  # all forms of four outputs have the same tiles
 
 
-def kernel_nibbles_2(call: Call, target: Target, schedule: Schedule) -> Kernel:
-    return kernel_2(call, target, replace(schedule, weights="scratch"))
-
-
-def kernel_nibbles_4(call: Call, target: Target, schedule: Schedule) -> Kernel:
+def kernel_nibbles(call: Call, target: Target, schedule: Schedule) -> Kernel:
     return kernel_4(call, target, replace(schedule, weights="scratch"))
 
 
@@ -251,11 +244,7 @@ def space_4(call: Call, target: Target) -> Iterator[Schedule]:
     return _space(F4, call)
 
 
-def space_nibbles_2(call: Call, target: Target) -> Iterator[Schedule]:
-    return (replace(s, weights="") for s in _space(F2, call) if s.weights == "scratch")
-
-
-def space_nibbles_4(call: Call, target: Target) -> Iterator[Schedule]:
+def space_nibbles(call: Call, target: Target) -> Iterator[Schedule]:
     return (replace(s, weights="") for s in _space(F4, call) if s.weights == "scratch")
 
 

@@ -106,16 +106,10 @@ def macs(call: Call) -> int:
 
 ALGORITHMS: Algorithms = {
     "nibble-winograd-4": Algorithm(
-        winograd.suits_nibbles_4,
-        winograd.kernel_nibbles_4,
-        winograd.space_nibbles_4,
+        winograd.suits_nibble_weights,
+        winograd.kernel_nibbles,
+        winograd.space_nibbles,
         winograd.band_4,
-    ),
-    "nibble-winograd-2": Algorithm(
-        winograd.suits_nibbles_2,
-        winograd.kernel_nibbles_2,
-        winograd.space_nibbles_2,
-        winograd.band_2,
     ),
     "nibble-winograd-scalar": Algorithm(
         winograd_scalar.suits_nibbles, winograd_scalar.kernel, winograd_scalar.space_nibbles
