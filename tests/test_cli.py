@@ -157,7 +157,9 @@ def test_the_python_interface_does_the_same(tmp_path: Path) -> None:
 
 
 def test_keywords_are_the_options_and_none_means_the_default() -> None:
-    assert set(CompileOptions.__annotations__) == {field.name for field in fields(Options)}
+    of_the_quantizer = {"notes"}
+    keywords = set(CompileOptions.__annotations__)
+    assert keywords | of_the_quantizer == {field.name for field in fields(Options)}
     assert options_of({"dims": None, "io": "arena"}, CompileOptions) == Options(io="arena")
 
 

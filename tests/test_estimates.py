@@ -40,7 +40,8 @@ def estimated(core: str, text: str) -> list[Estimate]:
     others = [r for r in records_of(core) if shape_of(r.workload) != shape_of(text)]
     alike = (r.schedule.algorithm for r in others if operator_of(r.workload) == operator_of(text))
     ((rule, _),) = Counter(alike).most_common(1)
-    return estimates_of(fits_of(others), text, {r.schedule: 0 for r in others}, rule)
+    schedules = {r.schedule: 0 for r in records_of(core)}
+    return estimates_of(fits_of(others), text, schedules, rule)
 
 
 def conv(pixels: int, inputs: int, outputs: int, size: int = 1) -> str:
