@@ -23,6 +23,7 @@ from tinyc.passes.requantization import simplify_requantizations
 from tinyc.passes.reshape_merging import merge_reshapes
 from tinyc.passes.residual_fusion import fuse_residuals
 from tinyc.passes.stored_weights import keep_stored_weights
+from tinyc.passes.tables import tabulate_chains
 from tinyc.passes.transposed_convolutions import split_transposed_convolutions
 from tinyc.targets import Target
 
@@ -58,6 +59,7 @@ INT8_PASSES: tuple[Pass, ...] = (
     merge_reshapes,
     fuse_residuals,
     remove_dead_channels,
+    tabulate_chains,
     split_transposed_convolutions,  # what they fuse with has been fused
     remove_dead_nodes,
     order_nodes,  # the last: every node that runs is there

@@ -252,7 +252,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys((*BINARY, "Where"), _binary),
     **dict.fromkeys(("ArgReduce", "Hardmax", "Softmax"), _along_axis),
     **dict.fromkeys(("AveragePool2D", "Conv2D", "DepthwiseConv2D", "MaxPool2D"), spatial),
-    **dict.fromkeys(("Cast", "Dequantize", "Quantize", "Unary"), _elementwise),
+    **dict.fromkeys(("Cast", "Dequantize", "Quantize", "Table", "Unary"), _elementwise),
     "BlockDense": _dense,
     "Concat": _concat,
     "Dense": _dense,

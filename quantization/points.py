@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
+from tinyc.quantization.chains import inside_chains
 from tinyc.quantization.execution import Values, real_tensors
-from tinyc.quantization.float_model import FloatModel, attribute
+from tinyc.quantization.float_model import FloatModel
 from tinyc.quantization.grids import Grid
 
 # Results that are the same stored integers as the first operand: nothing is requantized.
@@ -60,8 +61,8 @@ def points_of(
     apart     names of Concats whose operands have grids of their own
     """
     stepped = (n for node in model.nodes if node.op_type in STEPPING for n in node.input)
-    inside = (n for n in real_tensors(model) if _is_inside(model, n))
-    left_out = {*floating, *stepped, *inside}
+    inside = frozenset(n for n in real_tensors(model) if _is_inside(model, n))
+    left_out = {*floating, *stepped, *inside, *inside_chains(model, inside)}
     tensors = [name for name in real_tensors(model) if name not in left_out]
     root = {name: name for name in tensors}
 
@@ -123,21 +124,13 @@ def constant_operands(model: FloatModel, grids: Mapping[str, Grid]) -> list[str]
 
 
 def _is_inside(model: FloatModel, tensor: str) -> bool:
-    """Whether one kernel computes and reads the tensor: before a clamp, a bias, in a HardSwish."""
+    """Whether one kernel computes and reads the tensor: before a clamp, or before a bias."""
     producer, reader = model.producer(tensor), model.only_reader(tensor)
     if producer is None or reader is None:
         return False
-    if producer.op_type == "HardSigmoid" and reader.op_type == "Mul":
-        return producer.input[0] in reader.input and _is_swish_gate(producer)
     if reader.op_type in CLAMPS and producer.op_type in CLAMPED:
         return all(n in model.constants for n in reader.input[1:] if n)
     return producer.op_type == "MatMul" and _is_bias(model, reader, tensor)
-
-
-def _is_swish_gate(node: onnx.NodeProto) -> bool:
-    """Whether x times the result is HardSwish(x), which onnxruntime writes so."""
-    alpha, beta = attribute(node, "alpha", 0.2), attribute(node, "beta", 0.5)
-    return bool(abs(alpha - 1 / 6) < 1e-6 and beta == 0.5)
 
 
 def _is_bias(model: FloatModel, add: onnx.NodeProto, operand: str) -> bool:

@@ -50,6 +50,7 @@ from tinyc.compiler.ops.slice import SLICE
 from tinyc.compiler.ops.softmax import SOFTMAX
 from tinyc.compiler.ops.softmax_zero import SOFTMAX_ZERO
 from tinyc.compiler.ops.svm import SVM_OPS
+from tinyc.compiler.ops.table import TABLE
 from tinyc.compiler.ops.take_columns import TAKE_COLUMNS
 from tinyc.compiler.ops.tensor_program import TENSOR_PROGRAM
 from tinyc.compiler.ops.text_functions import TEXT_OPS
@@ -120,6 +121,7 @@ OPS: dict[str, Op] = {
         SLICE,
         SOFTMAX,
         SOFTMAX_ZERO,
+        TABLE,
         TAKE_COLUMNS,
         TENSOR_PROGRAM,
         TIME_FILTER,

@@ -10,13 +10,14 @@ import numpy as np
 
 from tinyc.autotune.schedule import Schedule
 from tinyc.compiler.graph import EIGHT_BITS, SIXTEEN_BITS, Array, Tensor, read_only
+from tinyc.compiler.kernels.look_up import look_up
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.accumulate import requantization_to
 from tinyc.compiler.ops.clamp import NO_CLAMP, Clamp, clamp_float, stored_bounds
 from tinyc.compiler.ops.element_types import check_type
 from tinyc.compiler.ops.fixed_point import Requantization, requantize
 from tinyc.compiler.ops.half import conversions, narrowed, widened
-from tinyc.compiler.ops.kernel import Constant, Kernel
+from tinyc.compiler.ops.kernel import Kernel
 from tinyc.compiler.ops.op import Call, Op, Type, dequantized
 from tinyc.compiler.ops.quantize import quantized
 from tinyc.compiler.ops.requantize import requantizer
@@ -24,7 +25,6 @@ from tinyc.compiler.ops.row_range import row_range, same_rows
 from tinyc.compiler.ops.unary_functions import FUNCTIONS
 from tinyc.targets import Target
 
-UNROLL = 4  # elements a turn of a table's loop
 MOST_SCALE = 2.0**20  # that an integer multiplier stands for
 
 
@@ -91,11 +91,7 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     if call.quantized and x.dtype in SIXTEEN_BITS:
         return _requantize(call, target)
     if call.quantized:
-        table, constants = loops.buffer("table", 256, y.dtype), (Constant("table", table_of(call)),)
-        together = UNROLL if y.elements >= UNROLL else 1
-        body = _look_up(source, table, result, *rows.span(len(y.shape)), together)
-        function = loops.function([source, result, table, *rows.parameters], body)
-        return Kernel("look_up", function, constants, rows=rows.count, note="table")
+        return look_up(call, table_of(call))
 
     def compute(i: Any) -> list[Any]:
         operand = widened(loops.load(source, i), x.dtype)
@@ -128,29 +124,6 @@ def _requantize(call: Call, target: Target) -> Kernel:
         [source, result, *to.buffers, *rows.parameters], [loops.loop("i", count, one, first)]
     )
     return Kernel("requantize", function, to.constants, rows=rows.count)
-
-
-def _look_up(
-    source: Any, table: Any, result: Any, begin: Any, elements: Any, together: int
-) -> list[Any]:
-    """`together` elements at once, which may be written over themselves: first all are read."""
-    values = [loops.local(f"y_{u}") for u in range(together)]
-    turns = loops.quotient(elements, together)
-
-    def look_up(first: Any, count: int) -> list[Any]:
-        lines = []
-        for u in range(count):
-            at = loops.load(source, first + u, "uint8").astype("int32")
-            lines.append(loops.store(values[u], 0, loops.load(table, at, "int32")))
-        stores = (loops.store(result, first + u, loops.load(values[u], 0)) for u in range(count))
-        return [*lines, *stores]
-
-    done = turns * together
-    return [
-        *loops.declare(*values),
-        loops.loop("i", turns, lambda i: look_up(begin + i * together, together)),
-        loops.loop("i", elements - done, lambda i: look_up(begin + done + i, 1)),
-    ]
 
 
 UNARY = Op("Unary", infer, reference, kernel, same_rows, quantize=can_quantize, in_place=True)
