@@ -14,6 +14,7 @@ from tinyc.passes.dead_code import remove_dead_nodes
 from tinyc.passes.dense_layout import fold_layout_into_dense
 from tinyc.passes.hard_swish import recognize_hard_swish
 from tinyc.passes.layout import sink_stored_transposes, sink_transposes
+from tinyc.passes.mean_pools import pool_means
 from tinyc.passes.ordering import order_nodes
 from tinyc.passes.pad_fusion import fuse_pads
 from tinyc.passes.quantization_absorption import absorb_quantization
@@ -37,6 +38,7 @@ FLOAT_PASSES: tuple[Pass, ...] = (
     recognize_hard_swish,
     sink_transposes,
     fold_layout_into_dense,  # what sank into a flattening Reshape before a Dense
+    pool_means,
     merge_reshapes,
     fold_constants,
     fuse_pads,
