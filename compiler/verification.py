@@ -17,8 +17,7 @@ from tinyc.compiler.interface_data import (
     stored_samples,
 )
 from tinyc.compiler.options import DEFAULTS, Options
-from tinyc.compiler.pipeline import emit_artifact, read_graph
-from tinyc.compiler.planning import plan_program
+from tinyc.compiler.pipeline import compile_program
 from tinyc.compiler.reference_run import Parting, Reference, tolerance
 from tinyc.compiler.running import run_artifact
 from tinyc.targets import Target
@@ -73,8 +72,8 @@ def verify_model(
             "verify without --stream, which gives the same rows",
         )
     target = with_memory(target, options.memory)
-    graph = read_graph(model, target, options)
-    artifact = emit_artifact(plan_program(graph, target, options.io))
+    program, artifact = compile_program(model, target, options)
+    graph = program.graph
     for port in (*artifact.report.inputs, *artifact.report.outputs):
         if port.dtype == DType.TEXT:
             raise CompileError(

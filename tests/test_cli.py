@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -154,6 +155,16 @@ def test_the_python_interface_does_the_same(tmp_path: Path) -> None:
     assert result.outputs["softmax"].shape == (2, 10)
     assert result.outputs["softmax"].argmax(axis=1).tolist() == data["y"][:2].tolist()
     assert tinyc.verify(MODEL, "host", DATA, limit=4).samples == 4
+
+
+def test_what_is_compiled_is_what_is_verified() -> None:
+    def cycles(**options: Any) -> int | None:
+        return tinyc.verify(MODEL, "cortex-m4", DATA, limit=1, **options).cycles
+
+    quick, small = cycles(optimize="latency"), cycles(optimize="ram")
+    assert quick is not None and small is not None and quick < small
+    with pytest.raises(tinyc.CompileError, match="RAM"):
+        cycles(max_ram=100)
 
 
 def test_keywords_are_the_options_and_none_means_the_default() -> None:
