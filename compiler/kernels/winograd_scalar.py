@@ -20,6 +20,7 @@ from tinyc.compiler.kernels.winograd_scalar_tables import (
     channel_table,
     channels_of_blocks,
     limits_of,
+    rule_of_weights,
 )
 from tinyc.compiler.ops import loops
 from tinyc.compiler.ops.accumulate import centred
@@ -39,7 +40,6 @@ from tinyc.targets.intrinsics.riscv_winograd import (
 )
 
 TILES = (4, 8, 16)  # that are transformed together
-MOST_TRANSFORMED_BYTES = 8192  # of weights that lie transformed in flash by the rule
 STRIPS = 16  # values of every channel that a tile is read from
 FEWEST_CHANNELS = 8  # below, the transforms cost more than the products
 
@@ -136,7 +136,7 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
     assert w.data is not None
     values = centred(w.data, w)[channels_of_blocks(oc)]
     nibbles = w.dtype in FOUR_BITS
-    where = "scratch" if nibbles else schedule.weights or _rule_of_weights(oc, ic)
+    where = "scratch" if nibbles else schedule.weights or rule_of_weights(oc, ic)
     stored = where == "scratch"
     table = read_only((taps(values) if stored else transformed(values)).reshape(-1))
     unpacking = None
@@ -185,12 +185,6 @@ def kernel(call: Call, target: Target, schedule: Schedule) -> Kernel:
         band=2 * row_tiles,
         note=f"winograd 2x2, {where}" + (", add" if t.residual else ""),
     )  # fmt: skip
-
-
-def _rule_of_weights(oc: int, ic: int) -> str:
-    """Transformed in flash where they are few."""
-    flash_bytes = blocks_of(oc) * ic * CHANNEL_BYTES
-    return "flash" if flash_bytes <= MOST_TRANSFORMED_BYTES else "scratch"
 
 
 def _bands(t: Tiles, begin: Any, end: Any) -> list[Any]:

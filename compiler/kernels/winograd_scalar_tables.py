@@ -7,7 +7,9 @@ from tinyc.compiler.ops.accumulate import centred, folded_bias, output_requantiz
 from tinyc.compiler.ops.clamp import stored_bounds
 from tinyc.compiler.ops.op import Call
 from tinyc.targets.intrinsics.doubled import bounds, doubled
-from tinyc.targets.intrinsics.riscv_winograd import BLOCK
+from tinyc.targets.intrinsics.riscv_winograd import BLOCK, CHANNEL_BYTES
+
+MOST_TRANSFORMED_BYTES = 8192  # of weights that lie transformed in flash by the rule
 
 
 def blocks_of(oc: int) -> int:
@@ -36,3 +38,9 @@ def channel_table(stage: Call) -> Array:
     multipliers = doubled(output_requantization(stage), oc).view("<i4")
     blocks = [a[channels_of_blocks(oc)].reshape(-1, 1, BLOCK) for a in (bias, multipliers)]
     return read_only(np.concatenate(blocks, axis=1).reshape(-1))
+
+
+def rule_of_weights(oc: int, ic: int) -> str:
+    """Transformed in flash where they are few."""
+    flash_bytes = blocks_of(oc) * ic * CHANNEL_BYTES
+    return "flash" if flash_bytes <= MOST_TRANSFORMED_BYTES else "scratch"
