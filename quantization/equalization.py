@@ -121,7 +121,7 @@ def chains_of(model: FloatModel, values: Values, floating: Iterable[str] = ()) -
             pin(given)
             chain(result).scalings.append(node)
             continue
-        repeat = _repeat(node, values)
+        repeat = _repeat(model, node, values)
         if repeat is None:
             for name in (*node.input, *node.output):
                 pin(name)
@@ -143,8 +143,10 @@ def _scales_channels(model: FloatModel, node: onnx.NodeProto, values: Values) ->
     return full == tuple(size if i == axis else 1 for i, size in enumerate(shape))
 
 
-def _repeat(node: onnx.NodeProto, values: Values) -> int | None:
+def _repeat(model: FloatModel, node: onnx.NodeProto, values: Values) -> int | None:
     """Elements of the result for one channel; None where factors do not pass."""
+    if node.op_type == "ReduceMean":
+        return 1 if _is_global_pool(model, node, values) else None
     if node.op_type not in PASSING or any(n not in values for n in (node.input[0], node.output[0])):
         return None
     before, after = (values[n].shape[1:] for n in (node.input[0], node.output[0]))
@@ -156,6 +158,15 @@ def _repeat(node: onnx.NodeProto, values: Values) -> int | None:
     if len(before) < 3 or after[0] != 1 or before[0] != 1 or len(after) != 2:
         return None
     return int(after[1] // before[1])
+
+
+def _is_global_pool(model: FloatModel, node: onnx.NodeProto, values: Values) -> bool:
+    """Whether a mean goes over all spatial axes, and no other."""
+    rank = values[node.input[0]].ndim - 1 if node.input[0] in values else 0
+    axes = attribute(node, "axes", [])
+    if len(node.input) > 1 and node.input[1] in model.constants:
+        axes = model.constants[node.input[1]].reshape(-1).tolist()
+    return rank > 2 and {int(a) % rank for a in axes} == set(range(2, rank))
 
 
 def _is_scalable(layer: Layer) -> bool:

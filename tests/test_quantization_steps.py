@@ -70,6 +70,31 @@ def test_equalization_passes_sums_pools_and_flattening(tmp_path: Path) -> None:
     assert largest.max() / largest.min() < 16 < 2**7
 
 
+@pytest.mark.parametrize(("axes", "passes"), [([2, 3], True), ([-2, -1], True), ([1, 2], False)])
+def test_equalization_passes_means_over_the_image(
+    axes: list[int], passes: bool, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(3)
+    spans = 2.0 ** np.arange(-4, 4)
+    nodes = [
+        helper.make_node("Conv", ["x", "w1", "b1"], ["a"], kernel_shape=[1, 1]),
+        helper.make_node("Relu", ["a"], ["r"]),
+        helper.make_node("ReduceMean", ["r"], ["m"], axes=axes, keepdims=0),
+        helper.make_node("Gemm", ["m", "w2"], ["y"]),
+    ]
+    path = saved(
+        nodes, ([1, 2, 8, 8], [1, 5]), tmp_path / "m.onnx",
+        w1=rng.normal(size=(8, 2, 1, 1)) * spans.reshape(-1, 1, 1, 1), b1=rng.normal(size=8),
+        w2=rng.normal(size=(8, 5)),
+    )  # fmt: skip
+    ready = prepare(path, {"x": rng.normal(size=(16, 1, 2, 8, 8))}, DEFAULTS)
+
+    changed = ready.with_model(equalized(ready.model, ready.values, 0.5))
+
+    assert distortion(ready.values, changed.values, ["y"]) < 1e-9
+    assert np.allclose(changed.values["r"], ready.values["r"]) != passes
+
+
 def test_adaptive_rounding_is_nearer_to_the_layer_than_the_nearest() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, 500, 12)) @ rng.normal(size=(2, 12, 12))  # inputs that go together
