@@ -15,6 +15,7 @@ from tinyc.compiler.ops.elementwise import BinaryAttrs
 from tinyc.compiler.ops.gate_activations import Activation
 from tinyc.compiler.ops.pad import PadAttrs
 from tinyc.compiler.ops.recurrent import RecurrentAttrs
+from tinyc.compiler.ops.reduce import ReduceAttrs
 from tinyc.compiler.ops.reshape import ReshapeAttrs
 from tinyc.compiler.ops.slice import SliceAttrs
 from tinyc.compiler.ops.transpose import TransposeAttrs
@@ -103,6 +104,12 @@ def split_hard_swish() -> Graph:
         ("y", "Mul", ["a", "x"], BinaryAttrs()),
     ]
     return graph_of(real(2, 5), [], steps)
+
+
+def mean_over_image() -> Graph:
+    return graph_of(
+        real(1, 4, 5, 2), [], [("y", "Reduce", ["x"], ReduceAttrs("mean", (1, 2), False))]
+    )
 
 
 def transposes_around_relu() -> Graph:

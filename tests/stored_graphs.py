@@ -29,6 +29,14 @@ def stored_transposes() -> Graph:
     return graph_of(x, [], steps, {"a": X_QUANT, "b": X_QUANT, "c": X_QUANT})
 
 
+def swish_of_stored_values() -> Graph:
+    steps = [
+        ("a", "Unary", ["x"], UnaryAttrs("sigmoid")),
+        ("y", "Mul", ["a", "x"], BinaryAttrs()),
+    ]
+    return graph_of(stored("x", (2, 5), X_QUANT), [], steps, {"a": Y_QUANT, "y": X_QUANT})
+
+
 def moves_between_quantizations() -> Graph:
     x = stored("x", (1, 2, 3, 4), X_QUANT)
     steps = [

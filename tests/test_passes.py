@@ -25,6 +25,7 @@ from tinyc.passes.dead_code import remove_dead_nodes
 from tinyc.passes.dense_layout import fold_layout_into_dense
 from tinyc.passes.hard_swish import recognize_hard_swish
 from tinyc.passes.layout import sink_stored_transposes, sink_transposes
+from tinyc.passes.mean_pools import pool_means
 from tinyc.passes.ordering import order_nodes
 from tinyc.passes.pad_fusion import fuse_pads
 from tinyc.passes.quantization_absorption import absorb_quantization
@@ -34,6 +35,7 @@ from tinyc.passes.requantization import simplify_requantizations
 from tinyc.passes.reshape_merging import merge_reshapes
 from tinyc.passes.residual_fusion import fuse_residuals
 from tinyc.passes.stored_weights import keep_stored_weights
+from tinyc.passes.tables import tabulate_chains
 from tinyc.passes.transposed_convolutions import split_transposed_convolutions
 from tinyc.targets import Target
 
@@ -59,6 +61,8 @@ CASES = (
     Case(trim_recurrent_results, graphs.last_step_of_a_layer),
     Case(store_recurrent_sequences, stored_graphs.layer_of_stored_sequences),
     Case(recognize_hard_swish, graphs.split_hard_swish),
+    Case(pool_means, graphs.mean_over_image),
+    Case(tabulate_chains, stored_graphs.swish_of_stored_values),
     Case(sink_transposes, graphs.transposes_around_relu),
     Case(sink_transposes, graphs.concat_of_transposes),
     Case(sink_stored_transposes, graphs.transposes_around_relu),
