@@ -20,6 +20,8 @@ from tinyc.compiler.planning import plan_program
 from tinyc.passes.transposed_convolutions import keep_transposed_convolutions, ways_to_split
 from tinyc.targets import load_target
 
+pytestmark = pytest.mark.slow
+
 IMAGE, CHANNELS = 16, 8
 EVEN = {"strides": [2, 2], "pads": [1, 1, 1, 1], "output_padding": [1, 1]}
 ODD = {"strides": [2, 2], "pads": [1, 1, 1, 1]}  # 31 rows: no two of them are a row of phases
