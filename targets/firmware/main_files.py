@@ -111,17 +111,20 @@ tinyc_weights_file:
 def device_files(program: Program) -> dict[str, str | bytes]:
     """The main.c of a bare-metal image, and what it needs; start-up code clears no inputs."""
     before, after = _copies(program, "  ")
-    main = DEVICE_MAIN.format(
-        prefix=program.prefix,
-        arrays=_arrays(program, '__attribute__((section(".noinit"))) '),
-        file=WEIGHTS_ARRAY if program.weights == "bin" else "",
-        find=_find_weights(program),
-        run=_run_rows(program),
-        arguments=_arguments(program),
-        before=before,
-        after=after,
-    )
+    arrays = _arrays(program, '__attribute__((section(".noinit"))) ')
+    main = DEVICE_MAIN.format(arrays=arrays, before=before, after=after, **_calls(program))
     return {"tinyc_main.c": main, **_weights_source(program)}
+
+
+def _calls(program: Program) -> dict[str, str]:
+    """What both kinds of main.c say of the model's functions, by the place in their text."""
+    return {
+        "prefix": program.prefix,
+        "file": WEIGHTS_ARRAY if program.weights == "bin" else "",
+        "find": _find_weights(program),
+        "run": _run_rows(program),
+        "arguments": _arguments(program),
+    }
 
 
 def host_files(program: Program) -> dict[str, str | bytes]:
@@ -143,16 +146,12 @@ def host_files(program: Program) -> dict[str, str | bytes]:
         for i, port in enumerate(program.outputs)
     )
     main = HOST_MAIN.format(
-        prefix=program.prefix,
         arrays=_arrays(program, ""),
-        file=WEIGHTS_ARRAY if program.weights == "bin" else "",
-        find=_find_weights(program),
-        run=_run_rows(program),
-        arguments=_arguments(program),
         reads=reads,
         before=before,
         after=after,
         writes=writes,
+        **_calls(program),
         end="" if program.inputs else "    return 0;\n",  # nothing says how many inferences
     )
     return {"tinyc_main.c": main, **_weights_source(program)}
