@@ -9,7 +9,7 @@ import pytest
 
 from bench.models import SHARED
 
-FEW = 2  # cases of a test that are in the fast part
+FEW = 1  # cases of a test that are in the fast part: two took three minutes
 ONE_IN = 12  # of the cases of sampled tests
 GOLDEN = Path(__file__).parent / "golden"
 NEEDS_MODELS = pytest.mark.skipif(
@@ -22,7 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The fast part has a few cases of every test, and fewer of sampled ones: always the same."""
+    """The fast part has one case of every test, and fewer of sampled ones: always the same."""
     cases: dict[str, list[pytest.Item]] = {}
     for item in sorted(items, key=_draw):
         cases.setdefault(item.nodeid.partition("[")[0], []).append(item)

@@ -214,6 +214,7 @@ def test_tuning_without_xgboost(capsys, monkeypatch) -> None:
     )
 
 
+@pytest.mark.slow
 def test_tuning_on_a_cluster_that_is_not_there(capsys) -> None:
     arguments = ("tune", MODEL, "--target", "cortex-m4", "--cluster", "tcp://127.0.0.1:9")
 

@@ -249,6 +249,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_command(digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = digits / "small.onnx"
     command = ["prune", str(digits / "net.onnx"), "--data", str(digits / "calib.npz"), "--target",
